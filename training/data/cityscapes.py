@@ -1,4 +1,4 @@
-"""Cityscapes: the official label table, its 19 classes and 8 categories, and a reader of the official folders.
+"""Cityscapes: the official label table, its 19 classes and 8 categories, and readers of the official files.
 
 Source: M. Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", CVPR 2016, and the
 label table published with it. `cityscapes19` are the 19 train ids of the benchmark. `cityscapes8` are the 8
