@@ -1,0 +1,101 @@
+"""Pretrained weights for a model's backbone: none, keras.applications' own ImageNet weights, or a file."""
+
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+
+from runtime.errors import UserError
+from zoo import backbones, contract
+from zoo.convert import keras_applications
+
+
+def load_backbone_weights(model: keras.Model, source: str, backbone_name: str) -> None:
+    """Load `source` into the backbone of `model`, which is a zoo model or a backbone itself.
+
+    `source` is "none" (random weights stay), "imagenet" (keras.applications' published weights, downloaded
+    once and cached by Keras) or the path of an HDF5 file: .weights.h5 or keras.applications' older .h5, of a
+    keras.applications model, of our backbone, or of a whole zoo model. Raises UserError when the weights
+    cannot be had or do not fit; the model is then as it was.
+    """
+    if source == "none":
+        return
+    if source == "imagenet":
+        weights = _imagenet_weights(backbone_name)
+        told = "keras.applications' ImageNet weights"
+    else:
+        weights = _read_file(Path(source))
+        told = str(source)
+    try:
+        keras_applications.assign_by_layer_name(_backbone(model), weights)
+    except ValueError as error:
+        raise UserError(f"{told}, as weights of backbone {backbone_name}, {error}.") from error
+
+
+def _backbone(model: keras.Model) -> keras.Model:
+    return model if model.name == contract.BACKBONE else model.get_layer(contract.BACKBONE)
+
+
+def _imagenet_weights(backbone_name: str) -> dict[str, list[np.ndarray]]:
+    """Layer name -> arrays of the keras.applications model that belongs to the backbone, downloaded."""
+    application = backbones.BACKBONES[backbone_name].keras_application
+    if application is None:
+        fitting = ", ".join(name for name, row in backbones.BACKBONES.items() if row.keras_application)
+        raise UserError(
+            f"backbone {backbone_name} has no published ImageNet weights; "
+            f'give a file or "none", or choose one of {fitting}.'
+        )
+    try:
+        source = getattr(keras.applications, application)(
+            include_top=False, weights="imagenet", input_shape=(224, 224, 3)
+        )
+    except Exception as error:  # Keras raises a bare Exception for a download that failed
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"the ImageNet weights of {backbone_name} could not be downloaded ({reason}); "
+            "without a network, give a FILE with --backbone-weights, or none."
+        ) from error
+    return {layer.name: layer.get_weights() for layer in source.layers}
+
+
+def _read_file(path: Path) -> dict[str, list[np.ndarray]]:
+    """Layer name -> arrays of a weights file, in the order of layer.weights."""
+    if not path.is_file():
+        raise UserError(
+            f'backbone weights {path}: there is no such file; give a .weights.h5 file, "imagenet" or "none".'
+        )
+    try:
+        with h5py.File(path, "r") as file:
+            weights = _read_layers(file)
+    except (OSError, KeyError, RuntimeError) as error:
+        raise UserError(
+            f"backbone weights {path}: not a whole HDF5 file of Keras weights (.weights.h5); "
+            "it may be truncated, so fetch it again."
+        ) from error
+    if not weights:
+        raise UserError(
+            f"backbone weights {path}: an HDF5 file without Keras layers; give a .weights.h5 file."
+        )
+    return weights
+
+
+def _read_layers(file: h5py.File) -> dict[str, list[np.ndarray]]:
+    """Both of Keras' layouts name their layers: Keras 3 in `name` of each group `vars`, older ones as groups.
+
+    Keras' own loader goes by counters such as batch_normalization_3 instead, which shift as soon as one layer
+    is left out.
+    """
+    weights: dict[str, list[np.ndarray]] = {}
+
+    def visit(_path: str, group: h5py.Group | h5py.Dataset) -> None:
+        if not isinstance(group, h5py.Group):
+            return
+        if "weight_names" in group.attrs:  # keras.applications' older files; the names are paths in the group
+            weights[group.name.strip("/")] = [group[name][()] for name in group.attrs["weight_names"]]
+        elif "name" in group.attrs and len(group):
+            # 0, 1, ... 10: the order of layer.weights, as numbers, not as text
+            weights[group.attrs["name"]] = [group[key][()] for key in sorted(group, key=int)]
+
+    file.visititems(visit)
+    return weights

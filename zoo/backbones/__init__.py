@@ -1,0 +1,55 @@
+"""Backbones: an image becomes a pyramid of features. One row of BACKBONES a backbone, one family a file."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+
+from zoo import contract
+from zoo.backbones.mobilenet import mobilenet_v2
+
+
+@dataclass(frozen=True)
+class Row:
+    """A backbone: `builder(image_size, output_stride, momentum)` gives its model.
+
+    `normalisation` tells in words what its graph does to the image first; `keras_application` names the
+    class in keras.applications whose weights fit by layer name, if there is one.
+    """
+
+    builder: Callable[[contract.ImageSize, int, float], keras.Model]
+    normalisation: str
+    keras_application: str | None = None
+    output_strides: tuple[int, ...] = (8, 16, 32)
+
+
+BACKBONES = {
+    "mobilenet_v2": Row(mobilenet_v2, "RGB to -1..1", "MobileNetV2"),
+}
+
+
+def build(
+    name: str,
+    image_size: contract.ImageSize = None,
+    output_stride: int = 32,
+    batch_norm_momentum: float = 0.99,
+) -> keras.Model:
+    """A backbone as a functional keras.Model named "backbone".
+
+    Input `image`: RGB, (B, H, W, 3), uint8 or float, 0..255; any H and W where image_size is None.
+    Output: {"P2", "P3", "P4", "P5"}, each (B, ceil(H / s), ceil(W / s), channels) with s from `strides`.
+    Raises ValueError on an unknown name and on an output stride that the backbone cannot do.
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"unknown backbone {name!r}; choose one of {', '.join(BACKBONES)}")
+    row = BACKBONES[name]
+    if output_stride not in row.output_strides:
+        choices = ", ".join(str(stride) for stride in row.output_strides)
+        raise ValueError(f"backbone {name} has no output_stride {output_stride!r}; it can do {choices}")
+    momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
+    return row.builder(contract.check_image_size(image_size), output_stride, momentum)
+
+
+def strides(output_stride: int) -> dict[str, int]:
+    """The true stride of each level of a pyramid: {"P2": 4, ...}, none above output_stride."""
+    return {level: min(2 ** int(level[1]), output_stride) for level in contract.LEVELS}

@@ -1,0 +1,61 @@
+"""What goes in and comes out of every model of the zoo, and the checks on arguments that they share."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+ImageSize = tuple[int, int] | None
+
+IMAGE = "image"  # input: RGB, (B, H, W, 3), uint8 or float, 0..255
+LOGITS = "logits"  # output: (B, H, W, classes), float32, at the input's size, before the softmax
+BACKBONE = "backbone"  # name of the nested model that turns the image into a pyramid
+LEVELS = ("P2", "P3", "P4", "P5")  # the pyramid, from fine to coarse
+
+
+def image_input(image_size: ImageSize) -> keras.KerasTensor:
+    """The input of a model: (B, H, W, 3) float32, with H and W free where image_size is None.
+
+    Keras casts what is fed, uint8 too, to float32 here, whatever the dtype policy: the values of a picture
+    are rounded by half precision only after the normalisation.
+    """
+    height, width = image_size or (None, None)
+    return keras.Input((height, width, 3), dtype="float32", name=IMAGE)
+
+
+def check_image_size(image_size: Any) -> ImageSize:
+    """(H, W) as two positive ints, or None for any size; ValueError on anything else."""
+    if image_size is None:
+        return None
+    is_pair = isinstance(image_size, Sequence) and not isinstance(image_size, str) and len(image_size) == 2
+    if not is_pair or not all(_is_int(side) and side > 0 for side in image_size):
+        raise ValueError(f"image_size must be (height, width) in pixels, or None, not {image_size!r}")
+    return int(image_size[0]), int(image_size[1])
+
+
+def check_count(name: str, value: Any, at_least: int = 1) -> int:
+    """An int of some least value; ValueError that names the argument on anything else."""
+    if not _is_int(value) or value < at_least:
+        raise ValueError(f"{name} must be a whole number of at least {at_least}, not {value!r}")
+    return int(value)
+
+
+def check_fraction(name: str, value: Any) -> float:
+    """A number in [0, 1); ValueError that names the argument on anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ValueError(f"{name} must be at least 0 and below 1, not {value!r}")
+    return float(value)
+
+
+def check_rates(rates: Any) -> tuple[int, ...]:
+    """A non-empty tuple of positive atrous rates; ValueError on anything else."""
+    is_list = isinstance(rates, Sequence) and not isinstance(rates, str)
+    if not is_list or not rates or not all(_is_int(rate) and rate > 0 for rate in rates):
+        raise ValueError(
+            f"rates must be one or more positive whole numbers, such as (6, 12, 18), not {rates!r}"
+        )
+    return tuple(int(rate) for rate in rates)
+
+
+def _is_int(value: Any) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, bool)

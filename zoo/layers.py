@@ -1,0 +1,76 @@
+"""Blocks that two or more papers share. Feature maps are (B, H, W, C)."""
+
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+NORM_EPSILON = 1e-3  # Keras' default, and that of the TensorFlow reference code
+
+
+@keras.saving.register_keras_serializable("kerbside")
+class ResizeLike(layers.Layer):
+    """Resize x, (B, h, w, C), bilinearly to the height and width of a reference (B, H, W, ...).
+
+    Pixel centres are at half positions and nothing is smoothed when shrinking, which is TFLite's
+    RESIZE_BILINEAR with half_pixel_centers. A side that is known when the model is built stays a constant in
+    the graph. Keras' own Resizing layer is not used: it puts later layers in training mode.
+    """
+
+    def call(self, inputs: list[Any]) -> Any:
+        x, reference = inputs
+        return ops.image.resize(x, ops.shape(reference)[1:3], interpolation="bilinear", antialias=False)
+
+    def compute_output_spec(self, inputs: list[Any]) -> keras.KerasTensor:
+        x, reference = inputs
+        batch, channels = x.shape[0], x.shape[3]
+        return keras.KerasTensor((batch, *reference.shape[1:3], channels), dtype=self.compute_dtype)
+
+
+def batch_norm(x: Any, *, name: str, momentum: float, epsilon: float = NORM_EPSILON) -> Any:
+    """Batch normalisation; `momentum` is what the moving statistics keep of themselves at each step."""
+    return layers.BatchNormalization(momentum=momentum, epsilon=epsilon, name=name)(x)
+
+
+def conv_norm_relu(
+    x: Any, filters: int, kernel: int = 1, *, dilation: int = 1, momentum: float, name: str
+) -> Any:
+    """Convolution without bias, batch norm, ReLU: (B, H, W, C) -> (B, H, W, filters)."""
+    x = layers.Conv2D(
+        filters,
+        kernel,
+        padding="same",
+        dilation_rate=dilation,
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )(x)
+    x = batch_norm(x, momentum=momentum, name=f"{name}_bn")
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def separable_conv_norm_relu(
+    x: Any, filters: int, kernel: int = 3, *, dilation: int = 1, momentum: float, name: str
+) -> Any:
+    """Depthwise convolution, batch norm, ReLU, then the same with 1x1: (B, H, W, C) -> (B, H, W, filters).
+
+    The norm and ReLU between the two are those of DeepLab's reference code (split_separable_conv2d).
+    """
+    x = layers.DepthwiseConv2D(
+        kernel,
+        padding="same",
+        dilation_rate=dilation,
+        use_bias=False,
+        depthwise_initializer="he_normal",
+        name=f"{name}_depthwise",
+    )(x)
+    x = batch_norm(x, momentum=momentum, name=f"{name}_depthwise_bn")
+    x = layers.ReLU(name=f"{name}_depthwise_relu")(x)
+    return conv_norm_relu(x, filters, momentum=momentum, name=f"{name}_pointwise")
+
+
+def image_pooling(x: Any, filters: int, *, momentum: float, name: str) -> Any:
+    """The mean of the whole picture at every position (ParseNet): (B, H, W, C) -> (B, H, W, filters)."""
+    pooled = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)  # (B, 1, 1, C)
+    pooled = conv_norm_relu(pooled, filters, momentum=momentum, name=name)
+    return ResizeLike(name=f"{name}_broadcast")([pooled, x])
