@@ -1,0 +1,198 @@
+"""Decode, augment, batch: tf.data pipelines whose batches depend on nothing but (seed, step).
+
+`training_batches` begins at any step and gives bit for bit what an uninterrupted run would have given there:
+the order of an epoch is NumPy's `default_rng([seed, epoch]).permutation`, and augmentation is keyed on
+(seed, sample number). That is why tf.data's own shuffle and cache are not used.
+
+Iterate inside `with read_errors():`, which turns a picture that cannot be read into its one sentence.
+"""
+
+import contextlib
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from runtime.errors import UserError
+from runtime.image import resize_rgb
+from training.data import augment
+from training.data.spec import Example
+
+# A UserError passes through TensorFlow as text: these mark where its sentence begins and ends.
+_BEGIN, _END = (
+    "\N{LEFT-POINTING DOUBLE ANGLE QUOTATION MARK}user error: ",
+    "\N{RIGHT-POINTING DOUBLE ANGLE QUOTATION MARK}",
+)
+
+
+def steps_per_epoch(count: int, batch: int) -> int:
+    """Whole batches in `count` samples; 1 when there are fewer samples than a batch takes."""
+    return max(1, count // batch)
+
+
+def epoch_order(seed: int, epoch: int, count: int, batch: int) -> np.ndarray:
+    """Sample indices of an epoch, int64 (steps * batch,).
+
+    The remainder that fills no batch is dropped; fewer samples than a batch takes are repeated.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(count)
+    return np.resize(order, steps_per_epoch(count, batch) * batch)
+
+
+class DecodedCache:
+    """Reads examples by index and keeps them decoded, when all of them fit into `limit_bytes`.
+
+    What they would take is estimated from the first one. `limit_bytes` is a quarter of the available memory
+    unless given; 0 keeps nothing.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        *,
+        limit_bytes: int | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        if not examples:
+            raise UserError("There are no pictures to read; check the data folder and the split.")
+        self.examples = examples
+        self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._lock = threading.Lock()
+        limit = available_memory() // 4 if limit_bytes is None else limit_bytes
+        first = examples[0].read()
+        needed = (first[0].nbytes + first[1].nbytes) * len(examples)
+        self.enabled = needed <= limit
+        if say:
+            amounts = f"{len(examples)} decoded pictures take {needed / 1e9:.2f} GB"
+            verdict = "fits: they are kept in memory" if self.enabled else "does not fit: each is read again"
+            say(f"{amounts}, which {verdict} (limit {limit / 1e9:.2f} GB).")
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """RGB uint8 (H, W, 3) and train ids uint8 (H, W) of one example."""
+        kept = self._kept.get(index)
+        if kept is not None:
+            return kept
+        pair = self.examples[index].read()
+        if self.enabled:
+            with self._lock:
+                self._kept[index] = pair
+        return pair
+
+
+def training_batches(
+    examples: Sequence[Example],
+    *,
+    seed: int,
+    batch: int,
+    crop: tuple[int, int],
+    augmentation: augment.Augmentation,
+    start_step: int = 0,
+    cache: DecodedCache | None = None,
+    cache_bytes: int | None = None,
+    workers: int = 2,
+    say: Callable[[str], None] | None = None,
+) -> tf.data.Dataset:
+    """Endless (images uint8 (B, h, w, 3), labels uint8 (B, h, w)) from `start_step` on; `crop` is (h, w).
+
+    The pictures are cached in `cache`, or in a new one of at most `cache_bytes` (see DecodedCache).
+    """
+    kept = cache or DecodedCache(examples, limit_bytes=cache_bytes, say=say)
+    count, steps = len(examples), steps_per_epoch(len(examples), batch)
+    order = functools.lru_cache(maxsize=4)(lambda epoch: epoch_order(seed, epoch, count, batch))
+
+    def read(number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        epoch, position = divmod(int(number), steps * batch)
+        return _read_marked(kept, int(order(epoch)[position]))
+
+    def sample(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image, label = _numpy_pair(read, number)
+        seed_pair = tf.stack([tf.constant(seed, tf.int64), number])
+        return augment.apply(image, label, seed_pair, crop, augmentation)
+
+    numbers = tf.data.Dataset.range(start_step * batch, tf.int64.max)
+    dataset = numbers.map(sample, num_parallel_calls=workers, deterministic=True)
+    dataset = dataset.batch(batch, drop_remainder=True).prefetch(2)
+    return dataset.with_options(_options(workers))
+
+
+def evaluation_batches(
+    examples: Sequence[Example],
+    *,
+    size: tuple[int, int] | None = None,
+    workers: int = 2,
+    cache: DecodedCache | None = None,
+) -> tf.data.Dataset:
+    """In order, once: (index int64, image uint8 (1, H, W, 3), label uint8 (1, H, W)), nothing augmented.
+
+    With `size` (height, width) the image is resized to it; the label keeps its own size.
+    """
+    kept = cache or DecodedCache(examples, limit_bytes=0)
+
+    def read(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        image, label = _read_marked(kept, int(index))
+        return (resize_rgb(image, size) if size else image), label
+
+    def sample(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        image, label = _numpy_pair(read, index)
+        if size:
+            image = tf.ensure_shape(image, (*size, 3))
+        return index, image[None], label[None]
+
+    indices = tf.data.Dataset.range(len(examples))
+    dataset = indices.map(sample, num_parallel_calls=workers, deterministic=True).prefetch(2)
+    return dataset.with_options(_options(workers))
+
+
+@contextlib.contextmanager
+def read_errors() -> Iterator[None]:
+    """Around the iteration of one of our datasets: a picture that cannot be read raises its UserError."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        text = error.message
+        if _BEGIN not in text or _END not in text:
+            raise
+        sentence = text.split(_BEGIN, 1)[1].split(_END, 1)[0]
+        raise UserError(sentence) from None
+
+
+def available_memory() -> int:
+    """Bytes that can be had without swapping: the machine's, or the container's if that is less."""
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
+    with contextlib.suppress(OSError, ValueError):  # "max" where there is no limit
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text())
+        free = min(free, limit - int((group / "memory.current").read_text()))
+    return max(free, 0)
+
+
+def _read_marked(kept: DecodedCache, index: int) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        return kept.read(index)
+    except UserError as error:
+        raise ValueError(f"{_BEGIN}{error}{_END}") from None
+
+
+def _numpy_pair(
+    read: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], number: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    # stateful=False: tf.data runs stateful functions one at a time under enable_op_determinism.
+    image, label = tf.numpy_function(read, [number], [tf.uint8, tf.uint8], stateful=False)
+    return tf.ensure_shape(image, (None, None, 3)), tf.ensure_shape(label, (None, None))
+
+
+def _options(workers: int) -> tf.data.Options:
+    options = tf.data.Options()
+    options.deterministic = True
+    options.autotune.enabled = False
+    options.threading.private_threadpool_size = workers
+    options.threading.max_intra_op_parallelism = 1
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return options
