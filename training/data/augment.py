@@ -6,7 +6,7 @@ pair always gives the same pixels, eagerly or inside tf.data, before or after a 
 Scale, crop, flip and rotation are one affine warp (one interpolation instead of three), and hue, saturation,
 contrast and brightness are one affine map of the colours. Deviations from the usual separate operations:
 no antialiasing when a picture shrinks, hue turns in YIQ instead of HSV (a rotation is linear there), and
-contrast turns about mid-grey instead of the picture's mean.
+contrast pivots on the mean of the whole picture, not of the crop.
 """
 
 import dataclasses
@@ -20,7 +20,6 @@ from runtime.errors import UserError
 from training.data.spec import IGNORE_ID
 
 FILL = 116.0  # the mean of the ImageNet channel means; what lies outside the picture
-MID_GREY = 127.5
 
 # The NTSC matrix: luma and two chroma axes, in which saturation scales and hue rotates.
 RGB_TO_YIQ = np.array(
@@ -39,7 +38,7 @@ class Augmentation:
 
     scale: uniform range of the picture's magnification, relative to its own size.
     rotation: up to so many degrees either way. flip: probability of mirroring left to right.
-    brightness: up to that fraction of 255 is added either way. contrast, saturation: a factor within 1 +- it.
+    brightness, contrast, saturation: a factor within 1 +- it.
     hue: up to that fraction of a full turn either way.
     blur: probability of a Gaussian blur, blur_sigma: its uniform range in pixels.
     """
@@ -47,7 +46,7 @@ class Augmentation:
     scale: tuple[float, float] = (0.5, 2.0)
     rotation: float = 3.0
     flip: float = 0.5
-    brightness: float = 0.15
+    brightness: float = 0.25
     contrast: float = 0.2
     saturation: float = 0.2
     hue: float = 0.02
@@ -102,10 +101,11 @@ def apply(
     pixels, ids = warp(image, label, matrix, crop)
     if augmentation.brightness or augmentation.contrast or augmentation.saturation or augmentation.hue:
         colours, shift = colour_map(
-            brightness=_either_way(draws[5], augmentation.brightness),
+            brightness=1.0 + _either_way(draws[5], augmentation.brightness),
             contrast=1.0 + _either_way(draws[6], augmentation.contrast),
             saturation=1.0 + _either_way(draws[7], augmentation.saturation),
             hue=_either_way(draws[8], augmentation.hue),
+            pivot=mean_grey(image),
         )
         pixels = recolour(pixels, colours, shift)
     if augmentation.blur:
@@ -190,18 +190,27 @@ def _needed_part(
     return image, label, tf.concat([matrix[:, :2], matrix[:, 2:] - low[:, None]], axis=1)
 
 
+def mean_grey(image: tf.Tensor) -> tf.Tensor:
+    """The mean of every eighth pixel of a uint8 picture, float32; summed in integers, so in any order."""
+    sparse = tf.cast(image[::8, ::8], tf.int32)
+    return tf.cast(tf.reduce_sum(sparse), tf.float32) / tf.cast(tf.size(sparse), tf.float32)
+
+
 def colour_map(
-    *, brightness: tf.Tensor, contrast: tf.Tensor, saturation: tf.Tensor, hue: tf.Tensor
+    *, brightness: tf.Tensor, contrast: tf.Tensor, saturation: tf.Tensor, hue: tf.Tensor, pivot: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The matrix (3, 3) and shift (3,) of hue (turns), saturation, contrast, brightness, in that order."""
+    """The matrix (3, 3) and shift (3,) of hue (turns), saturation, contrast, brightness, in that order.
+
+    Brightness, contrast and saturation are factors; contrast leaves the grey `pivot` (0..255) as it is.
+    """
     angle = 2.0 * math.pi * hue
     cos, sin = tf.cos(angle) * saturation, tf.sin(angle) * saturation
     one, zero = tf.ones_like(cos), tf.zeros_like(cos)
     chroma = tf.reshape(tf.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos]), [3, 3])
     to_yiq = tf.constant(RGB_TO_YIQ, tf.float32)
     to_rgb = tf.constant(np.linalg.inv(RGB_TO_YIQ), tf.float32)
-    matrix = contrast * (to_rgb @ chroma @ to_yiq)
-    return matrix, tf.fill([3], MID_GREY * (1.0 - contrast) + 255.0 * brightness)
+    matrix = brightness * contrast * (to_rgb @ chroma @ to_yiq)
+    return matrix, tf.fill([3], brightness * (1.0 - contrast) * pivot)
 
 
 def recolour(pixels: tf.Tensor, matrix: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
