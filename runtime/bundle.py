@@ -1,0 +1,218 @@
+"""What travels inside a `.tflite`: labels, palette and provenance, in a ZIP behind the flatbuffer.
+
+TFLite's own convention for associated files: the flatbuffer comes first, an ordinary ZIP archive follows,
+and each reader takes its part of the one file. Ours holds `labels.txt` (one label a line) and
+`kerbside.json`, whose `flatbuffer_bytes` and `flatbuffer_sha256` tell a damaged file, since most damaged
+models run without a word.
+Source: https://www.tensorflow.org/lite/models/convert/metadata (layout of the file and of ModelMetadata).
+"""
+
+import colorsys
+import hashlib
+import json
+import os
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import UserError
+
+FORMAT = 1
+NOTE = "kerbside.json"
+MAX_NOTE_BYTES = 4_000_000  # a few kB in practice; keeps a ZIP bomb in a stranger's file out
+_COPY_AGAIN = "copy or export it again"
+_BAD_ARCHIVE = (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError, EOFError)
+
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The note inside one of our files. `facts` is the whole of kerbside.json, `size` (height, width)."""
+
+    labels: tuple[str, ...]
+    palette: tuple[Colour, ...]
+    ignore_id: int
+    output: str
+    size: tuple[int, int]
+    facts: dict[str, Any]
+
+
+def read_bundle(path: str | os.PathLike[str]) -> Bundle | None:
+    """The note inside `path`, or None when someone else made the file.
+
+    Raises UserError, one sentence, when the file is missing, is no TFLite file, is damaged (its SHA-256 is
+    not the one it states) or carries a note of another format.
+    """
+    path = Path(path)
+    data = read_model(path)
+    archive = _entries(path)
+    if NOTE not in archive:
+        # A ZIP loses its directory when its end is cut off, yet the entry's own header still names it.
+        if NOTE.encode() in data[-MAX_NOTE_BYTES:]:
+            raise UserError(f"{path} is truncated: the archive at its end is incomplete; {_COPY_AGAIN}.")
+        return None
+    try:
+        facts = json.loads(archive[NOTE])
+        bundle = _bundle(facts, path)
+        length, stated = int(facts["flatbuffer_bytes"]), str(facts["flatbuffer_sha256"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} carries a {NOTE} that cannot be read ({error!r}); {_COPY_AGAIN}.") from error
+    found = hashlib.sha256(data[:length]).hexdigest()
+    if found != stated:
+        raise UserError(
+            f"{path} is damaged: its model has SHA-256 {found[:12]}, not {stated[:12]} as it states; "
+            f"{_COPY_AGAIN}."
+        )
+    return bundle
+
+
+def read_model(path: Path) -> bytes:
+    """The bytes of a file that begins as a TFLite flatbuffer does, else UserError."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a .tflite file.")
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; name a .tflite file.") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if len(data) < 8 or data[4:8] != b"TFL3":
+        raise UserError(
+            f"{path} is not a TFLite model (bytes 4 to 8 are {data[4:8]!r} where b'TFL3' should stand); "
+            "name a .tflite file."
+        )
+    return data
+
+
+def foreign_labels(path: str | os.PathLike[str]) -> tuple[str, ...] | None:
+    """Labels in someone else's file: the lines of its only associated .txt file, if it has one."""
+    texts = [text for name, text in _entries(Path(path)).items() if name.lower().endswith(".txt")]
+    if len(texts) != 1:
+        return None
+    lines = texts[0].decode("utf-8", errors="replace").splitlines()
+    return tuple(line.strip() for line in lines if line.strip()) or None
+
+
+def stated_normalisation(data: bytes) -> tuple[list[float], list[float]] | None:
+    """(mean, std) that TFLite metadata states for the first input, where x = (rgb - mean) / std; None if it
+    states none. One value each, or one a channel. `data` is the whole file.
+
+    Field numbers are those of tensorflow/lite/schema/schema.fbs and metadata_schema.fbs.
+    """
+    try:
+        model = _Table(data, _u32(data, 0))
+        for entry in model.tables(6):  # Model.metadata
+            if entry.text(0) == b"TFLITE_METADATA":
+                content = model.tables(4)[entry.u32(1)].ubytes(0)  # Model.buffers[Metadata.buffer].data
+                tensor = _Table(content, _u32(content, 0)).tables(3)[0].tables(2)[0]
+                for unit in tensor.tables(4):  # TensorMetadata.process_units
+                    if unit.u8(0) == 1:  # ProcessUnitOptions.NormalizationOptions
+                        options = unit.table(1)
+                        mean, std = options.floats(0), options.floats(1)
+                        return (mean, std) if mean and std and all(std) else None
+    except (struct.error, IndexError, KeyError):
+        return None  # no metadata or metadata of another make: nothing is stated
+    return None
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """Labels for a model that names none."""
+    return tuple(f"class {index}" for index in range(count))
+
+
+def spread_palette(count: int) -> tuple[Colour, ...]:
+    """Well separated colours, id 0 black: hues by the golden ratio, in three rows of lightness."""
+    colours: list[Colour] = [(0, 0, 0)]
+    for index in range(1, count):
+        hue = (index * 0.61803398875) % 1.0
+        lightness = (0.55, 0.40, 0.72)[index % 3]
+        red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.75)
+        colours.append((round(red * 255), round(green * 255), round(blue * 255)))
+    return tuple(colours[:count])
+
+
+def _bundle(facts: dict[str, Any], path: Path) -> Bundle:
+    if facts["format"] != FORMAT:
+        raise UserError(
+            f"{path} carries a note of format {facts['format']}, but this runtime reads format {FORMAT}; "
+            "use a matching version of Kerbside."
+        )
+    height, width = (int(side) for side in facts["size"])
+    labels = tuple(str(label) for label in facts["labels"])
+    palette = tuple((int(red), int(green), int(blue)) for red, green, blue in facts["palette"])
+    if len(labels) != len(palette) or facts["output"] not in ("mask", "scores"):
+        raise ValueError(f"{len(labels)} labels, {len(palette)} colours, output {facts['output']!r}")
+    return Bundle(labels, palette, int(facts["ignore_id"]), facts["output"], (height, width), facts)
+
+
+def _entries(path: Path) -> dict[str, bytes]:
+    """The small files in the archive behind the flatbuffer, by name; none when there is no archive."""
+    if not zipfile.is_zipfile(path):
+        return {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            small = [info for info in archive.infolist() if info.file_size <= MAX_NOTE_BYTES]
+            return {info.filename: archive.read(info) for info in small}
+    except _BAD_ARCHIVE as e:
+        raise UserError(
+            f"{path} is damaged: the archive at its end cannot be read ({e}); {_COPY_AGAIN}."
+        ) from e
+
+
+def _u32(data: bytes, at: int) -> int:
+    return int(struct.unpack_from("<I", data, at)[0])
+
+
+class _Table:
+    """A flatbuffer table: fields are found through its vtable, vectors and tables through relative offsets.
+    An absent field reads as KeyError, a place outside `data` as struct.error."""
+
+    def __init__(self, data: bytes, at: int) -> None:
+        self.data, self.at = data, at
+
+    def _field(self, number: int) -> int:
+        vtable = self.at - struct.unpack_from("<i", self.data, self.at)[0]
+        (length,) = struct.unpack_from("<H", self.data, vtable)
+        if 4 + 2 * number >= length:
+            raise KeyError(number)
+        (offset,) = struct.unpack_from("<H", self.data, vtable + 4 + 2 * number)
+        if not offset:
+            raise KeyError(number)
+        return self.at + int(offset)
+
+    def _vector(self, number: int) -> tuple[int, int]:
+        field = self._field(number)
+        start = field + _u32(self.data, field)
+        length = _u32(self.data, start)
+        if length > len(self.data):
+            raise struct.error(f"a vector of {length} elements in {len(self.data)} bytes")
+        return start + 4, length
+
+    def u8(self, number: int) -> int:
+        return self.data[self._field(number)]
+
+    def u32(self, number: int) -> int:
+        return _u32(self.data, self._field(number))
+
+    def ubytes(self, number: int) -> bytes:
+        start, length = self._vector(number)
+        return self.data[start : start + length]
+
+    text = ubytes
+
+    def floats(self, number: int) -> list[float]:
+        start, length = self._vector(number)
+        return list(struct.unpack_from(f"<{length}f", self.data, start))
+
+    def table(self, number: int) -> "_Table":
+        field = self._field(number)
+        return _Table(self.data, field + _u32(self.data, field))
+
+    def tables(self, number: int) -> list["_Table"]:
+        start, length = self._vector(number)
+        places = [start + 4 * index for index in range(length)]
+        return [_Table(self.data, place + _u32(self.data, place)) for place in places]

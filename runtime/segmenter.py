@@ -1,0 +1,296 @@
+"""`Segmenter(path).segment(rgb) -> Segmentation`: any `.tflite` semantic segmenter, ours or another's.
+
+What is taken as a segmenter: one input, (1, H, W, 3) uint8, int8 or float32, of a fixed size; one output,
+class ids (1, h, w) or (1, h, w, 1) of any number type, or scores (1, h, w, C); h and w may be smaller than
+H and W.
+
+What is fed: uint8 takes RGB 0..255 as it is, int8 takes RGB - 128. float32 takes 0..255 in our own files,
+what TFLite metadata states (mean, std) in others', and, where nothing is stated, a guess: -1..1, the
+convention of the MobileNet family that most published segmenters stand on.
+"""
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from runtime import image
+from runtime.bundle import (
+    Bundle,
+    Colour,
+    foreign_labels,
+    numbered,
+    read_bundle,
+    read_model,
+    spread_palette,
+    stated_normalisation,
+)
+from runtime.errors import UserError
+from runtime.polygons import polygons
+
+MAX_CLASSES = 256  # ids are uint8
+WANTED = "a segmenter takes one (1, H, W, 3) image and gives class ids (1, H, W) or scores (1, H, W, C)"
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The classes of one picture. `ids` is uint8 (H, W) at the size of `rgb`, uint8 (H, W, 3), and indexes
+    `labels` and `palette`; `seconds` is the whole path: resize, model, resize back."""
+
+    ids: np.ndarray
+    labels: tuple[str, ...]
+    palette: tuple[Colour, ...]
+    seconds: float
+    rgb: np.ndarray
+
+    def overlay(self, opacity: float = 0.5) -> np.ndarray:
+        """The picture tinted by class, uint8 (H, W, 3); opacity 0 is the picture, 1 the colours."""
+        if not 0.0 <= opacity <= 1.0:
+            raise UserError(f"opacity is {opacity}; it has to be from 0 to 1.")
+        return image.overlay(self.rgb, self.ids, self.palette, opacity)
+
+    def colour(self) -> np.ndarray:
+        """Each class in its colour, uint8 (H, W, 3)."""
+        return image.colour(self.ids, self.palette)
+
+    def shares(self) -> dict[int, float]:
+        """Class id -> its share of the pixels, 0..1, for the classes that are there, largest first."""
+        counts = np.bincount(self.ids.ravel(), minlength=MAX_CLASSES) / self.ids.size
+        present = sorted(np.flatnonzero(counts), key=lambda index: -counts[index])
+        return {int(index): float(counts[index]) for index in present}
+
+    def legend(self) -> list[dict[str, Any]]:
+        """One row a class that is there, largest first: id, name, colour [r, g, b], share 0..1."""
+        return [
+            {"id": index, "name": self._name(index), "colour": list(self._colour(index)), "share": share}
+            for index, share in self.shares().items()
+        ]
+
+    def polygons(self, tolerance: float = 1.0, min_area: int = 16) -> list[dict[str, Any]]:
+        """Outlines of each connected region: see `runtime.polygons.polygons`."""
+        rows = polygons(self.ids, tolerance=tolerance, min_area=min_area)
+        return [{"name": self._name(row["id"]), **row} for row in rows]
+
+    def mask_png(self) -> bytes:
+        """The class ids as a grey PNG: the pixel's value is its class id."""
+        return _png(self.ids)
+
+    def colour_png(self) -> bytes:
+        return _png(self.colour())
+
+    def overlay_png(self, opacity: float = 0.5) -> bytes:
+        return _png(self.overlay(opacity))
+
+    def report(self) -> dict[str, Any]:
+        """What is worth keeping beside the mask, ready for JSON: size [H, W], seconds, legend."""
+        return {"size": list(self.ids.shape), "seconds": round(self.seconds, 6), "classes": self.legend()}
+
+    def _name(self, index: int) -> str:
+        return self.labels[index] if index < len(self.labels) else "ignored"
+
+    def _colour(self, index: int) -> Colour:
+        return self.palette[index] if index < len(self.palette) else (0, 0, 0)
+
+
+class Segmenter:
+    """One `.tflite` file, loaded. Safe to share between threads: one call at a time enters the interpreter.
+
+    Attributes: `size` (height, width) of the model's input, `labels`, `palette`, `output` ("mask" or
+    "scores"), `bundle` (the note inside one of our files, else None), `path`, `threads`.
+    Raises UserError, one sentence, when the file is missing, damaged, or no segmenter.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], threads: int = 2) -> None:
+        if threads < 1:
+            raise UserError(f"threads is {threads}; it has to be 1 or more.")
+        self.path, self.threads = Path(path), threads
+        self.bundle: Bundle | None = read_bundle(self.path)
+        data = read_model(self.path)
+        self._lock = threading.Lock()
+        self._interpreter = _load(data, self.path, threads)
+        self._input, self._output = _checked_ends(self._interpreter, self.path)
+        height, width = (int(side) for side in self._input["shape"][1:3])
+        self.size = (height, width)
+        self._mean, self._scale = _float_input(data, self.bundle)
+        shape = self._output["shape"]
+        channels = int(shape[3]) if len(shape) == 4 else 1
+        # Scores of one channel would be class 0 everywhere, so one channel holds ids.
+        self.output = "scores" if channels > 1 else "mask"
+        self.labels, self.palette = self._names(channels)
+
+    def segment(self, rgb: np.ndarray) -> Segmentation:
+        """Class ids of a picture, uint8 (H, W, 3) RGB of any size, at that size."""
+        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
+            raise UserError(
+                f"the picture is {rgb.dtype} {rgb.shape}; uint8 RGB of shape (H, W, 3) is needed."
+            )
+        start = time.perf_counter()
+        ids = self._ids(self.invoke(self.prepare(rgb)), (rgb.shape[0], rgb.shape[1]))
+        return Segmentation(ids, self.labels, self.palette, time.perf_counter() - start, rgb)
+
+    def prepare(self, rgb: np.ndarray) -> np.ndarray:
+        """The picture as the model wants it, (1, H, W, 3)."""
+        small = image.resize_rgb(rgb, self.size)
+        kind = self._input["dtype"]
+        if kind == np.int8:
+            small = (small.astype(np.int16) - 128).astype(np.int8)
+        elif kind == np.float32:
+            small = ((small - self._mean) / self._scale).astype(np.float32)
+        return np.ascontiguousarray(small[None])
+
+    def invoke(self, batch: np.ndarray) -> np.ndarray:
+        """The model alone: (1, H, W, 3) as `prepare` gives it -> ids (h, w) or scores (h, w, C), as they come
+        (quantised scores stay quantised: their order is all that counts)."""
+        with self._lock:
+            self._interpreter.set_tensor(self._input["index"], batch)
+            try:
+                self._interpreter.invoke()
+            except RuntimeError as error:
+                raise UserError(f"{self.path} does not run: {_first_line(error)}.") from error
+            raw = self._interpreter.get_tensor(self._output["index"])
+        return raw[0] if self.output == "scores" else raw.reshape(raw.shape[1:3])
+
+    def _ids(self, raw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """The model's output -> class ids, uint8, at `size`."""
+        if self.output == "scores":
+            return _upscaled_argmax(raw, size)
+        scale, zero = self._output["quantization"]
+        if scale:
+            raw = (raw.astype(np.float32) - zero) * scale
+        ids = raw
+        if raw.dtype.kind == "f":
+            ids = np.rint(raw)
+            off = np.abs(raw - ids)
+            if not off.max() < 1e-3:  # NaN lands here too
+                raise UserError(
+                    f"{self.path} gives fractions such as {float(raw.ravel()[off.argmax()]):.3f} in one "
+                    f"channel where class ids should stand; {WANTED}."
+                )
+        limit = len(self.labels)
+        if ids.min() < 0 or ids.max() >= limit:
+            wrong = int(ids.min() if ids.min() < 0 else ids.max())
+            raise UserError(f"{self.path} gives class id {wrong}; its labels allow ids 0 to {limit - 1}.")
+        return image.resize_ids(ids.astype(np.uint8), size)
+
+    def _names(self, channels: int) -> tuple[tuple[str, ...], tuple[Colour, ...]]:
+        """Labels and palette: the file's own, or numbered classes in generated colours."""
+        if self.bundle is not None:
+            labels, palette = self.bundle.labels, self.bundle.palette
+            if self.bundle.size != self.size or (channels > 1 and channels != len(labels)):
+                raise UserError(
+                    f"{self.path} states size {self.bundle.size} and {len(labels)} labels, but its model has "
+                    f"size {self.size} and {channels} channels; export it again."
+                )
+            return labels, palette
+        count = channels if channels > 1 else MAX_CLASSES
+        labels = foreign_labels(self.path) or ()
+        if len(labels) > count or (channels > 1 and len(labels) != count):
+            labels = ()
+        # A mask of others does not say how many classes there are: every uint8 id gets a name.
+        return labels + numbered(count)[len(labels) :], spread_palette(count)
+
+
+def _load(data: bytes, path: Path, threads: int) -> Interpreter:
+    try:
+        interpreter = Interpreter(model_content=data, num_threads=threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        if "Flatbuffer" in str(error):
+            raise UserError(
+                f"{path} is a truncated or damaged TFLite file; copy or export it again."
+            ) from error
+        raise UserError(f"{path} cannot be loaded by LiteRT: {_first_line(error)}.") from error
+    return interpreter
+
+
+def _checked_ends(interpreter: Interpreter, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Details of the one input and the one output; UserError when they are not those of a segmenter."""
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise UserError(f"{path} has {len(inputs)} inputs and {len(outputs)} outputs; {WANTED}.")
+    taken, given = inputs[0], outputs[0]
+    # A batch that is free is run as 1; a free height or width has no size to resize to.
+    free = [tensor for tensor in (taken, given) if -1 in list(tensor["shape_signature"])[1:]]
+    if free:
+        shape = _shown(free[0]["shape_signature"])
+        raise UserError(
+            f"{path} leaves its size open (shape {shape}); export it with a fixed height and width."
+        )
+    shape = taken["shape"]
+    if len(shape) != 4 or shape[0] != 1 or shape[3] != 3:
+        raise UserError(f"{path} takes an input of shape {_shown(shape)}; {WANTED}.")
+    if taken["dtype"] not in (np.uint8, np.int8, np.float32):
+        raise UserError(
+            f"{path} takes {np.dtype(taken['dtype']).name} pixels; uint8, int8 and float32 segmenters run."
+        )
+    shape = given["shape"]
+    if (
+        len(shape) not in (3, 4)
+        or shape[0] != 1
+        or min(shape) < 1
+        or np.dtype(given["dtype"]).kind not in "iuf"
+    ):
+        kind = np.dtype(given["dtype"]).name
+        raise UserError(f"{path} gives an output of shape {_shown(shape)}, {kind}; {WANTED}.")
+    if not _same_aspect(taken["shape"][1:3], shape[1:3]):
+        raise UserError(
+            f"{path} turns {_shown(taken['shape'])} into {_shown(shape)}, no map of it; {WANTED}."
+        )
+    if len(shape) == 4 and shape[3] > MAX_CLASSES:
+        raise UserError(f"{path} gives {shape[3]} classes; up to {MAX_CLASSES} are shown.")
+    return taken, given
+
+
+def _same_aspect(source: Any, target: Any) -> bool:
+    """Whether `target` (h, w) can be the map of an image of size `source`: the same factor both ways, give or
+    take the rounding of a stride of 32. Detectors and classifiers with three or four axes fail this."""
+    rows, columns = (max(1.0, before / after) for before, after in zip(source, target, strict=True))
+    slack = 1 + max(1 / target[0], 1 / target[1])
+    return rows <= 64 and columns <= 64 and 1 / slack <= rows / columns <= slack
+
+
+def _float_input(data: bytes, bundle: Bundle | None) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, std), each float32 (1,) or (3,): a float model is fed (rgb - mean) / std."""
+    mean, std = [0.0], [1.0]
+    if bundle is None:
+        mean, std = stated_normalisation(data) or ([127.5], [127.5])
+    if len(mean) not in (1, 3) or len(std) not in (1, 3):
+        mean, std = [127.5], [127.5]
+    return np.asarray(mean, np.float32), np.asarray(std, np.float32)
+
+
+def _upscaled_argmax(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scores (h, w, C) -> ids uint8 at `size`: bilinear first, argmax after, so that edges are not blocky.
+
+    Class by class, because (H, W, C) at the size of a photograph can take gigabytes.
+    """
+    if scores.shape[:2] == size:
+        return scores.argmax(axis=-1).astype(np.uint8)
+    best = np.full(size, -np.inf, np.float32)
+    ids = np.zeros(size, np.uint8)
+    for index in range(scores.shape[2]):
+        plane: np.ndarray = np.ascontiguousarray(scores[..., index], dtype=np.float32)
+        plane = cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+        better = plane > best
+        np.copyto(best, plane, where=better)
+        ids[better] = index
+    return ids
+
+
+def _png(array: np.ndarray) -> bytes:
+    bgr = array if array.ndim == 2 else array[..., ::-1]
+    return bytes(cv2.imencode(".png", np.ascontiguousarray(bgr))[1])
+
+
+def _shown(shape: Any) -> str:
+    return "(" + ", ".join(str(int(side)) for side in shape) + ")"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
