@@ -1,0 +1,22 @@
+"""The one kind of error a user sees: a sentence on stderr and exit code 2, never a traceback."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+class UserError(Exception):
+    """Something the user can mend. The message is one clear sentence that names the file and the value
+    and says what would be right."""
+
+
+def exit_on_user_error(main: Callable[..., Any], *args: Any) -> int:
+    """Run an entry point: 0 or its own code when it ends well, 2 on a UserError, 130 on Ctrl-C."""
+    try:
+        return int(main(*args) or 0)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped.", file=sys.stderr)
+        return 130

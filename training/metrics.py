@@ -1,0 +1,89 @@
+"""One confusion matrix feeds every score. NumPy only, so that the page and the device can use it.
+
+Source of the definitions: Long, Shelhamer, Darrell, "Fully convolutional networks for semantic segmentation"
+(2015), section 5, for the four overall scores; the Cityscapes evaluation protocol for class IoU over the
+whole split (one matrix, not an average over images).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
+    """Count pixels, (C, C) int64: rows are the truth, columns the prediction.
+
+    `labels` and `predictions` are integer arrays of one shape. A label outside 0..C-1 (255, void) does not
+    count; a prediction outside it raises ValueError, since that is a broken model and not a void pixel.
+    """
+    if labels.shape != predictions.shape:
+        raise ValueError(f"labels are {labels.shape} but predictions {predictions.shape}")
+    counted = (labels >= 0) & (labels < classes)
+    truth = labels[counted].astype(np.int64)
+    predicted = predictions[counted].astype(np.int64)
+    if predicted.size and (predicted.min() < 0 or predicted.max() >= classes):
+        raise ValueError(f"a predicted class id lies outside 0..{classes - 1}")
+    return np.bincount(truth * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """NaN where there is nothing to divide by: the class was neither there nor predicted."""
+    return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator > 0)
+
+
+def scores(matrix: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
+    """Every score of one confusion matrix, each a fraction 0..1.
+
+    A class without a single true pixel is left out of the means (its IoU would depend on the images chosen
+    alone); its own row is NaN, or 0 where it was predicted all the same.
+
+    Returns `pixel_accuracy`, `mean_accuracy`, `miou`, `frequency_weighted_iou`, `pixels`, and `classes`: for
+    each name `iou`, `dice` (the F1 score), `precision`, `recall` (sensitivity), `specificity`, `share` (of the true
+    pixels).
+    """
+    matrix = matrix.astype(np.float64)
+    total = matrix.sum()
+    hit = np.diag(matrix)
+    truth, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
+    iou = _ratio(hit, truth + predicted - hit)
+    recall = _ratio(hit, truth)
+    columns = {
+        "iou": iou,
+        "dice": _ratio(2 * hit, truth + predicted),
+        "precision": _ratio(hit, predicted),
+        "recall": recall,
+        "specificity": _ratio(total - truth - predicted + hit, total - truth),
+        "share": _ratio(truth, np.full_like(truth, total)),
+    }
+    present = truth > 0
+    return {
+        "pixel_accuracy": float(hit.sum() / total) if total else float("nan"),
+        "mean_accuracy": float(recall[present].mean()) if present.any() else float("nan"),
+        "miou": float(iou[present].mean()) if present.any() else float("nan"),
+        "frequency_weighted_iou": float((truth[present] * iou[present]).sum() / total)
+        if total
+        else float("nan"),
+        "pixels": int(total),
+        "classes": {
+            name: {column: float(values[index]) for column, values in columns.items()}
+            for index, name in enumerate(class_names)
+        },
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """The scores as text, percentages, one class a line."""
+    columns = ("iou", "dice", "precision", "recall", "specificity", "share")
+    width = max([len(name) for name in result["classes"]] + [len("class")])
+    lines = [f"{'class':<{width}}" + "".join(f"{column:>13}" for column in columns)]
+    for name, row in result["classes"].items():
+        lines.append(f"{name:<{width}}" + "".join(f"{_percent(row[column]):>13}" for column in columns))
+    lines.append("")
+    for key in ("miou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou"):
+        lines.append(f"{key.replace('_', ' '):<24}{_percent(result[key]):>8}")
+    return "\n".join(lines)
+
+
+def _percent(fraction: float) -> str:
+    return "-" if np.isnan(fraction) else f"{100 * fraction:.2f}"

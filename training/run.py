@@ -1,0 +1,72 @@
+"""A finished (or running) run: its recipe and its model, rebuilt by our own code from recipe.json."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+import zoo
+from runtime.errors import UserError
+from training.data import DATASETS
+from training.data.spec import DatasetSpec
+from training.recipe import Recipe, from_json
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder that has weights."""
+
+    folder: Path
+    recipe: Recipe
+    weights_path: Path
+
+    @property
+    def spec(self) -> DatasetSpec:
+        return DATASETS[self.recipe.data].spec(self.recipe.taxonomy)
+
+    def model(self, image_size: tuple[int, int] | None = None) -> keras.Model:
+        """The model with the run's best weights, in float32, at a static (H, W) or at any size."""
+        model = build_model(self.recipe, len(self.spec.classes), image_size)
+        load_weights(model, self.weights_path)
+        return model
+
+
+def load(path: str | Path) -> Run:
+    """Open a run folder. Raises UserError, naming what is missing, when it cannot be used."""
+    folder = Path(path)
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a run folder: name one such as runs/NAME")
+    recipe = from_json(folder / "recipe.json")
+    weights = folder / "best.weights.h5"
+    if not weights.exists():
+        raise UserError(f"{weights} is not there yet: a run has weights after its first epoch")
+    return Run(folder, recipe, weights)
+
+
+def build_model(recipe: Recipe, classes: int, image_size: tuple[int, int] | None = None) -> keras.Model:
+    """The recipe's model with fresh weights. zoo's ValueError becomes a UserError."""
+    options = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in recipe.model_options.items()
+    }
+    try:
+        return zoo.build(
+            recipe.model,
+            classes=classes,
+            image_size=image_size,
+            backbone=recipe.backbone,
+            output_stride=recipe.output_stride,
+            batch_norm_momentum=recipe.bn_momentum,
+            **options,
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def load_weights(model: keras.Model, path: Path) -> None:
+    """Load a .weights.h5 of this very architecture. UserError when it is damaged or of another one."""
+    try:
+        model.load_weights(path)
+    except (OSError, KeyError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{path} does not fit this model or is damaged: {reason}") from error

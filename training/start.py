@@ -1,0 +1,76 @@
+"""From a recipe to a running loop: data, class weights, baseline, model, weights, strategy."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from training import loop, otsu, report
+from training.backbone_weights import load_backbone_weights
+from training.data import DATASETS, load
+from training.data.pipeline import DecodedCache
+from training.losses import CLASS_WEIGHTS, class_frequencies
+from training.recipe import Recipe
+from training.run import build_model, load_weights
+
+
+def strategy() -> tf.distribute.Strategy:
+    """All GPUs of this machine, or the one device there is."""
+    gpus = tf.config.list_logical_devices("GPU")
+    if len(gpus) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
+
+
+def train(recipe: Recipe, run_folder: Path, say: loop.Say = print) -> loop.Progress:
+    """Prepare everything that the recipe asks for, then train (or go on training) in the run folder."""
+    keras.utils.set_random_seed(recipe.seed)
+    tf.config.experimental.enable_op_determinism()
+    keras.mixed_precision.set_global_policy(recipe.precision)
+    spec = DATASETS[recipe.data].spec(recipe.taxonomy)
+    classes = len(spec.classes)
+    examples = {
+        split: load(
+            recipe.data,
+            split,
+            recipe.data_dir,
+            recipe.taxonomy,
+            skip_bad=recipe.skip_bad,
+            say=say,
+            **recipe.data_options,
+        )
+        for split in ("train", "val")
+    }
+    caches = {split: DecodedCache(found, say=say) for split, found in examples.items()}
+    floor = otsu.baseline(caches["train"], caches["val"], classes)
+    say(f"Otsu's threshold, the floor: mIoU {100 * floor:.2f}% on val.")
+    weights = None
+    if recipe.class_weights != "none":
+        labels = (caches["train"].read(index)[1] for index in range(len(examples["train"])))
+        weights = CLASS_WEIGHTS[recipe.class_weights](class_frequencies(labels, classes)).tolist()
+        shown = ", ".join(f"{name} {weight:.1f}" for name, weight in zip(spec.classes, weights, strict=True))
+        say(f"class weights: {shown}.")
+    devices = strategy()
+    with devices.scope():
+        model = build_model(recipe, classes)
+        if recipe.init:
+            path = Path(recipe.init)
+            load_weights(model, path / "best.weights.h5" if path.is_dir() else path)
+        elif recipe.backbone_weights != "none":
+            load_backbone_weights(model, recipe.backbone_weights, recipe.backbone)
+    count = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
+    say(f"{recipe.model} with {recipe.backbone}: {count / 1e6:.2f}M parameters.")
+    progress = loop.train(
+        recipe,
+        model,
+        spec,
+        caches["train"],
+        caches["val"],
+        run_folder,
+        strategy=devices,
+        class_weights=weights,
+        say=say,
+    )
+    report.draw_curves(run_folder / "curves.png", progress.history)
+    return progress

@@ -1,0 +1,182 @@
+"""Train a model: python -m training.train deeplabv3plus [--data scenes] [options].
+
+The same command goes on where it stopped; --fresh starts over.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import UserError, exit_on_user_error
+
+RUNS = Path("runs")
+
+
+def size(text: str) -> tuple[int, int]:
+    """HxW -> (height, width) in pixels."""
+    try:
+        height, width = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise UserError(f"size '{text}' is not HEIGHTxWIDTH, such as 320x480") from None
+    return height, width
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """NAME=VALUE -> (name, value): a number, true or false, a tuple written 3,6,9, or text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UserError(f"'{text}' is not NAME=VALUE, such as rates=3,6,9,12")
+    parts = [_parsed(part) for part in value.split(",")]
+    return name, tuple(parts) if len(parts) > 1 else parts[0]
+
+
+def _parsed(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    if "x" in text and text.replace("x", "").isdigit():
+        return size(text)
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with one sentence on stderr instead of the usage text."""
+
+    def error(self, message: str) -> Any:
+        raise UserError(f"{message}; see --help")
+
+
+def parser() -> Parser:
+    command = Parser(
+        prog="python -m training.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="An option that is not given takes its value from RECIPES in training/recipe.py.",
+    )
+    command.add_argument("model", help="a model of the zoo, such as deeplabv3plus")
+    data = command.add_argument_group("data")
+    data.add_argument("--data", default="scenes", help="scenes (drawn, the default), cityscapes, camvid, ...")
+    data.add_argument("--data-dir", metavar="DIR", help="the folder that holds the data set")
+    data.add_argument("--classes", metavar="TAXONOMY", help="another set of classes, such as cityscapes8")
+    data.add_argument(
+        "--skip-bad", action="store_true", default=None, help="go on without files that are bad"
+    )
+    data.add_argument(
+        "--data-set",
+        metavar="NAME=VALUE",
+        nargs="+",
+        default=[],
+        help="options of the data set: size=128x256 count=400",
+    )
+    model = command.add_argument_group("model")
+    model.add_argument("--backbone", help="resnet50, resnet101, mobilenet_v2, ...")
+    model.add_argument(
+        "--backbone-weights", metavar="none|imagenet|FILE", help="what the backbone starts from"
+    )
+    model.add_argument("--output-stride", type=int, choices=(8, 16, 32))
+    model.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        nargs="+",
+        default=[],
+        help="options of the model: rates=3,6,9,12 dropout=0.1",
+    )
+    model.add_argument(
+        "--init", metavar="RUN_OR_FILE", help="start from a run's best weights, or a .weights.h5"
+    )
+    run = command.add_argument_group("training")
+    run.add_argument("--epochs", type=int, metavar="N")
+    run.add_argument("--crop", metavar="HxW", help="the size of a training crop, in pixels")
+    run.add_argument("--batch", type=int, metavar="N")
+    run.add_argument("--optimizer", help="adamw or sgd")
+    run.add_argument("--learning-rate", type=float, metavar="RATE")
+    run.add_argument(
+        "--backbone-rate", type=float, metavar="FACTOR", help="the backbone's rate, relative to it"
+    )
+    run.add_argument("--weight-decay", type=float, metavar="DECAY")
+    run.add_argument("--schedule", help="poly, cosine or constant")
+    run.add_argument("--warmup-epochs", type=float, metavar="N")
+    run.add_argument(
+        "--clip-norm", type=float, metavar="NORM", help="of all gradients together; 0: not clipped"
+    )
+    run.add_argument("--ema", type=float, metavar="DECAY", help="of the averaged weights; 0: none")
+    run.add_argument("--bn-momentum", type=float, metavar="M")
+    run.add_argument("--loss", help="cross_entropy")
+    run.add_argument("--class-weights", help="none or inverse_log")
+    run.add_argument("--precision", help="float32, mixed_bfloat16 or mixed_float16")
+    run.add_argument(
+        "--patience", type=int, metavar="N", help="stop after N epochs without a better mIoU; 0: never"
+    )
+    run.add_argument("--seed", type=int)
+    run.add_argument(
+        "--augment",
+        metavar="NAME=VALUE",
+        nargs="+",
+        default=[],
+        help="augmentation: scale=0.5,2.0 rotation=5 blur=0.1",
+    )
+    folder = command.add_argument_group("run folder")
+    folder.add_argument("--name", metavar="RUN", help="the folder below runs/; MODEL-DATA if not given")
+    folder.add_argument(
+        "--fresh", action="store_true", help="throw away what is in the run folder and start over"
+    )
+    return command
+
+
+def assemble(args: argparse.Namespace) -> Any:
+    """The Recipe of a command line: the row of RECIPES, then the flags that were given."""
+    import dataclasses
+
+    from training.data.augment import Augmentation
+    from training.recipe import Recipe, default_recipe
+
+    values: dict[str, Any] = dict(default_recipe(args.model, args.data))
+    fields = {field.name for field in dataclasses.fields(Recipe)}
+    values.update({key: value for key, value in vars(args).items() if key in fields and value is not None})
+    if args.classes:
+        values["taxonomy"] = args.classes
+    if args.crop:
+        values["crop"] = size(args.crop)
+    values["model_options"] = {**values.get("model_options", {}), **dict(map(setting, args.set))}
+    values["data_options"] = {**values.get("data_options", {}), **dict(map(setting, args.data_set))}
+    if args.augment:
+        try:
+            values["augmentation"] = dataclasses.replace(
+                values.get("augmentation", Augmentation()), **dict(map(setting, args.augment))
+            )
+        except (TypeError, ValueError) as error:
+            valid = ", ".join(field.name for field in dataclasses.fields(Augmentation))
+            raise UserError(f"--augment: {error}; it takes {valid}") from error
+    return Recipe(**values)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    # TensorFlow is imported late: --help and a wrong flag answer at once.
+    from training import folder, loop, start
+
+    recipe = assemble(args)
+    run_folder = RUNS / (args.name or f"{recipe.model}-{recipe.data}")
+    print(folder.recipe_table(recipe, run_folder), flush=True)
+    with folder.held(run_folder):
+        folder.claim(run_folder, recipe, args.fresh)
+        try:
+            progress = start.train(recipe, run_folder)
+        except loop.Stopped as stopped:
+            print(f"{stopped}.", file=sys.stderr)
+            return 130
+    print(
+        f"\nbest mIoU {100 * progress.best_miou:.2f}% (epoch {progress.best_epoch + 1}) in {run_folder}. Next:\n"
+        f"  python -m training.evaluate {run_folder}\n"
+        f"  python -m export {run_folder} --format tflite --precision int8\n"
+        "  streamlit run streamlit_app.py"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_user_error(main))
