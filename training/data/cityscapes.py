@@ -3,12 +3,16 @@
 Source: M. Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", CVPR 2016, and the
 label table published with it. `cityscapes19` are the 19 train ids of the benchmark. `cityscapes8` are the 8
 categories with void as class 0, which is learnt and scored like the others; only pixels that carry no raw
-label (255) are ignored there.
+label (255) are ignored there. From labelTrainIds files, which do not tell void from the classes that the
+benchmark leaves out, `cityscapes8` ignores both.
 """
 
+from pathlib import Path
 from typing import NamedTuple
 
-from training.data.spec import IGNORE_ID, DatasetSpec
+from runtime.errors import UserError
+from training.data import labels
+from training.data.spec import IGNORE_ID, DatasetSpec, Example, lookup_table
 
 SPLITS = ("train", "val", "test")
 SIZE = (1024, 2048)  # height, width
@@ -98,3 +102,56 @@ TAXONOMIES = {
         size=SIZE,
     ),
 }
+
+# Raw ids that a file may hold: 255 is the licence plate's -1 in eight bits.
+ALLOWED_IDS = frozenset(ID_TO_TRAIN_ID) | {IGNORE_ID}
+ALLOWED_TRAIN_IDS = frozenset(TRAIN_ID_TO_ID) | {IGNORE_ID}
+
+# (taxonomy, kind of label file) -> train ids.
+TABLES = {
+    ("cityscapes19", "labelIds"): lookup_table(ID_TO_TRAIN_ID),
+    ("cityscapes19", "labelTrainIds"): lookup_table({train: train for train in TRAIN_ID_TO_ID}),
+    ("cityscapes8", "labelIds"): lookup_table(ID_TO_CATEGORY),
+    ("cityscapes8", "labelTrainIds"): lookup_table(TRAIN_ID_TO_CATEGORY),
+}
+# The 19 classes take labelTrainIds first, as the official tools do; the 8 categories need the void ids.
+PREFERRED = {
+    "cityscapes19": ("labelTrainIds", "labelIds"),
+    "cityscapes8": ("labelIds", "labelTrainIds"),
+}
+IMAGE_END = "_leftImg8bit.png"
+
+
+def examples(split: str, data_dir: Path | str | None, taxonomy: str) -> tuple[list[Example], list[str]]:
+    """Every leftImg8bit/SPLIT/CITY/*_leftImg8bit.png that has a label file under gtFine/SPLIT/CITY.
+
+    A picture without a label file, or the other way round, is a problem, named.
+    """
+    folder = labels.data_folder("cityscapes", data_dir, "leftImg8bit/ and gtFine/")
+    pictures, truth = folder / "leftImg8bit" / split, folder / "gtFine" / split
+    for needed in (pictures, truth):
+        if not needed.is_dir():
+            raise UserError(f"The folder {needed} does not exist; check --data-dir and the split.")
+    images = {
+        (path.parent.name, path.name[: -len(IMAGE_END)]): path for path in pictures.glob(f"*/*{IMAGE_END}")
+    }
+    if not images:
+        raise UserError(f"The folder {pictures} holds no CITY/*{IMAGE_END}; check --data-dir and the split.")
+    found, problems = [], []
+    for (city, stem), image in sorted(images.items()):
+        for kind in PREFERRED[taxonomy]:
+            label = truth / city / f"{stem}_gtFine_{kind}.png"
+            if label.is_file():
+                allowed = ALLOWED_IDS if kind == "labelIds" else ALLOWED_TRAIN_IDS
+                found.append(labels.pair(stem, image, label, table=TABLES[taxonomy, kind], allowed=allowed))
+                break
+        else:
+            problems.append(
+                f"{image} has no label map; {truth / city / stem}_gtFine_labelIds.png is missing."
+            )
+    for label in sorted(truth.glob("*/*_gtFine_labelIds.png")):
+        stem = label.name.removesuffix("_gtFine_labelIds.png")
+        if (label.parent.name, stem) not in images:
+            missing = pictures / label.parent.name / f"{stem}{IMAGE_END}"
+            problems.append(f"{label} has no picture; {missing} is missing.")
+    return found, problems

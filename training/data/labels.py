@@ -17,12 +17,12 @@ from runtime.image import checked_bytes, read_rgb
 from training.data.spec import IGNORE_ID, Example
 
 
-def read_ids(path: str | os.PathLike[str]) -> np.ndarray:
+def read_ids(source: str | os.PathLike[str] | bytes, name: str | None = None) -> np.ndarray:
     """Class ids, uint8 (H, W), of an 8-bit grey PNG or of a paletted PNG (its indices, not its colours).
 
     Raises UserError when the file cannot be trusted or holds colours instead of ids.
     """
-    data, shown, header = checked_bytes(path)
+    data, shown, header = checked_bytes(source, name)
     if header.kind != "PNG":
         raise UserError(f"{shown} is a {header.kind}; a label map has to be a PNG, which keeps ids exactly.")
     try:

@@ -1,0 +1,65 @@
+"""The data sets that can be trained on: one row each, and one way to load them, checked."""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import UserError
+from training.data import camvid, check, cityscapes, cityscapes_tfds
+from training.data.spec import Dataset, DatasetSpec, Example
+
+DATASETS: dict[str, Dataset] = {
+    "cityscapes": Dataset(cityscapes.TAXONOMIES, cityscapes.examples),
+    "cityscapes_tfds": Dataset(cityscapes_tfds.TAXONOMIES, cityscapes_tfds.examples),
+    "camvid": Dataset(camvid.TAXONOMIES, camvid.examples),
+}
+if importlib.util.find_spec("training.data.scenes"):
+    from training.data import scenes
+
+    DATASETS = {"scenes": Dataset(scenes.TAXONOMIES, scenes.examples, needs_data_dir=False), **DATASETS}
+
+
+def spec(name: str, taxonomy: str | None = None) -> DatasetSpec:
+    """Classes and palette of a data set; UserError on an unknown name or taxonomy, listing the valid ones."""
+    row = DATASETS[_known("data set", name, DATASETS)]
+    return row.spec(_known(f"--classes of {name}", taxonomy, row.taxonomies) if taxonomy else None)
+
+
+def load(
+    name: str,
+    split: str,
+    data_dir: Path | str | None = None,
+    taxonomy: str | None = None,
+    *,
+    skip_bad: bool = False,
+    workers: int = 2,
+    say: Callable[[str], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> tuple[DatasetSpec, list[Example]]:
+    """The classes and the checked examples of one split.
+
+    Everything is read once (drawn scenes are not: there is no file that could be bad). Bad files are a
+    UserError that lists them, or with `skip_bad` are left out, which `say` is told. `options` are the data
+    set's own.
+    """
+    found_spec = spec(name, taxonomy)
+    _known(f"split of {name}", split, found_spec.splits)
+    row = DATASETS[name]
+    chosen = taxonomy or next(iter(row.taxonomies))
+    examples, problems = row.examples(split, data_dir, chosen, **options)
+    if row.needs_data_dir:
+        examples, problems = check.check(examples, problems, workers=workers, progress=progress)
+    if problems:
+        if not skip_bad or not examples:
+            raise UserError(check.refusal(f"{name} {split}", problems, len(examples)))
+        if say:
+            say(f"{len(problems)} bad pictures of {name} {split} are left out; {len(examples)} are used.")
+    return found_spec, examples
+
+
+def _known(what: str, value: str, valid: Any) -> str:
+    if value not in valid:
+        raise UserError(f"There is no {what} called {value}; there is {', '.join(valid)}.")
+    return value

@@ -1,0 +1,54 @@
+"""Every picture and label map is read once before training starts, so that a bad file is named in the first
+minute and not met in the tenth hour."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from runtime.errors import UserError
+from training.data.spec import Example
+
+LISTED = 20
+
+
+def check(
+    examples: Sequence[Example],
+    problems: Sequence[str],
+    *,
+    workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[Example], list[str]]:
+    """Read everything: the examples that can be trusted, and a sentence for each that cannot.
+
+    `problems` are those found when the files were listed; they come first. `progress(done, count)` is called
+    after each example.
+    """
+    good, sentences = [], list(problems)
+    with ThreadPoolExecutor(workers) as pool:
+        for done, (example, problem) in enumerate(zip(examples, pool.map(_problem, examples), strict=True)):
+            if problem is None:
+                good.append(example)
+            else:
+                sentences.append(problem)
+            if progress:
+                progress(done + 1, len(examples))
+    return good, sentences
+
+
+def refusal(what: str, problems: Sequence[str], good: int) -> str:
+    """The message of a run that does not start: the first problems, one a line, and how many there are."""
+    lines = [f"  {problem}" for problem in problems[:LISTED]]
+    if len(problems) > LISTED:
+        lines.append(f"  and {len(problems) - LISTED} more.")
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    head = (
+        f"{what} has {count} beside {good} good pictures; mend the files, or leave them out with --skip-bad:"
+    )
+    return "\n".join([head, *lines])
+
+
+def _problem(example: Example) -> str | None:
+    try:
+        example.read()
+    except UserError as error:
+        return str(error)
+    return None
