@@ -74,3 +74,13 @@ def image_pooling(x: Any, filters: int, *, momentum: float, name: str) -> Any:
     pooled = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)  # (B, 1, 1, C)
     pooled = conv_norm_relu(pooled, filters, momentum=momentum, name=name)
     return ResizeLike(name=f"{name}_broadcast")([pooled, x])
+
+
+def leaves(model: keras.Model) -> list[layers.Layer]:
+    """The layers that hold weights themselves, in order, those within nested models and blocks too."""
+    # Keras has no public walk into the blocks that KerasCV is made of.
+    return [
+        layer
+        for layer in model._flatten_layers()
+        if layer.weights and not list(layer._flatten_layers(include_self=False))
+    ]

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import keras
 
 from zoo import contract
-from zoo.backbones.mobilenet import mobilenet_v2
+from zoo.backbones.keras_cv import BASES, keras_cv_backbone
+from zoo.backbones.mobilenet import mobilenet_v2, mobilenet_v3_large
+from zoo.backbones.resnet import LAYOUTS, resnet
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,27 @@ class Row:
 
 
 BACKBONES = {
+    "resnet50": Row(partial(resnet, LAYOUTS["resnet50"]), "BGR less the ImageNet means", "ResNet50"),
+    "resnet101": Row(partial(resnet, LAYOUTS["resnet101"]), "BGR less the ImageNet means", "ResNet101"),
     "mobilenet_v2": Row(mobilenet_v2, "RGB to -1..1", "MobileNetV2"),
+    "mobilenet_v3_large": Row(mobilenet_v3_large, "RGB to -1..1", "MobileNetV3Large"),
+    "kerascv_resnet18_v2": Row(partial(keras_cv_backbone, BASES["resnet18_v2"]), "RGB to 0..1"),
+    "kerascv_resnet50_v2": Row(partial(keras_cv_backbone, BASES["resnet50_v2"]), "RGB to 0..1"),
+    "kerascv_mobilenet_v3_large": Row(
+        partial(keras_cv_backbone, BASES["mobilenet_v3_large"]), "RGB to 0..1", output_strides=(32,)
+    ),
+    "kerascv_efficientnetv2_b0": Row(
+        partial(keras_cv_backbone, BASES["efficientnetv2_b0"]), "RGB to 0..1", output_strides=(32,)
+    ),
+    "kerascv_efficientnetlite_b0": Row(
+        partial(keras_cv_backbone, BASES["efficientnetlite_b0"]), "RGB to 0..1", output_strides=(32,)
+    ),
+    "kerascv_densenet121": Row(
+        partial(keras_cv_backbone, BASES["densenet121"]), "RGB to 0..1", output_strides=(32,)
+    ),
+    "kerascv_csp_darknet_s": Row(
+        partial(keras_cv_backbone, BASES["csp_darknet_s"]), "RGB to 0..1", output_strides=(32,)
+    ),
 }
 
 
@@ -37,7 +60,8 @@ def build(
     """A backbone as a functional keras.Model named "backbone".
 
     Input `image`: RGB, (B, H, W, 3), uint8 or float, 0..255; any H and W where image_size is None.
-    Output: {"P2", "P3", "P4", "P5"}, each (B, ceil(H / s), ceil(W / s), channels) with s from `strides`.
+    Output: {"P2", "P3", "P4", "P5"}, each (B, ceil(H / s), ceil(W / s), channels) with s from `strides`
+    (KerasCV's may be one smaller, see keras_cv.py).
     Raises ValueError on an unknown name and on an output stride that the backbone cannot do.
     """
     if name not in BACKBONES:

@@ -1,10 +1,11 @@
-"""MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381, table 2) as a pyramid.
+"""MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381, table 2) and MobileNetV3-Large (Howard et al. 2019,
+arXiv:1905.02244, table 1), of width 1.0, as pyramids.
 
-Layers and their names are those of keras.applications, whose weights load by name. Deviations:
+Layers with weights and their names are those of keras.applications, whose weights load by name. Deviations:
 
-- The last 1x1 convolution (1280 channels), which serves the classifier, is left out.
-- P2, P3 and P4 are the expanded features just before the stride that ends their level (144, 192 and 576
-  channels), as DeepLab's reference code takes its low-level features; P5 is the last block's 320 channels.
+- The last 1x1 convolution (1280 or 960 channels), which serves the classifier, is left out.
+- P2, P3 and P4 are the expanded features just before the stride that ends their level, as DeepLab's
+  reference code takes its low-level features from MobileNetV2; P5 is what the last block puts out.
 - The stride of a layer can be given up for dilation: that layer keeps the rate so far, and the ones after
   it double it (DeepLab, arXiv:1606.00915, section 3.1).
 - keras.applications' momentum of 0.999 keeps the moving statistics behind the weights on a small data set,
@@ -43,6 +44,28 @@ V2_BLOCKS = (
 V2_LEVELS = {"P2": "block_3_expand_relu", "P3": "block_6_expand_relu", "P4": "block_13_expand_relu"}
 
 
+# One row a block, from table 1 of the paper: kernel, expanded channels, output channels, squeeze, hard-swish,
+# stride.
+V3_LARGE_BLOCKS = (
+    (3, 16, 16, False, False, 1),
+    (3, 64, 24, False, False, 2),
+    (3, 72, 24, False, False, 1),
+    (5, 72, 40, True, False, 2),
+    (5, 120, 40, True, False, 1),
+    (5, 120, 40, True, False, 1),
+    (3, 240, 80, False, True, 2),
+    (3, 200, 80, False, True, 1),
+    (3, 184, 80, False, True, 1),
+    (3, 184, 80, False, True, 1),
+    (3, 480, 112, True, True, 1),
+    (3, 672, 112, True, True, 1),
+    (5, 672, 160, True, True, 2),
+    (5, 960, 160, True, True, 1),
+    (5, 960, 160, True, True, 1),
+)
+V3_LEVEL_BLOCKS = {"P2": 3, "P3": 6, "P4": 12}
+
+
 def mobilenet_v2(image_size: contract.ImageSize, output_stride: int, momentum: float) -> keras.Model:
     """MobileNetV2 of width 1.0: RGB 0..255 -> P2 (144), P3 (192), P4 (576), P5 (320 channels)."""
     image = contract.image_input(image_size)
@@ -54,9 +77,29 @@ def mobilenet_v2(image_size: contract.ImageSize, output_stride: int, momentum: f
     for index, (expansion, filters, stride) in enumerate(V2_BLOCKS):
         prefix = f"block_{index}_" if index else "expanded_conv_"
         x = _v2_block(x, expansion, filters, stride, dilation, momentum, prefix)
-    named = keras.Model(image, x)
-    pyramid = {level: named.get_layer(name).output for level, name in V2_LEVELS.items()}
-    return keras.Model(image, {**pyramid, "P5": x}, name=contract.BACKBONE)
+    return _pyramid(image, x, V2_LEVELS)
+
+
+def mobilenet_v3_large(image_size: contract.ImageSize, output_stride: int, momentum: float) -> keras.Model:
+    """MobileNetV3-Large of width 1.0: RGB 0..255 -> P2 (72), P3 (240), P4 (672), P5 (160 channels)."""
+    image = contract.image_input(image_size)
+    dilation = Dilation(output_stride)
+    x = image / 127.5 - 1.0
+    x = layers.Conv2D(16, 3, strides=dilation.stride(2), padding="same", use_bias=False, name="conv")(x)
+    x = batch_norm(x, momentum=momentum, name="conv_bn")
+    x = _hard_swish(x)
+    for index, row in enumerate(V3_LARGE_BLOCKS):
+        prefix = f"expanded_conv_{index}_" if index else "expanded_conv_"
+        x = _v3_block(x, *row, dilation, momentum, prefix)
+    names = {level: f"expanded_conv_{index}_expanded" for level, index in V3_LEVEL_BLOCKS.items()}
+    return _pyramid(image, x, names)
+
+
+def _pyramid(image: Any, top: Any, names: dict[str, str]) -> keras.Model:
+    """The model from the image to the outputs of the layers named and to `top` as P5."""
+    whole = keras.Model(image, top)
+    pyramid = {level: whole.get_layer(name).output for level, name in names.items()}
+    return keras.Model(image, {**pyramid, "P5": top}, name=contract.BACKBONE)
 
 
 def _v2_block(
@@ -86,3 +129,68 @@ def _v2_block(
     if stride == 1 and channels == filters:
         x = layers.Add(name=f"{prefix}add")([shortcut, x])
     return x
+
+
+def _v3_block(
+    x: Any,
+    kernel: int,
+    expanded: int,
+    filters: int,
+    squeeze: bool,
+    hard_swish: bool,
+    stride: int,
+    dilation: Dilation,
+    momentum: float,
+    prefix: str,
+) -> Any:
+    """As in V2, with squeeze-and-excitation and hard-swish: (B, H, W, C) -> (B, H, W, filters)."""
+    shortcut = x
+    channels = x.shape[-1]
+    activation = _hard_swish if hard_swish else layers.ReLU()
+    if expanded != channels:  # only the first block does not expand
+        x = layers.Conv2D(expanded, 1, use_bias=False, name=f"{prefix}expand")(x)
+        x = batch_norm(x, momentum=momentum, name=f"{prefix}expand_bn")
+        x = layers.Identity(name=f"{prefix}expanded")(activation(x))
+    rate = dilation.rate
+    x = layers.DepthwiseConv2D(
+        kernel,
+        strides=dilation.stride(stride),
+        dilation_rate=rate,
+        padding="same",
+        use_bias=False,
+        name=f"{prefix}depthwise",
+    )(x)
+    x = batch_norm(x, momentum=momentum, name=f"{prefix}depthwise_bn")
+    x = activation(x)
+    if squeeze:
+        x = _squeeze_and_excite(x, prefix)
+    x = layers.Conv2D(filters, 1, use_bias=False, name=f"{prefix}project")(x)
+    x = batch_norm(x, momentum=momentum, name=f"{prefix}project_bn")
+    if stride == 1 and channels == filters:
+        x = layers.Add(name=f"{prefix}add")([shortcut, x])
+    return x
+
+
+def _squeeze_and_excite(x: Any, prefix: str) -> Any:
+    """Scale each channel by a gate made of all channels' means: (B, H, W, C) -> (B, H, W, C)."""
+    channels = x.shape[-1]
+    gate = layers.GlobalAveragePooling2D(keepdims=True, name=f"{prefix}squeeze_excite_avg_pool")(x)
+    gate = layers.Conv2D(_quarter(channels), 1, name=f"{prefix}squeeze_excite_conv")(gate)
+    gate = layers.ReLU(name=f"{prefix}squeeze_excite_relu")(gate)
+    gate = layers.Conv2D(channels, 1, name=f"{prefix}squeeze_excite_conv_1")(gate)
+    return layers.Multiply(name=f"{prefix}squeeze_excite_mul")([x, _hard_sigmoid(gate)])
+
+
+def _quarter(channels: int) -> int:
+    """A quarter of the channels as a multiple of 8, but never below 90% of it (the reference code's rule)."""
+    rounded = max(8, (channels // 4 + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * channels / 4 else rounded + 8
+
+
+def _hard_sigmoid(x: Any) -> Any:
+    return layers.ReLU(6.0)(x + 3.0) * (1.0 / 6.0)
+
+
+def _hard_swish(x: Any) -> Any:
+    """x * hard_sigmoid(x) spelt with ReLU6, which the TFLite converter turns into its HARD_SWISH."""
+    return x * _hard_sigmoid(x)

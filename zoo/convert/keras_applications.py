@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 
+from zoo.layers import leaves
+
 Weights = Mapping[str, Sequence[np.ndarray]]  # layer name -> its arrays, in the order of layer.weights
 
 
@@ -15,7 +17,7 @@ def assign_by_layer_name(model: keras.Model, weights: Weights) -> None:
     checked before anything is assigned: ValueError names the model's layers that the source lacks, or the
     first layer whose shapes differ, with both.
     """
-    ours = [layer for layer in model.layers if layer.weights]
+    ours = leaves(model)
     missing = [layer.name for layer in ours if layer.name not in weights]
     if missing:
         shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
