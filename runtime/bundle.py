@@ -8,6 +8,7 @@ Source: https://www.tensorflow.org/lite/models/convert/metadata (layout of the f
 """
 
 import colorsys
+import functools
 import hashlib
 import json
 import os
@@ -17,6 +18,9 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import cv2
+import numpy as np
 
 from runtime.errors import UserError
 
@@ -124,15 +128,20 @@ def numbered(count: int) -> tuple[str, ...]:
     return tuple(f"class {index}" for index in range(count))
 
 
+@functools.cache
 def spread_palette(count: int) -> tuple[Colour, ...]:
-    """Well separated colours, id 0 black: hues by the golden ratio, in three rows of lightness."""
-    colours: list[Colour] = [(0, 0, 0)]
-    for index in range(1, count):
-        hue = (index * 0.61803398875) % 1.0
-        lightness = (0.55, 0.40, 0.72)[index % 3]
-        red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.75)
-        colours.append((round(red * 255), round(green * 255), round(blue * 255)))
-    return tuple(colours[:count])
+    """Well separated colours, id 0 black: each next one is the farthest, in CIE Lab, from all before it."""
+    shades = [
+        (hue / 32, part, value) for hue in range(32) for part in (0.5, 0.75, 1) for value in (0.5, 0.75, 1)
+    ]
+    rgb = np.array([(0.0, 0.0, 0.0)] + [colorsys.hsv_to_rgb(*shade) for shade in shades], np.float32)
+    lab = cv2.cvtColor(rgb[None], cv2.COLOR_RGB2LAB)[0]
+    chosen, distance = [0], np.full(len(lab), np.inf)
+    while len(chosen) < count:
+        distance = np.minimum(distance, np.linalg.norm(lab - lab[chosen[-1]], axis=1))
+        chosen.append(int(distance.argmax()))
+    colours = np.rint(rgb[chosen[:count]] * 255).astype(int)
+    return tuple((int(red), int(green), int(blue)) for red, green, blue in colours)
 
 
 def _bundle(facts: dict[str, Any], path: Path) -> Bundle:

@@ -1,0 +1,330 @@
+"""The runtime's segmenter, bundle, polygons and thresholds against arithmetic and the peers' own files."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tiny_tflite as tiny
+
+from runtime import Segmenter, UserError, read_bundle
+from runtime.bundle import foreign_labels, spread_palette, stated_normalisation
+from runtime.polygons import polygons
+from runtime.threshold import binary, grey, otsu, otsu_value
+
+PEERS = Path(__file__).resolve().parents[2] / "shared" / "peers"
+CAMVID = Path(__file__).resolve().parents[2] / "shared" / "data" / "camvid" / "val"
+
+
+@pytest.fixture(scope="module")
+def mask_bytes() -> bytes:
+    return tiny.mask_model()
+
+
+@pytest.fixture
+def ours(tmp_path, mask_bytes) -> Path:
+    return tiny.write_bundle(tmp_path / "ours.tflite", mask_bytes)
+
+
+def write(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def one_sentence(error: pytest.ExceptionInfo, *parts: str) -> None:
+    text = str(error.value)
+    assert "\n" not in text and text.endswith("."), text
+    for part in parts:
+        assert part in text, (part, text)
+
+
+def test_ids_labels_and_palette_of_our_own_file(ours):
+    rgb, ids = tiny.colours()
+    found = Segmenter(ours).segment(rgb)
+    assert found.ids.dtype == np.uint8 and (found.ids == ids).all()
+    assert found.labels == tiny.LABELS and found.palette == tiny.PALETTE and found.seconds > 0
+    assert (found.colour()[ids == 2] == (0, 0, 200)).all()
+    assert (found.overlay(0.0) == rgb).all() and (found.overlay(1.0) == found.colour()).all()
+    assert (cv2.imdecode(np.frombuffer(found.mask_png(), np.uint8), cv2.IMREAD_UNCHANGED) == ids).all()
+    assert (
+        cv2.imdecode(np.frombuffer(found.colour_png(), np.uint8), cv2.IMREAD_COLOR_RGB)[..., 0].max()
+    ) == 200
+
+
+def test_legend_counts_pixels(ours):
+    rgb, _ = tiny.colours()
+    rgb[:, :, :] = (9, 200, 9)
+    rgb[:2, :6] = (200, 9, 9)  # 12 of 96 pixels
+    legend = Segmenter(ours).segment(rgb).legend()
+    assert [(row["id"], row["name"], row["colour"]) for row in legend] == [
+        (1, "green", [0, 200, 0]),
+        (0, "red", [200, 0, 0]),
+    ]
+    assert [row["share"] for row in legend] == [84 / 96, 12 / 96]
+
+
+@pytest.mark.parametrize("size", [(8, 12), (16, 24), (5, 7), (31, 90), (1, 1)])
+def test_ids_come_back_at_the_pictures_own_size(ours, size):
+    rgb, ids = tiny.colours()
+    picture = cv2.resize(rgb, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
+    found = Segmenter(ours).segment(picture)
+    assert found.ids.shape == size and found.overlay(0.4).shape == (*size, 3)
+    if size == (16, 24):  # doubled, the bands stay the bands away from their edges
+        assert (found.ids == np.kron(ids, np.ones((2, 2), np.uint8))).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("dtype", "out"), [("uint8", "int64"), ("uint8", "int32"), ("float32", "float32"), ("int8", "uint8")]
+)
+def test_every_number_type_of_masks(tmp_path, dtype, out):
+    path = write(tmp_path / "x.tflite", tiny.mask_model(dtype=dtype, out=out))
+    rgb, ids = tiny.colours()
+    segmenter = Segmenter(path)
+    found = segmenter.segment(rgb)
+    assert segmenter.output == "mask" and segmenter.bundle is None
+    assert (found.ids == ids).all()
+    assert found.labels[:2] == ("class 0", "class 1")
+
+
+def test_scores_and_scores_at_half_size(tmp_path):
+    rgb, ids = tiny.colours()
+    whole = Segmenter(write(tmp_path / "a.tflite", tiny.scores_model()))
+    assert whole.output == "scores" and (whole.segment(rgb).ids == ids).all()
+    half = Segmenter(write(tmp_path / "b.tflite", tiny.scores_model(stride=2)))
+    # reference: the pooled channels enlarged as a whole by OpenCV, argmax last
+    pooled = rgb.reshape(4, 2, 6, 2, 3).mean((1, 3)).astype(np.float32) * 0.5
+    expected = cv2.resize(pooled, (12, 8), interpolation=cv2.INTER_LINEAR).argmax(-1)
+    assert (half.segment(rgb).ids == expected).all()
+
+
+def test_what_each_input_type_is_fed(tmp_path, ours):
+    rgb = np.arange(8 * 12 * 3, dtype=np.uint8).reshape(8, 12, 3)
+    assert (Segmenter(ours).prepare(rgb)[0] == rgb).all()
+    int8 = Segmenter(write(tmp_path / "i.tflite", tiny.mask_model(dtype="int8")))
+    assert (int8.prepare(rgb)[0].astype(int) == rgb.astype(int) - 128).all()
+    model = tiny.mask_model(dtype="float32")
+    stranger = Segmenter(write(tmp_path / "f.tflite", model))
+    np.testing.assert_allclose(stranger.prepare(rgb)[0], rgb / 127.5 - 1, atol=1e-6)
+    own = Segmenter(tiny.write_bundle(tmp_path / "o.tflite", model))
+    assert (own.prepare(rgb)[0] == rgb).all()
+
+
+def test_threads_share_one_segmenter(ours):
+    segmenter = Segmenter(ours)
+    rgb, ids = tiny.colours()
+    pictures = [rgb, rgb[:, :, [1, 2, 0]], rgb[:, :, [2, 0, 1]]]
+    expected = [ids, (ids + 2) % 3, (ids + 1) % 3]
+    wrong = []
+
+    def work(index: int) -> None:
+        for _ in range(50):
+            if (segmenter.segment(pictures[index]).ids != expected[index]).any():
+                wrong.append(index)
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(3)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert not wrong
+
+
+def test_bundle_is_read_and_checked(tmp_path, ours, mask_bytes):
+    bundle = read_bundle(ours)
+    assert bundle.labels == tiny.LABELS and bundle.size == (8, 12) and bundle.facts["model"] == "tiny"
+    assert read_bundle(write(tmp_path / "plain.tflite", mask_bytes)) is None
+
+    data = bytearray(ours.read_bytes())
+    data[len(mask_bytes) // 2] ^= 1
+    with pytest.raises(UserError) as error:
+        Segmenter(write(tmp_path / "flipped.tflite", bytes(data)))
+    one_sentence(error, "flipped.tflite", "damaged", "SHA-256")
+
+    with pytest.raises(UserError) as error:
+        read_bundle(tiny.write_bundle(tmp_path / "new.tflite", mask_bytes, format=2))
+    one_sentence(error, "format 2")
+    with pytest.raises(UserError) as error:
+        read_bundle(tiny.write_bundle(tmp_path / "lack.tflite", mask_bytes, palette=[[1, 2, 3]]))
+    one_sentence(error, "kerbside.json")
+    with pytest.raises(UserError) as error:
+        Segmenter(tiny.write_bundle(tmp_path / "size.tflite", mask_bytes, size=[9, 9]))
+    one_sentence(error, "(9, 9)", "(8, 12)")
+
+
+def test_bundle_cut_in_its_archive_is_refused(tmp_path, ours, mask_bytes):
+    data = ours.read_bytes()
+    for keep in range(len(mask_bytes) + 60, len(data), 40):
+        with pytest.raises(UserError) as error:
+            Segmenter(write(tmp_path / "cut.tflite", data[:keep]))
+        one_sentence(error, "cut.tflite")
+
+
+def test_id_beyond_our_labels_is_refused(tmp_path, mask_bytes):
+    path = tiny.write_bundle(
+        tmp_path / "two.tflite", mask_bytes, labels=["red", "green"], palette=[[1, 1, 1], [2, 2, 2]]
+    )
+    with pytest.raises(UserError) as error:
+        Segmenter(path).segment(tiny.colours()[0])
+    one_sentence(error, "class id 2", "0 to 1")
+
+
+def test_files_that_are_no_segmenter(tmp_path):
+    import tensorflow as tf
+
+    def refused(function, shape, *parts, dtype="float32"):
+        path = write(tmp_path / "other.tflite", tiny.convert(function, shape, dtype))
+        with pytest.raises(UserError) as error:
+            Segmenter(path).segment(np.zeros((8, 12, 3), np.uint8))
+        one_sentence(error, "other.tflite", *parts)
+
+    image = (1, 8, 12, 3)
+    refused(lambda x: tf.reduce_mean(x, (1, 2)), image, "(1, 3)")  # a classifier
+    refused(lambda x: tf.reshape(x, (1, 96, 3)), image, "(1, 96, 3)")  # boxes
+    refused(lambda x: (x + 1, x + 2), image, "2 outputs")
+    refused(lambda x: x[:, 0], (1, 3, 8, 12), "(1, 3, 8, 12)")  # channels first
+    refused(lambda x: x[..., :1] * 0.5 + 0.3, image, "fractions such as -0.200")
+    refused(lambda x: x[..., 0], (1, None, None, 3), "open", "fixed height and width")
+    refused(lambda x: x[..., 0] - 1, image, "int32", dtype="int32")
+    refused(lambda x: tf.cast(x[..., 0], tf.int32) - 7, image, "class id -", dtype="float32")
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [(b"", "not a TFLite model"), (b"hello world", "b'o wo'"), (b"\0\0\0\0TFL3", "truncated or damaged")],
+)
+def test_files_that_are_no_tflite(tmp_path, content, part):
+    with pytest.raises(UserError) as error:
+        Segmenter(write(tmp_path / "bad.tflite", content))
+    one_sentence(error, "bad.tflite", part)
+
+
+def test_missing_file_folder_and_bad_values(tmp_path, ours):
+    for path in (tmp_path / "none.tflite", tmp_path):
+        with pytest.raises(UserError) as error:
+            Segmenter(path)
+        one_sentence(error, str(path))
+    with pytest.raises(UserError, match="threads is 0"):
+        Segmenter(ours, threads=0)
+    segmenter = Segmenter(ours)
+    for wrong in (np.zeros((8, 12), np.uint8), np.zeros((8, 12, 3)), np.zeros((0, 12, 3), np.uint8)):
+        with pytest.raises(UserError, match="uint8 RGB"):
+            segmenter.segment(wrong)
+    with pytest.raises(UserError, match="opacity is 2"):
+        segmenter.segment(tiny.colours()[0]).overlay(2)
+
+
+TRUNCATE = """
+import sys
+from runtime import Segmenter, UserError
+data, refused = open(sys.argv[1], "rb").read(), 0
+for step in range(int(sys.argv[3])):
+    keep = 8 + step * (len(data) - 8) // int(sys.argv[3])
+    open(sys.argv[2], "wb").write(data[:keep])
+    try:
+        Segmenter(sys.argv[2])
+    except UserError as error:
+        assert chr(10) not in str(error)
+        refused += 1
+print("refused", refused)
+"""
+
+
+@pytest.mark.skipif(not PEERS.is_dir(), reason="needs the peers' files in ../shared/peers")
+@pytest.mark.parametrize("name", ["deeplabv3_mnv2_pascal_quant", "tflite_support_deeplabv3_voc_257_float"])
+def test_truncations_of_a_real_file_neither_crash_nor_pass(tmp_path, name):
+    """In a process of its own, because what is tested for is a crash below Python."""
+    command = [
+        sys.executable,
+        "-c",
+        TRUNCATE,
+        str(PEERS / f"{name}.tflite"),
+        str(tmp_path / "t.tflite"),
+        "60",
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-500:]
+    assert "refused 60" in done.stdout
+
+
+@pytest.mark.skipif(not (PEERS.is_dir() and CAMVID.is_dir()), reason="needs ../shared/peers and camvid")
+def test_peers_see_road_cars_and_sky_in_a_real_street():
+    from runtime.image import read_rgb
+
+    rgb = read_rgb(CAMVID / "0016E5_07965.png")
+    files = sorted(PEERS.glob("*.tflite"))
+    assert len(files) == 6
+    car = np.s_[200:240, 385:440]  # where the picture shows the parked car, and below it the road
+    road = np.s_[330:355, 200:300]
+    expected = {"cityscapes": (13, 0), "ade32": (None, 7), "pascal": (7, 0), "voc": (7, 0)}
+    for path in files:
+        found = Segmenter(path).segment(rgb)
+        car_id, road_id = next(ids for part, ids in expected.items() if part in path.name)
+        assert (found.ids[road] == road_id).mean() > 0.95, path.name
+        if car_id is not None:
+            assert (found.ids[car] == car_id).mean() > 0.95, path.name
+    voc = PEERS / "tflite_support_deeplabv3_voc_257_float.tflite"
+    assert foreign_labels(voc)[7] == "car" and len(foreign_labels(voc)) == 21
+    assert stated_normalisation(voc.read_bytes()) == ([127.5], [127.5])
+    assert Segmenter(voc).segment(rgb).labels[7] == "car"
+
+
+def test_generated_palette_is_well_separated():
+    colours = np.array(spread_palette(40), float)
+    apart = np.abs(colours[:, None] - colours[None]).sum(-1) + 999 * np.eye(40)
+    assert len(set(spread_palette(256))) > 250 and apart.min() > 30
+
+
+def test_polygons_drawn_again_give_the_ids_back():
+    rng = np.random.default_rng(3)
+    ids = (cv2.GaussianBlur(rng.random((60, 80)).astype(np.float32), (0, 0), 3) * 400 % 4).astype(np.uint8)
+    for index in range(4):
+        drawn = np.zeros_like(ids)
+        area = 0
+        for row in polygons(ids, tolerance=0, min_area=1):
+            if row["id"] != index:
+                continue
+            area += row["area"]
+            piece = np.zeros_like(ids)
+            cv2.fillPoly(piece, [np.array(row["points"])], 1)
+            for hole in row["holes"]:
+                inside = np.zeros_like(ids)
+                cv2.fillPoly(inside, [np.array(hole)], 1)
+                cv2.polylines(inside, [np.array(hole)], True, 0)  # the ring around a hole is the region's own
+                piece[inside == 1] = 0
+            drawn |= piece
+        assert ((drawn == 1) == (ids == index)).all() and area == (ids == index).sum()
+    sizes = [row["area"] for row in polygons(ids, min_area=30)]
+    assert sizes == sorted(sizes, reverse=True) and min(sizes) >= 30
+
+
+def test_thresholds():
+    rgb = np.zeros((4, 256, 3), np.uint8)
+    rgb[:] = np.arange(256, dtype=np.uint8)[None, :, None]
+    found = binary(rgb, value=99)
+    assert (found.ids == (np.arange(256) > 99)).all() and found.labels == ("background", "foreground")
+    assert (binary(rgb, value=99, foreground="dark").ids == (np.arange(256) <= 99)).all()
+    assert found.legend()[0]["share"] == 156 / 256
+    with pytest.raises(UserError, match="300"):
+        binary(rgb, value=300)
+    with pytest.raises(UserError, match="sideways"):
+        binary(rgb, foreground="sideways")
+
+
+def test_otsu_maximises_the_variance_between_classes():
+    rng = np.random.default_rng(5)
+    rgb = np.clip(np.where(rng.random((60, 60)) < 0.3, 60, 170) + rng.normal(0, 15, (60, 60)), 0, 255)
+    rgb = np.repeat(rgb.astype(np.uint8)[..., None], 3, 2)
+    values = grey(rgb).ravel().astype(float)
+
+    def between(cut: int) -> float:  # Otsu 1979, equation 18
+        low, high = values[values <= cut], values[values > cut]
+        if not len(low) or not len(high):
+            return 0.0
+        return len(low) * len(high) * (low.mean() - high.mean()) ** 2
+
+    best = max(range(256), key=between)
+    assert between(otsu_value(rgb)) == pytest.approx(between(best), rel=1e-9)
+    assert (otsu(rgb).ids.ravel() == (values > otsu_value(rgb))).all()
