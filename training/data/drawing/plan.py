@@ -1,0 +1,124 @@
+"""What a scene's plan holds, in metres, and the colours that things come in."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from training.data.drawing import street
+from training.data.drawing.canvas import Canvas, Colour, Light, View
+from training.data.drawing.lens import Camera
+
+Rng = np.random.Generator
+
+WALLS: tuple[Colour, ...] = (
+    (196.0, 184.0, 160.0),
+    (206.0, 176.0, 136.0),
+    (158.0, 96.0, 78.0),
+    (178.0, 124.0, 98.0),
+    (188.0, 186.0, 180.0),
+    (152.0, 156.0, 158.0),
+    (214.0, 206.0, 190.0),
+    (172.0, 160.0, 138.0),
+    (198.0, 150.0, 118.0),
+    (142.0, 130.0, 120.0),
+    (184.0, 196.0, 190.0),
+    (216.0, 196.0, 140.0),
+)
+PAINTS: tuple[Colour, ...] = (
+    (206.0, 208.0, 210.0),
+    (44.0, 46.0, 50.0),
+    (132.0, 136.0, 140.0),
+    (172.0, 176.0, 180.0),
+    (168.0, 32.0, 34.0),
+    (34.0, 66.0, 132.0),
+    (60.0, 92.0, 76.0),
+    (222.0, 222.0, 218.0),
+    (84.0, 88.0, 94.0),
+    (196.0, 168.0, 60.0),
+    (96.0, 134.0, 176.0),
+    (112.0, 84.0, 66.0),
+)
+CLOTHES: tuple[Colour, ...] = (
+    (38.0, 42.0, 60.0),
+    (60.0, 62.0, 66.0),
+    (150.0, 44.0, 48.0),
+    (196.0, 190.0, 180.0),
+    (54.0, 86.0, 126.0),
+    (96.0, 110.0, 74.0),
+    (206.0, 160.0, 60.0),
+    (120.0, 78.0, 110.0),
+    (30.0, 30.0, 34.0),
+    (164.0, 132.0, 100.0),
+    (226.0, 110.0, 60.0),
+    (74.0, 140.0, 140.0),
+)
+SKINS: tuple[Colour, ...] = (
+    (228.0, 186.0, 158.0),
+    (206.0, 160.0, 128.0),
+    (158.0, 112.0, 82.0),
+    (102.0, 70.0, 54.0),
+)
+HAIRS: tuple[Colour, ...] = (
+    (40.0, 30.0, 26.0),
+    (84.0, 58.0, 38.0),
+    (160.0, 124.0, 76.0),
+    (120.0, 118.0, 116.0),
+)
+SIGNS = (
+    "limit",
+    "no_entry",
+    "yield",
+    "warning",
+    "priority",
+    "crossing",
+    "arrow",
+    "stop",
+    "parking",
+    "guide",
+    "board",
+)
+LEAVES: tuple[Colour, ...] = (
+    (86.0, 116.0, 58.0),
+    (70.0, 102.0, 54.0),
+    (104.0, 124.0, 62.0),
+    (72.0, 96.0, 66.0),
+    (120.0, 122.0, 58.0),
+    (176.0, 128.0, 52.0),
+)
+
+
+@dataclass
+class Plan:
+    """Everything that `scenes.draw` needs; `items` are (distance for the painter's order, drawing)."""
+
+    view: View
+    light: Light
+    street: street.Street
+    camera: Camera
+    cover: float
+    cloud: tuple[float, float]
+    snow: bool
+    wet: float
+    ridge: np.ndarray
+    blocks: np.ndarray
+    tints: list[Colour]
+    lawns: list[tuple[float, float, float, float]] = field(default_factory=list)  # x0, x1, z0, z1
+    items: list[tuple[float, Callable[[Canvas], None]]] = field(default_factory=list)
+    boxes: list[tuple[float, ...]] = field(default_factory=list)  # what casts shadows, see street.cast
+
+    def add(self, z: float, drawing: Callable[[Canvas], None], box: tuple[float, ...] | None = None) -> None:
+        self.items.append((z, drawing))
+        if box is not None:
+            self.boxes.append(box)
+
+
+def pick(rng: Rng, table: tuple[Colour, ...]) -> Colour:
+    """A colour of a table, slightly changed."""
+    colour = table[int(rng.integers(len(table)))]
+    lift, tint = rng.uniform(0.88, 1.12), rng.uniform(-8, 8, 3)
+    return (
+        float(np.clip(colour[0] * lift + tint[0], 8, 250)),
+        float(np.clip(colour[1] * lift + tint[1], 8, 250)),
+        float(np.clip(colour[2] * lift + tint[2], 8, 250)),
+    )
