@@ -55,7 +55,11 @@ def _records(folder: Path, split: str) -> Sequence[dict[str, Any]]:
             if not zipfile.is_zipfile(path):
                 raise UserError(f"{path} is not a whole zip file; download it again.")
         config = tfds.download.DownloadConfig(manual_dir=str(folder))
-        builder.download_and_prepare(download_dir=str(prepared / "downloads"), download_config=config)
+        try:
+            builder.download_and_prepare(download_dir=str(prepared / "downloads"), download_config=config)
+        except Exception as error:  # whatever is wrong inside the zips surfaces here, in many guises
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(f"TFDS cannot prepare the zips in {folder}: {reason}.") from error
     keep = tfds.decode.SkipDecoding()
     return builder.as_data_source(split=split, decoders={"image_left": keep, "segmentation_label": keep})
 
