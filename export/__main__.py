@@ -1,0 +1,182 @@
+"""Export a trained run: python -m export runs/NAME [--format tflite] [--precision int8] [--output mask].
+
+The file is compared with the run on real pictures of its val split before it gets its name; one that is not
+as good as the run is not written.
+"""
+
+import argparse
+import functools
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from export import EXPORTERS, OUTPUTS, PRECISIONS, Examples, Job, exporter
+from runtime.errors import UserError, exit_on_user_error
+from training.data.spec import Example
+from training.train import Parser
+from training.train import size as parse_size
+
+SMALLEST, LARGEST = 32, 8192
+
+
+def parser() -> Parser:
+    command = Parser(
+        prog="python -m export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    command.add_argument("run", metavar="RUN", help="a run folder, such as runs/NAME")
+    command.add_argument(
+        "--format",
+        choices=tuple(EXPORTERS),
+        default="tflite",
+        help="tflite (the default): one file for phones and boards; saved_model: a folder for servers",
+    )
+    command.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="int8 (the default of tflite): a quarter of the size, the fastest; fp16: half the size; "
+        "dynamic: int8 weights, float arithmetic; fp32: the same numbers as the run",
+    )
+    command.add_argument(
+        "--output",
+        choices=OUTPUTS,
+        help="mask (the default): class ids (1, H, W), the fastest; scores: (1, H, W, classes), as MediaPipe "
+        "needs them. A SavedModel always gives both",
+    )
+    command.add_argument(
+        "--size", metavar="HxW", help="height and width that the file takes; those of the data if not given"
+    )
+    command.add_argument(
+        "--out", metavar="FILE", help="RUN/export/NAME-PRECISION-OUTPUT-HxW.tflite if not given"
+    )
+    command.add_argument(
+        "--calibration-images",
+        metavar="N",
+        type=int,
+        default=100,
+        help="train pictures that int8 learns ranges from",
+    )
+    command.add_argument(
+        "--parity-images", metavar="N", type=int, help="val pictures to compare on; all if not given"
+    )
+    command.add_argument(
+        "--allow-loss",
+        metavar="POINTS",
+        type=float,
+        help="mIoU points that fp16, dynamic or int8 may lose, in place of the usual bound; recorded in the file",
+    )
+    command.add_argument(
+        "--threads", metavar="N", type=int, default=2, help="of LiteRT during the comparison"
+    )
+    return command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    _check_numbers(args)
+    size = None if args.size is None else _checked_size(args.size)
+    if args.format == "saved_model":
+        if args.precision not in (None, "fp32"):
+            raise UserError(f"a SavedModel is fp32; {args.precision} is for --format tflite.")
+        if args.output is not None:
+            raise UserError("a SavedModel gives mask and scores at once; leave --output out.")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+    from training.run import load
+
+    run = load(args.run)
+    examples = examples_of(run)
+    if size is None:
+        size = _size_of_data(run, examples)
+    precision = args.precision or ("fp32" if args.format == "saved_model" else "int8")
+    output = args.output or "mask"
+    out = Path(args.out) if args.out else default_out(run.folder, args.format, precision, output, size)
+    _check_out(out, args.format)
+    job = Job(
+        precision=precision,
+        size=size,
+        output=output,
+        out=out,
+        calibration_images=args.calibration_images,
+        parity_images=args.parity_images,
+        allow_loss=args.allow_loss,
+        threads=args.threads,
+    )
+    written = exporter(args.format)(run, job, examples)
+    total = sum(file.stat().st_size for file in [written, *written.rglob("*")] if file.is_file())
+    print(f"{written}  {total / 1e6:.2f} MB")
+    if args.format == "tflite":
+        print(f"next: python -m runtime {written} PICTURE --out masks")
+    return 0
+
+
+def examples_of(run: Any) -> Examples:
+    """The run's own data, as it was trained on; a split is listed and checked once."""
+    from training import data
+
+    recipe = run.recipe
+
+    @functools.cache
+    def examples(split: str) -> list[Example]:
+        found: list[Example] = data.load(
+            recipe.data,
+            split,
+            recipe.data_dir,
+            recipe.taxonomy,
+            skip_bad=recipe.skip_bad,
+            **recipe.data_options,
+        )
+        return found
+
+    return examples
+
+
+def default_out(folder: Path, kind: str, precision: str, output: str, size: tuple[int, int]) -> Path:
+    """RUN/export/NAME-PRECISION-OUTPUT-HxW.tflite, or RUN/export/NAME-saved_model-HxW."""
+    shape, name = f"{size[0]}x{size[1]}", folder.resolve().name
+    stem = (
+        f"{name}-{kind}-{shape}" if kind == "saved_model" else f"{name}-{precision}-{output}-{shape}.tflite"
+    )
+    return folder / "export" / stem
+
+
+def _size_of_data(run: Any, examples: Examples) -> tuple[int, int]:
+    """Of the first val picture: a data set's options may have changed its usual size."""
+    found = examples("val")
+    if not found:
+        raise UserError(f"{run.recipe.data} val has no picture to take the size from; give --size HxW.")
+    height, width = found[0].read()[0].shape[:2]
+    return _checked_size(f"{height}x{width}")
+
+
+def _checked_size(text: str) -> tuple[int, int]:
+    size = parse_size(text)
+    if not all(SMALLEST <= side <= LARGEST for side in size):
+        raise UserError(
+            f"size {text} cannot be exported: height and width must be {SMALLEST} to {LARGEST} pixels."
+        )
+    return size
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    for option in ("calibration_images", "parity_images", "threads"):
+        value = getattr(args, option)
+        if value is not None and value < 1:
+            raise UserError(f"--{option.replace('_', '-')} is {value}: it must be 1 or more.")
+    if args.allow_loss is not None and not 0 <= args.allow_loss <= 100:
+        raise UserError(f"--allow-loss is {args.allow_loss:g}: it must be 0 to 100 mIoU points.")
+
+
+def _check_out(out: Path, kind: str) -> None:
+    """Before an hour's work, not after it."""
+    if kind == "tflite" and out.suffix != ".tflite":
+        raise UserError(f"--out {out} must end in .tflite.")
+    if kind == "tflite" and out.is_dir():
+        raise UserError(f"--out {out} is a folder; name a .tflite file.")
+    if kind == "saved_model" and out.exists() and not (out / "saved_model.pb").is_file():
+        raise UserError(f"--out {out} exists and is no SavedModel; it is not overwritten.")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_user_error(main))

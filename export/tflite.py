@@ -1,0 +1,229 @@
+"""One `.tflite` from a run: uint8 RGB in, class ids or scores out, built-in ops only, static shapes.
+
+The way there is Keras -> SavedModel (`keras.export.ExportArchive`) -> `TFLiteConverter`: converting a plain
+tf.function leaves READ_VARIABLE ops, on which int8 calibration fails, and `model.export(format="litert")`
+allows Flex ops without saying so.
+
+The input is uint8 RGB for every precision. The float files cast inside the graph; the int8 file has a float32
+signature whose input the converter itself turns into uint8, scale 1, zero point 0, which saves a CAST and a
+float QUANTIZE. `mask` ends in ARG_MAX and CAST, the only two ops that XNNPACK leaves to LiteRT's own kernels:
+the measured alternatives are in docs/export.md.
+"""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export import Examples, Job, bundle, parity
+from runtime.errors import UserError
+from runtime.image import resize_rgb
+from training.data.spec import Example
+
+
+def export(run: Any, job: Job, examples: Examples) -> Path:
+    """Convert, check, pass the gate, and only then write the file under its final name.
+
+    The facts inside the file also stand beside it, as NAME.json.
+    """
+    model = run.model(image_size=job.size)
+    pictures = None
+    if job.precision == "int8":
+        pictures = calibration_pictures(examples("train"), job.calibration_images, job.size)
+    print(f"converting to {job.precision}, {job.output}, {job.size[0]}x{job.size[1]} ...", flush=True)
+    flatbuffer = convert(model, job.size, job.precision, job.output, pictures)
+    candidate = predictor(flatbuffer, job.output, job.threads)
+    record = parity.pass_through(run, model, candidate, job, examples)
+    what = bundle.facts(run, precision=job.precision, output=job.output, size=job.size, parity=record)
+    what["calibration_images"] = 0 if pictures is None else len(pictures)
+    bundle.write_file(job.out, bundle.append(flatbuffer, what))
+    bundle.write_file(job.out.with_suffix(".json"), bundle.to_text(what).encode())
+    return job.out
+
+
+def calibration_pictures(examples: Sequence[Example], count: int, size: tuple[int, int]) -> list[np.ndarray]:
+    """Clean training pictures at the file's size, uint8 (H, W, 3): what the file will see, never augmented."""
+    if not examples:
+        raise UserError("the run's train split has no image to calibrate int8 on; one at least is needed.")
+    pictures = [resize_rgb(example.read()[0], size) for example in parity.spread(examples, count)]
+    # A black and a white pixel pin the input's range to 0..255, and so its scale to 1 and zero point to 0.
+    pictures[0] = pictures[0].copy()
+    pictures[0][0, 0], pictures[0][0, 1] = 0, 255
+    return pictures
+
+
+def convert(
+    model: Any,
+    size: tuple[int, int],
+    precision: str,
+    output: str,
+    pictures: Sequence[np.ndarray] | None = None,
+) -> bytes:
+    """The flatbuffer. `pictures`, uint8 (H, W, 3), calibrate int8 and are not looked at otherwise.
+
+    Raises ValueError when the result needs anything but built-in ops or static shapes.
+    """
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as folder, _stderr_on_failure():
+        _write_saved_model(model, folder, size, output, tf.float32 if precision == "int8" else tf.uint8)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        if precision != "fp32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if precision == "fp16":
+            converter.target_spec.supported_types = [tf.float16]
+        if precision == "int8":
+            chosen = pictures or []
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.representative_dataset = lambda: ([p[None].astype(np.float32)] for p in chosen)
+            converter.inference_input_type = tf.uint8
+        flatbuffer: bytes = bytes(converter.convert())
+    check(flatbuffer)
+    return flatbuffer
+
+
+def _write_saved_model(model: Any, folder: str, size: tuple[int, int], output: str, dtype: Any) -> None:
+    import keras
+    import tensorflow as tf
+
+    def serve(image: Any) -> Any:
+        logits = model(tf.cast(image, tf.float32), training=False)["logits"]  # (1, H, W, C)
+        if output == "scores":
+            return logits
+        return tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.uint8)  # (1, H, W)
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint(
+        name="serve", fn=serve, input_signature=[tf.TensorSpec((1, *size, 3), dtype, name="image")]
+    )
+    archive.write_out(folder, verbose=False)
+
+
+def predictor(flatbuffer: bytes, output: str, threads: int = 2) -> parity.Predict:
+    """Run a file through LiteRT: uint8 (H, W, 3) -> its class ids (H, W) and its logits (H, W, C)."""
+    run = runner(flatbuffer, threads)
+    if output == "scores":
+
+        def from_scores(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            logits = run(rgb)
+            return logits.argmax(-1).astype(np.uint8), logits
+
+        return from_scores
+    twin = runner(scores_twin(flatbuffer), threads)
+    return lambda rgb: (run(rgb), twin(rgb))
+
+
+def runner(flatbuffer: bytes, threads: int = 2) -> Callable[[np.ndarray], np.ndarray]:
+    """uint8 (H, W, 3) -> the file's one output without its batch axis; quantised scores become float32."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    with _stderr_on_failure():
+        interpreter = Interpreter(model_content=flatbuffer, num_threads=threads)
+        interpreter.allocate_tensors()
+    (image,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+    scale, zero = result["quantization"]
+
+    def run(rgb: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(image["index"], rgb[None])
+        interpreter.invoke()
+        values: np.ndarray = interpreter.get_tensor(result["index"])[0]
+        return (values.astype(np.float32) - zero) * np.float32(scale) if scale else values
+
+    return run
+
+
+def scores_twin(flatbuffer: bytes) -> bytes:
+    """A mask file cut before its ARG_MAX, so that its logits can be read; all else stays as it is.
+
+    Its output is what ARG_MAX saw: float32, or int8 with its scale and zero point.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = read_flatbuffer(flatbuffer)
+    graph = model.subgraphs[0]
+    codes = [_builtin(code) for code in model.operatorCodes]
+    (last,) = [
+        number
+        for number, op in enumerate(graph.operators)
+        if codes[op.opcodeIndex] == schema.BuiltinOperator.ARG_MAX
+    ]
+    logits = int(graph.operators[last].inputs[0])
+    graph.operators = graph.operators[:last]
+    graph.outputs = [logits]
+    model.signatureDefs = []
+    return write_flatbuffer(model)
+
+
+def check(flatbuffer: bytes) -> None:
+    """Raise ValueError unless the file has one graph, built-in ops only, and static shapes."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = read_flatbuffer(flatbuffer)
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+    for code in model.operatorCodes:
+        if code.customCode or _builtin(code) == schema.BuiltinOperator.CUSTOM:
+            raise ValueError(f"the model needs the op {code.customCode!r}, which is not built into LiteRT")
+        if names.get(_builtin(code), "").startswith("STABLEHLO"):
+            raise ValueError(f"the model needs the op {names[_builtin(code)]}, which LiteRT's kernels lack")
+    if len(model.subgraphs) != 1:
+        raise ValueError(f"the model has {len(model.subgraphs)} graphs; MediaPipe reads files with one")
+    for tensor in model.subgraphs[0].tensors:
+        signature = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
+        if signature is not None and any(side < 0 for side in signature):
+            raise ValueError(f"the shape of {tensor.name!r} is not static: {list(signature)}")
+
+
+def ops(flatbuffer: bytes) -> list[str]:
+    """The names of the file's ops, in order."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = read_flatbuffer(flatbuffer)
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+    codes = [names[_builtin(code)] for code in model.operatorCodes]
+    return [codes[op.opcodeIndex] for op in model.subgraphs[0].operators]
+
+
+def read_flatbuffer(flatbuffer: bytes) -> Any:
+    from ai_edge_litert import schema_py_generated as schema
+
+    return schema.ModelT.InitFromPackedBuf(bytearray(flatbuffer), 0)
+
+
+def write_flatbuffer(model: Any) -> bytes:
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _builtin(code: Any) -> int:
+    """Old files keep the op in a byte field, newer ones in a wider one; the larger is the true one."""
+    return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
+
+
+@contextlib.contextmanager
+def _stderr_on_failure() -> Iterator[None]:
+    """Hold back what C++ writes to stderr (pages of it for a sound conversion) unless something fails."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            sys.stderr.flush()
+            held.seek(0)
+            os.write(kept, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)

@@ -1,0 +1,194 @@
+"""The gate: its arithmetic by hand, its bounds, and that a perturbed file does not pass it."""
+
+import io
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import pytest
+from exported import colour_examples, colour_model, colour_spec, perturb
+
+import zoo
+from export import parity, savedmodel, tflite
+from runtime.errors import UserError
+from training.data.spec import DatasetSpec, Example
+
+SIZE = (33, 48)
+
+
+def predict_always(ids: np.ndarray, logits: np.ndarray) -> parity.Predict:
+    return lambda rgb: (ids, logits)
+
+
+def two_class_case(file_ids: np.ndarray, file_logits: np.ndarray) -> parity.Parity:
+    """Truth: left half 0, right half 1, one void pixel; Keras is right everywhere."""
+    truth = np.repeat(np.array([[0, 0, 1, 1]], np.uint8), 2, axis=0)
+    label = truth.copy()
+    label[0, 0] = 255
+    logits = np.stack([1.0 - truth, truth.astype(np.float64)], axis=-1).astype(np.float32)
+    example = Example("one", lambda: (np.zeros((2, 4, 3), np.uint8), label))
+    spec = DatasetSpec("two", ("left", "right"), ((0, 0, 0), (1, 1, 1)), ("val",), (2, 4))
+    return parity.measure(
+        predict_always(truth, logits), predict_always(file_ids, logits + file_logits), [example], spec, (2, 4)
+    )
+
+
+def test_the_arithmetic_of_one_wrong_pixel():
+    ids = np.repeat(np.array([[0, 0, 1, 1]], np.uint8), 2, axis=0)
+    ids[1, 3] = 0
+    shift = np.zeros((2, 4, 2), np.float32)
+    shift[1, 3, 0] = -0.25
+    found = two_class_case(ids, shift)
+    assert found.largest_difference == 0.25
+    assert found.largest_logit == 1.0
+    assert found.agreement == 7 / 8
+    # Of 7 pixels that count: class 0 is 3 of 4 (union), class 1 is 3 of 4.
+    assert found.keras["miou"] == 1.0
+    assert found.file["miou"] == pytest.approx(0.75)
+    assert found.loss == pytest.approx(25.0)
+
+
+def test_a_void_pixel_counts_for_agreement_but_not_for_miou():
+    ids = np.repeat(np.array([[0, 0, 1, 1]], np.uint8), 2, axis=0)
+    ids[0, 0] = 1
+    found = two_class_case(ids, np.zeros((2, 4, 2), np.float32))
+    assert found.agreement == 7 / 8
+    assert found.loss == 0.0
+
+
+def made(difference: float = 0.0, agreement: float = 1.0, keras_miou: float = 0.7, file_miou: float = 0.7):
+    row = {"pixel_accuracy": 0.9, "classes": {}}
+    return parity.Parity(
+        split="val",
+        images=1,
+        largest_difference=difference,
+        largest_logit=10.0,
+        agreement=agreement,
+        keras={**row, "miou": keras_miou},
+        file={**row, "miou": file_miou},
+    )
+
+
+@pytest.mark.parametrize(
+    ("precision", "case", "passes"),
+    [
+        ("fp32", made(difference=9e-4), True),
+        ("fp32", made(difference=1.1e-3), False),
+        ("fp32", made(agreement=0.9999), True),
+        ("fp32", made(agreement=0.9998), False),
+        ("fp32", made(file_miou=0.699), False),
+        ("fp16", made(difference=0.5, agreement=0.996), True),
+        ("fp16", made(agreement=0.994), False),
+        ("dynamic", made(difference=5.0, agreement=0.9, file_miou=0.6951), True),
+        ("int8", made(difference=5.0, agreement=0.9, file_miou=0.6951), True),
+        ("int8", made(file_miou=0.6949), False),
+        ("int8", made(file_miou=0.8), True),
+        ("int8", made(file_miou=float("nan")), False),
+        ("int8", made(difference=float("nan")), False),
+        ("fp32", made(agreement=float("nan")), False),
+    ],
+)
+def test_each_bound(precision, case, passes):
+    assert (parity.failures(case, precision) == []) is passes
+
+
+def test_the_refusal_names_both_numbers_and_the_bound():
+    with pytest.raises(UserError) as refused:
+        parity.gate(made(file_miou=0.65), "int8", "x.tflite")
+    text = str(refused.value)
+    assert "x.tflite" in text and "70.00 to 65.00" in text and "5.00 points" in text and "0.5" in text
+
+
+def test_allow_loss_raises_the_bound_but_never_that_of_fp32():
+    lossy = made(difference=2.0, agreement=0.9, file_miou=0.65)
+    assert parity.failures(lossy, "int8", allow_loss=6.0) == []
+    assert parity.failures(lossy, "int8", allow_loss=4.0) != []
+    assert parity.failures(lossy, "fp16", allow_loss=6.0) == []
+    assert parity.failures(lossy, "fp32", allow_loss=100.0) != []
+
+
+def test_no_image_is_refused():
+    with pytest.raises(UserError, match="no image"):
+        parity.measure(lambda rgb: (rgb, rgb), lambda rgb: (rgb, rgb), [], colour_spec(), SIZE)
+
+
+def test_spread_takes_from_the_whole_list():
+    examples = [Example(str(number), lambda: (np.zeros(0), np.zeros(0))) for number in range(10)]
+    assert [example.name for example in parity.spread(examples, 5)] == ["0", "2", "4", "6", "8"]
+    assert len(parity.spread(examples, None)) == len(parity.spread(examples, 99)) == 10
+
+
+def test_progress_tells_rate_and_time_left():
+    log = io.StringIO()
+    label = np.zeros((2, 4), np.uint8)
+    same = predict_always(label, np.zeros((2, 4, 4), np.float32))
+    examples = [Example(str(n), lambda: (np.zeros((2, 4, 3), np.uint8), label)) for n in range(8)]
+    parity.measure(same, same, examples, colour_spec(), (2, 4), progress=log)
+    lines = log.getvalue().splitlines()
+    assert len(lines) == 4
+    assert "8/8" in lines[-1] and "images/s" in lines[-1] and "0 s left" in lines[-1]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "dynamic", "int8"])
+def test_a_true_file_passes_and_a_perturbed_one_does_not(precision):
+    model, examples, spec = colour_model(SIZE), colour_examples(SIZE, 4), colour_spec()
+    pictures = tflite.calibration_pictures(examples, 4, SIZE)
+    file = tflite.convert(model, SIZE, precision, "mask", pictures)
+    reference = parity.keras_predict(model)
+
+    def judged(flatbuffer: bytes) -> list[str]:
+        candidate = tflite.predictor(flatbuffer, "mask")
+        return parity.failures(parity.measure(reference, candidate, examples, spec, SIZE), precision)
+
+    assert judged(file) == []
+    assert judged(perturb(file)) != []
+
+
+def lively_deeplab(size: tuple[int, int] | None) -> keras.Model:
+    """Random weights whose batch norms do something: a wrong training mode or folding would show."""
+    keras.utils.set_random_seed(3)
+    model = zoo.build(
+        "deeplabv3plus",
+        classes=5,
+        image_size=size,
+        backbone="mobilenet_v2",
+        aspp_filters=16,
+        decoder_filters=16,
+        low_level_filters=8,
+        aspp_separable=True,
+        decoder_separable=True,
+        rates=(1, 2),
+    )
+    rng = np.random.default_rng(3)
+    for variable in model.variables:
+        if variable.name in ("gamma", "moving_variance"):
+            variable.assign(rng.uniform(0.7, 1.4, variable.shape))
+        elif variable.name in ("beta", "moving_mean"):
+            variable.assign(rng.uniform(-0.2, 0.2, variable.shape))
+    return model
+
+
+@pytest.mark.parametrize("size", [(64, 96), (65, 97)])
+def test_one_function_five_ways(size: tuple[int, int], tmp_path: Path):
+    """m(x), m(x, training=False), predict, SavedModel and LiteRT agree, and inference changes no variable."""
+    model = lively_deeplab(size)
+    before = [np.array(variable) for variable in model.variables]
+    rgb = np.random.default_rng(5).integers(0, 256, (*size, 3), np.uint8)
+    batch = rgb[None].astype(np.float32)
+    expected = np.array(model(batch, training=False)["logits"])[0]
+    assert np.ptp(expected) > 0.1
+    savedmodel.write(model, tmp_path / "saved", size)
+    ways = {
+        "call": np.array(model(batch)["logits"])[0],
+        "predict": model.predict(batch, verbose=0)["logits"][0],
+        "gate": parity.keras_predict(model)(rgb)[1],
+        "saved_model": savedmodel.predictor(tmp_path / "saved")(rgb)[1],
+        "litert": tflite.predictor(tflite.convert(model, size, "fp32", "scores"), "scores")(rgb)[1],
+    }
+    for name, logits in ways.items():
+        assert np.abs(logits - expected).max() < 1e-4 * max(1.0, np.abs(expected).max()), name
+    for variable, old in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(np.array(variable), old, err_msg=variable.path)
