@@ -58,8 +58,9 @@ class Augmentation:
             object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
             low, high = getattr(self, name)
             if not 0 < low <= high:
-                raise ValueError(
-                    f"{name} is {low}, {high}; two positive numbers, the smaller first, are right"
+                raise UserError(
+                    f"The augmentation {name} is {low:g} to {high:g}; two positive numbers, the smaller "
+                    "first, are right."
                 )
         for name in ("flip", "blur"):
             _within(name, getattr(self, name), 1.0)
@@ -221,8 +222,8 @@ def recolour(pixels: tf.Tensor, matrix: tf.Tensor, shift: tf.Tensor) -> tf.Tenso
 
 def blur(pixels: tf.Tensor, sigma: tf.Tensor, widest: float) -> tf.Tensor:
     """Gaussian blur of float32 (h, w, 3), edges mirrored; the kernel reaches three times `widest` pixels."""
-    radius = math.ceil(3 * widest)
-    # The mirrored border can be no wider than the picture itself.
+    # A mirrored border is always narrower than what it mirrors.
+    radius = min(math.ceil(3 * widest), pixels.shape[0] - 1, pixels.shape[1] - 1)
     reach = tf.range(-radius, radius + 1, dtype=tf.float32)
     kernel = tf.exp(-0.5 * tf.square(reach / sigma))
     kernel = tf.tile((kernel / tf.reduce_sum(kernel))[:, None], [1, 3])  # (2r + 1, 3)
