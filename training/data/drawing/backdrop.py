@@ -91,7 +91,8 @@ def skyline(canvas: Canvas, blocks: np.ndarray, colours: list[Colour], snow: boo
                 peak = [(left + right) / 2, top - 0.25 * wide * metre]
                 roof = np.insert(roof, 2, peak, axis=0)
             canvas.paint(roof, tone, BUILDING)
-            _far_windows(canvas, left, right, top, ground, metre, mix(tone, (40.0, 46.0, 60.0), 0.45))
+            pane = canvas.tone(scale(colour, 0.45), (0.0, 0.2, -0.6), distance * 0.6)
+            _far_windows(canvas, left, right, top, ground, metre, pane)
         else:
             low, high = leaves(canvas, (88.0, 110.0, 66.0), distance * 0.55, snow)
             extent = (wide * metre, tall * metre * 1.05)

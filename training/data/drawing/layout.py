@@ -54,19 +54,19 @@ def _light(rng: Rng, weather: str) -> Light:
     none: Colour = (0.0, 0.0, 0.0)
     rows: dict[str, tuple[Colour, Colour, Colour, float, bool, tuple[Colour, Colour]]] = {
         "clear": (
-            (0.56, 0.59, 0.66), (0.66, 0.61, 0.5), (206.0, 216.0, 228.0), 520.0, False,
+            (0.6, 0.63, 0.7), (0.7, 0.65, 0.54), (206.0, 216.0, 228.0), 520.0, False,
             ((84.0, 138.0, 206.0), (196.0, 214.0, 230.0)),
         ),
         "overcast": (
-            (0.78, 0.79, 0.8), none, (202.0, 206.0, 210.0), 260.0, False,
+            (0.9, 0.91, 0.92), none, (202.0, 206.0, 210.0), 260.0, False,
             ((176.0, 182.0, 190.0), (214.0, 217.0, 220.0)),
         ),
         "rain": (
-            (0.58, 0.6, 0.63), none, (164.0, 170.0, 177.0), 130.0, True,
+            (0.68, 0.7, 0.73), none, (164.0, 170.0, 177.0), 130.0, True,
             ((128.0, 135.0, 144.0), (172.0, 178.0, 184.0)),
         ),
         "fog": (
-            (0.76, 0.77, 0.79), none, (204.0, 207.0, 210.0), 48.0, False,
+            (0.86, 0.87, 0.89), none, (204.0, 207.0, 210.0), 48.0, False,
             ((196.0, 200.0, 204.0), (205.0, 208.0, 211.0)),
         ),
         "dusk": (
@@ -74,7 +74,7 @@ def _light(rng: Rng, weather: str) -> Light:
             ((78.0, 84.0, 132.0), (246.0, 176.0, 116.0)),
         ),
         "night": (
-            (0.2, 0.21, 0.27), none, (32.0, 34.0, 48.0), 190.0, True,
+            (0.27, 0.27, 0.33), none, (32.0, 34.0, 48.0), 190.0, True,
             ((14.0, 18.0, 36.0), (48.0, 46.0, 58.0)),
         ),
         "snow": (
@@ -124,8 +124,8 @@ def _camera(rng: Rng, weather: str) -> Camera:
         defocus=float(rng.uniform(0.0, 0.0011)),
         drops=rng.random((count, 4)),
         snow=weather == "snow",
-        bonnet=pick(rng, PAINTS) if rng.random() < 0.6 else None,
-        bonnet_height=float(rng.uniform(0.05, 0.11)),
+        bonnet=pick(rng, PAINTS) if rng.random() < 0.55 else None,
+        bonnet_height=float(rng.uniform(0.03, 0.085)),
         seed=int(rng.integers(1 << 31)),
     )
 

@@ -106,7 +106,7 @@ def head(limbs: Limbs, look: Look, s: float, y: float, fine: bool, helmet: Colou
     limbs.draw([(s, 0, y), (s + 0.01, 0, y - 0.04)], [0.108, 0.095], look.hair if away else look.skin)
     if not away:
         limbs.draw([(s - 0.03, 0, y + 0.06), (s - 0.05, 0, y + 0.02)], [0.1, 0.09], look.hair)
-    if fine and limbs.frame.cos < -0.5 and limbs.canvas.pixels(limbs.frame.z) > 60:
+    if fine and limbs.frame.cos < -0.5 and limbs.canvas.pixels(limbs.frame.z) > 130:
         for t in (-0.04, 0.04):
             limbs.draw([(s + 0.1, t, y - 0.0)], [0.013], (30.0, 26.0, 26.0))
 
@@ -141,8 +141,8 @@ def wheel(limbs: Limbs, s: float, radius: float, thick: float, colour: Colour, s
 
 def bicycle(canvas: Canvas, x: float, z: float, heading: float, paint: Colour) -> None:
     limbs = Limbs(canvas, Frame(x, z, heading), canvas.instance(BICYCLE))
-    wheel(limbs, -0.52, 0.34, 0.035, (34.0, 34.0, 36.0), True)
-    wheel(limbs, 0.54, 0.34, 0.035, (34.0, 34.0, 36.0), True)
+    wheel(limbs, -0.52, 0.34, 0.024, (34.0, 34.0, 36.0), True)
+    wheel(limbs, 0.54, 0.34, 0.024, (34.0, 34.0, 36.0), True)
     crank, seat, head_low, head_top = (-0.05, 0, 0.3), (-0.22, 0, 0.86), (0.36, 0, 0.66), (0.33, 0, 0.9)
     rods = [
         (crank, seat),

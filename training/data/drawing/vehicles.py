@@ -107,11 +107,15 @@ class Painter:
             ]
             self.canvas.fill(self.frame.world(np.array(box)), dark, self.ident)
         tyre = self.canvas.tone(TYRE, (0, 0, -1), self.z)
+        turn = np.linspace(0, 2 * math.pi, 12, endpoint=False)
         for s, radius in body.wheels:
             for t in (-1, 1):
-                inner = t * (half - 0.27)
-                points = np.array([[s, inner, radius], [s, t * (half - 0.07), radius]])
-                self.canvas.hull(self.frame.world(points), [radius * 0.98] * 2, tyre, self.ident)
+                rings = [
+                    np.stack([s + radius * np.cos(turn), 0 * turn + at, radius + radius * np.sin(turn)], 1)
+                    for at in (t * (half - 0.27), t * (half - 0.02))
+                ]
+                world = self.frame.world(np.concatenate(rings))
+                self.canvas.hull(world, np.zeros(len(world)), tyre, self.ident)
 
     def _strips(self) -> None:
         """The faces across the vehicle: rear, glass, roof, bonnet, front."""
