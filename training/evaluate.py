@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from runtime.errors import UserError, exit_on_user_error
 from training import metrics
-from training.data.spec import DatasetSpec, Example
+from training.data.spec import Example
+from training.progress import bar, counter
 from training.train import Parser
 
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -27,12 +27,14 @@ def evaluate(predict: Predict, examples: Sequence[Example], classes: int) -> tup
     """(C, C) confusion matrix of `predict(rgb (H, W, 3) uint8) -> ids (H, W)`, and the median seconds a picture."""
     matrix = np.zeros((classes, classes), np.int64)
     seconds = []
-    for example in tqdm(examples, unit="picture", disable=not sys.stderr.isatty()):
-        rgb, labels = example.read()
-        before = time.monotonic()
-        ids = predict(rgb)
-        seconds.append(time.monotonic() - before)
-        matrix += metrics.confusion_matrix(labels, ids, classes)
+    with bar(len(examples), "picture") as progress:
+        for example in examples:
+            rgb, labels = example.read()
+            before = time.monotonic()
+            ids = predict(rgb)
+            seconds.append(time.monotonic() - before)
+            matrix += metrics.confusion_matrix(labels, ids, classes)
+            progress.update()
     return matrix, float(np.median(seconds)) if seconds else float("nan")
 
 
@@ -108,21 +110,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = command.parse_args(argv)
 
     from training import data, report
+    from training.recipe import split_options
 
     found = subject(Path(args.subject), args.threads)
     name = args.data or found.data
     if not name:
         raise UserError(f"{args.subject} does not say what it was trained on: name the data with --data")
     same = name == found.data
-    spec: DatasetSpec = data.dataset(name).spec(args.classes or (found.taxonomy if same else None))
-    examples = data.load(
+    spec, examples = data.load(
         name,
         args.split,
         args.data_dir or (found.data_dir if same else None),
-        spec.name,
+        args.classes or (found.taxonomy if same else None),
         skip_bad=args.skip_bad,
         say=print,
-        **(found.data_options if same else {}),
+        progress=counter("checking"),
+        **(split_options(found.data_options, args.split) if same else {}),
     )
     try:
         matrix, seconds = evaluate(found.predict, examples, len(spec.classes))

@@ -37,7 +37,7 @@ def held(folder: Path) -> Iterator[None]:
 def claim(folder: Path, recipe: Recipe, fresh: bool) -> None:
     """Write recipe.json, or see that the one that is there is the same."""
     path = folder / "recipe.json"
-    if fresh:
+    if fresh and path.exists():
         for item in folder.iterdir():
             if item.is_dir():
                 shutil.rmtree(item)

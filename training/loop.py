@@ -5,7 +5,6 @@ early-stopping counts, and a NaN spoils BatchNorm before any callback sees it.
 """
 
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from runtime.errors import UserError
 from training import checkpoints, folder, metrics, report
@@ -29,6 +27,7 @@ from training.data.pipeline import (
 )
 from training.data.spec import DatasetSpec
 from training.losses import LOSSES
+from training.progress import bar
 from training.recipe import Recipe
 from training.step import Trainee, make_train_step, make_trainee
 
@@ -103,7 +102,7 @@ def train(
     with _signals() as stop, _writer(run_folder) as writer, read_errors():
         saved_at = time.monotonic()
         feed = _timed(iter(batches))
-        with _bar(progress.step, total) as bar:
+        with bar(total, "step", progress.step) as line:
             while progress.step < total and not progress.stopped_early and not model.stop_training:
                 epoch, position = divmod(progress.step, steps)
                 if position == 0:
@@ -112,10 +111,10 @@ def train(
                 hooks.on_train_batch_begin(position)
                 loss = _take(train_step, images, labels, progress, say)
                 hooks.on_train_batch_end(position, {"loss": loss})
-                _show(bar, progress, loss, feed)
+                _show(line, progress, loss, feed)
                 if position == steps - 1:
                     row = _end_of_epoch(recipe, trainee, evaluator, progress, epoch, run_folder, writer)
-                    bar.write(_epoch_line(row, recipe.epochs, progress, epoch))
+                    line.write(_epoch_line(row, recipe.epochs, progress, epoch))
                     hooks.on_epoch_end(epoch, row)
                     _save(run_folder, trainee, progress)
                     saved_at = time.monotonic()
@@ -320,19 +319,12 @@ def _writer(run_folder: Path) -> Iterator[tf.summary.SummaryWriter]:
         writer.close()
 
 
-def _bar(step: int, total: int) -> Any:
-    on_screen = sys.stderr.isatty()
-    return tqdm(
-        total=total, initial=step, unit="step", mininterval=0.5 if on_screen else 30, dynamic_ncols=on_screen
-    )
-
-
-def _show(bar: Any, progress: Progress, loss: float, feed: _timed) -> None:
+def _show(line: Any, progress: Progress, loss: float, feed: _timed) -> None:
     text = f"loss {loss:.3f}"
     if progress.history:
         text += f", mIoU {100 * progress.history[-1]['val_miou']:.1f}%"
-    bar.set_postfix_str(text, refresh=False)
-    bar.update()
+    line.set_postfix_str(text, refresh=False)
+    line.update()
 
 
 def _epoch_line(row: dict[str, Any], epochs: int, progress: Progress, epoch: int) -> str:

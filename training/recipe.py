@@ -175,6 +175,18 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
 }  # fmt: skip
 
 
+def split_options(options: dict[str, Any], split: str) -> dict[str, Any]:
+    """A data set's options for one split: `train_count` becomes `count` for train, and is left out for val."""
+    chosen = {}
+    for name, value in options.items():
+        prefix, _, rest = name.partition("_")
+        if prefix not in ("train", "val"):
+            chosen[name] = tuple(value) if isinstance(value, list) else value
+        elif prefix == split:
+            chosen[rest] = value
+    return chosen
+
+
 def default_recipe(model: str, data: str) -> dict[str, Any]:
     """The row of RECIPES, or none: then the Recipe's own defaults hold."""
     return RECIPES.get((model, data), {})

@@ -8,10 +8,11 @@ import tensorflow as tf
 
 from training import loop, otsu, report
 from training.backbone_weights import load_backbone_weights
-from training.data import DATASETS, load
+from training.data import load
 from training.data.pipeline import DecodedCache
 from training.losses import CLASS_WEIGHTS, class_frequencies
-from training.recipe import Recipe
+from training.progress import counter
+from training.recipe import Recipe, split_options
 from training.run import build_model, load_weights
 
 
@@ -28,26 +29,25 @@ def train(recipe: Recipe, run_folder: Path, say: loop.Say = print) -> loop.Progr
     keras.utils.set_random_seed(recipe.seed)
     tf.config.experimental.enable_op_determinism()
     keras.mixed_precision.set_global_policy(recipe.precision)
-    spec = DATASETS[recipe.data].spec(recipe.taxonomy)
-    classes = len(spec.classes)
-    examples = {
-        split: load(
+    caches = {}
+    for split in ("train", "val"):
+        spec, examples = load(
             recipe.data,
             split,
             recipe.data_dir,
             recipe.taxonomy,
             skip_bad=recipe.skip_bad,
             say=say,
-            **recipe.data_options,
+            progress=counter(f"checking {split}"),
+            **split_options(recipe.data_options, split),
         )
-        for split in ("train", "val")
-    }
-    caches = {split: DecodedCache(found, say=say) for split, found in examples.items()}
+        caches[split] = DecodedCache(examples, say=say)
+    classes = len(spec.classes)
     floor = otsu.baseline(caches["train"], caches["val"], classes)
     say(f"Otsu's threshold, the floor: mIoU {100 * floor:.2f}% on val.")
     weights = None
     if recipe.class_weights != "none":
-        labels = (caches["train"].read(index)[1] for index in range(len(examples["train"])))
+        labels = (caches["train"].read(index)[1] for index in range(len(caches["train"].examples)))
         weights = CLASS_WEIGHTS[recipe.class_weights](class_frequencies(labels, classes)).tolist()
         shown = ", ".join(f"{name} {weight:.1f}" for name, weight in zip(spec.classes, weights, strict=True))
         say(f"class weights: {shown}.")

@@ -32,7 +32,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def build_optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """AdamW or SGD with Nesterov momentum 0.9, decoupled weight decay, clipping by the global norm."""
+    """AdamW or SGD with Nesterov momentum 0.9, decoupled weight decay. The step itself clips."""
     schedule = Schedule(
         recipe.schedule,
         recipe.learning_rate,
@@ -42,7 +42,6 @@ def build_optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Op
     common: dict[str, Any] = {
         "learning_rate": schedule,
         "weight_decay": recipe.weight_decay or None,
-        "global_clipnorm": recipe.clip_norm or None,
     }
     if recipe.optimizer == "sgd":
         optimizer: Any = keras.optimizers.SGD(momentum=0.9, nesterov=True, **common)
@@ -113,6 +112,9 @@ def make_train_step(
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(target, weights)]
         if replicas > 1:
             gradients, loss, new_state = _shared(gradients, loss, new_state)
+        if recipe.clip_norm:  # here, and not in the optimizer, which would clip before replicas are averaged
+            scale = tf.cast(optimizer.dynamic_scale, tf.float32) if scaled else 1.0
+            gradients, _ = tf.clip_by_global_norm(gradients, recipe.clip_norm * scale)
         finite = tf.math.is_finite(loss)
         if not scaled:  # LossScaleOptimizer itself looks at the gradients and halves its scale.
             finite &= tf.math.is_finite(tf.linalg.global_norm(gradients))
@@ -120,7 +122,8 @@ def make_train_step(
 
     def assign(gradients: Sequence[tf.Tensor], new_state: Sequence[tf.Tensor]) -> None:
         before = [tf.identity(variable.value) for variable in model.trainable_variables]
-        optimizer.apply(gradients, model.trainable_variables)
+        # Keras sums over the replicas; the mean has been taken already.
+        optimizer.apply([gradient / replicas for gradient in gradients], model.trainable_variables)
         for variable, old, factor in zip(model.trainable_variables, before, factors, strict=True):
             # AdamW's and SGD's updates are proportional to the rate, so a lower rate is a shorter way.
             if factor != 1.0:

@@ -1,0 +1,74 @@
+"""Losses, class weights and schedules against Keras' own and against arithmetic."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from training import losses, schedules
+
+
+@pytest.fixture
+def batch() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, (2, 7, 9)).astype(np.uint8)
+    labels[rng.random(labels.shape) < 0.2] = 255
+    return rng.normal(size=(2, 7, 9, 5)).astype(np.float32), labels
+
+
+def test_cross_entropy_is_keras_own_over_the_counted_pixels(batch) -> None:
+    logits, labels = batch
+    counted = labels != 255
+    per_pixel = keras.losses.sparse_categorical_crossentropy(
+        labels[counted].astype(int), logits[counted], from_logits=True
+    )
+    got = losses.cross_entropy({"logits": tf.constant(logits)}, tf.constant(labels))
+    np.testing.assert_allclose(got, np.mean(per_pixel), rtol=1e-6)
+
+
+def test_class_weights_give_the_weighted_mean(batch) -> None:
+    logits, labels = batch
+    weights = [0.5, 1.0, 2.0, 4.0, 8.0]
+    log_p = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    total = weight_sum = 0.0
+    for position in np.argwhere(labels != 255):
+        c = labels[tuple(position)]
+        total -= weights[c] * log_p[(*position, c)]
+        weight_sum += weights[c]
+    got = losses.cross_entropy({"logits": tf.constant(logits)}, tf.constant(labels), weights)
+    np.testing.assert_allclose(got, total / weight_sum, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
+def test_an_image_that_is_all_void_gives_zero_and_no_gradient(name, dtype) -> None:
+    logits = tf.Variable(tf.random.stateless_normal((1, 4, 4, 3), [1, 2]))
+    with tf.GradientTape() as tape:
+        loss = losses.LOSSES[name]({"logits": tf.cast(logits, dtype)}, tf.fill((1, 4, 4), tf.constant(255, tf.uint8)))
+    assert float(loss) == 0.0
+    assert np.all(tape.gradient(loss, logits).numpy() == 0.0)
+
+
+def test_inverse_log_weights() -> None:
+    frequencies = losses.class_frequencies([np.array([[0, 0, 0, 1, 255]], np.uint8)], 3)
+    np.testing.assert_allclose(frequencies, [0.75, 0.25, 0.0])
+    weights = losses.CLASS_WEIGHTS["inverse_log"](frequencies)
+    np.testing.assert_allclose(weights, [1 / np.log(1.85), 1 / np.log(1.35), 1 / np.log(1.10)])
+
+
+def test_poly_with_warm_up() -> None:
+    def rate(step: int) -> float:
+        return float(schedules.learning_rate("poly", tf.constant(step), base=0.01, warmup=10, steps=110))
+
+    assert rate(0) == pytest.approx(0.001)
+    assert rate(9) == pytest.approx(0.01)
+    assert rate(10) == pytest.approx(0.01)
+    assert rate(60) == pytest.approx(0.01 * 0.5**0.9)
+    assert rate(110) == 0.0
+
+
+def test_cosine_is_keras_own() -> None:
+    reference = keras.optimizers.schedules.CosineDecay(0.1, 200)
+    for step in (0, 50, 100, 199):
+        got = schedules.learning_rate("cosine", tf.constant(step), base=0.1, warmup=0, steps=200)
+        np.testing.assert_allclose(got, reference(step), rtol=1e-5, atol=1e-9)

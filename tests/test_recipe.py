@@ -1,0 +1,109 @@
+"""Recipes: frozen, validated, the same from JSON; and the command line that makes them."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import UserError
+from tests.tiny import assert_refused, run
+from training import train
+from training.data.augment import Augmentation
+from training.recipe import RECIPES, Recipe, from_json, split_options
+
+
+def recipe(**changes) -> Recipe:
+    return Recipe(**{"model": "deeplabv3plus", "data": "camvid", "data_dir": "somewhere", **changes})
+
+
+def test_json_round_trip(tmp_path: Path) -> None:
+    made = recipe(augmentation=Augmentation(scale=(0.7, 1.5)), model_options={"rates": (3, 6)}, crop=(64, 96))
+    path = tmp_path / "recipe.json"
+    path.write_text(made.to_json())
+    assert from_json(path).as_dict() == made.as_dict()
+    assert from_json(path).crop == (64, 96)
+    assert not made.differences(from_json(path))
+
+
+def test_the_hash_is_of_the_recipe_and_not_of_the_machine() -> None:
+    assert recipe().sha256() == recipe(data_dir="elsewhere").sha256()
+    assert recipe().sha256() != recipe(seed=1).sha256()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recipe().seed = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model": "deeplab"}, ["deeplab", "deeplabv3plus"]),
+        ({"data": "kitti"}, ["kitti", "cityscapes", "camvid"]),
+        ({"backbone": "vgg"}, ["vgg", "resnet101", "mobilenet_v2"]),
+        ({"taxonomy": "camvid99"}, ["camvid99", "camvid11"]),
+        ({"optimizer": "adam"}, ["adam", "adamw", "sgd"]),
+        ({"schedule": "linear"}, ["linear", "poly"]),
+        ({"precision": "half"}, ["half", "mixed_bfloat16"]),
+        ({"class_weights": "median"}, ["median", "inverse_log"]),
+        ({"data_dir": None}, ["--data-dir"]),
+        ({"batch": 0}, ["batch is 0"]),
+        ({"learning_rate": float("nan")}, ["learning_rate is nan"]),
+        ({"crop": (16, 64)}, ["crop"]),
+        ({"epochs": 0}, ["epochs is 0"]),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused_and_the_valid_ones_are_listed(changes, words) -> None:
+    with pytest.raises(UserError) as refusal:
+        recipe(**changes)
+    for word in words:
+        assert word in str(refusal.value)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"model": "deeplabv3plus", "colour": 3}'])
+def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "recipe.json").write_text(content)
+    with pytest.raises(UserError, match="recipe.json is not a recipe"):
+        from_json(tmp_path / "recipe.json")
+
+
+def test_every_row_of_recipes_is_valid() -> None:
+    for (model, data), row in RECIPES.items():
+        Recipe(model=model, data=data, data_dir="somewhere", **row)
+
+
+def test_flags_win_over_the_row() -> None:
+    args = train.parser().parse_args(
+        ["deeplabv3plus", "--data", "camvid", "--data-dir", "d", "--crop", "64x96", "--epochs", "3",
+         "--set", "rates=2,4", "dropout=0.5", "--augment", "scale=0.9,1.1", "rotation=0"]  # fmt: skip
+    )
+    made = train.assemble(args)
+    assert (made.crop, made.epochs) == ((64, 96), 3)
+    assert made.model_options["rates"] == (2, 4) and made.model_options["dropout"] == 0.5
+    assert made.model_options["aspp_filters"] == 128  # from the row
+    assert made.augmentation.scale == (0.9, 1.1) and made.augmentation.rotation == 0
+    assert made.backbone == "mobilenet_v2"
+
+
+def test_options_of_one_split() -> None:
+    options = {"size": [128, 256], "train_count": 7, "val_count": 3}
+    assert split_options(options, "train") == {"size": (128, 256), "count": 7}
+    assert split_options(options, "val") == {"size": (128, 256), "count": 3}
+
+
+def test_help_is_readable_and_fast(tmp_path: Path) -> None:
+    done = run(tmp_path, "training.train", "--help")
+    assert done.returncode == 0
+    for word in ("deeplabv3plus", "--data-dir", "--crop HxW", "--fresh", "--backbone-weights none|imagenet|FILE"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["segnet"], ["segnet", "deeplabv3plus"]),
+        (["deeplabv3plus", "--crop", "big"], ["big", "HEIGHTxWIDTH"]),
+        (["deeplabv3plus", "--epochs", "many"], ["--epochs", "many"]),
+        (["deeplabv3plus", "--augment", "zoom=2"], ["zoom", "scale"]),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+    assert_refused(run(tmp_path, "training.train", *arguments), *words)
+    assert not (tmp_path / "runs").exists()
