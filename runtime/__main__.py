@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError(f"{args.input} does not exist; name an image, a folder of images, or a video.")
     if args.out.exists() and not args.out.is_dir():
         raise UserError(f"--out {args.out} is a file; name a folder.")
-    segmenter = Segmenter(args.model, threads=args.threads)
+    segmenter = Segmenter(args.model, threads=args.threads).warm_up()
     if args.input.suffix.lower() in VIDEO_SUFFIXES and args.input.is_file():
         return run_video(segmenter, args)
     return run_images(segmenter, args)

@@ -134,6 +134,11 @@ class Segmenter:
         ids = self._ids(self.invoke(self.prepare(rgb)), (rgb.shape[0], rgb.shape[1]))
         return Segmentation(ids, self.labels, self.palette, time.perf_counter() - start, rgb)
 
+    def warm_up(self) -> "Segmenter":
+        """Run once on black, because the first run allocates; itself, for chaining."""
+        self.invoke(self.prepare(np.zeros((*self.size, 3), np.uint8)))
+        return self
+
     def prepare(self, rgb: np.ndarray) -> np.ndarray:
         """The picture as the model wants it, (1, H, W, 3)."""
         small = image.resize_rgb(rgb, self.size)

@@ -8,12 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import tiny_tflite as tiny
 
 from runtime import Segmenter, UserError, read_bundle
 from runtime.bundle import foreign_labels, spread_palette, stated_normalisation
 from runtime.polygons import polygons
 from runtime.threshold import binary, grey, otsu, otsu_value
+from tests import tiny_tflite as tiny
 
 PEERS = Path(__file__).resolve().parents[2] / "shared" / "peers"
 CAMVID = Path(__file__).resolve().parents[2] / "shared" / "data" / "camvid" / "val"

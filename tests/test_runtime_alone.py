@@ -9,7 +9,8 @@ from pathlib import Path
 
 import cv2
 import pytest
-import tiny_tflite as tiny
+
+from tests import tiny_tflite as tiny
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import tiny_tflite as tiny
 
 from runtime import benchmark
 from runtime.__main__ import main
 from runtime.errors import UserError, exit_on_user_error
 from runtime.files import whole_file
+from tests import tiny_tflite as tiny
 
 ROOT = Path(__file__).resolve().parents[1]
 
