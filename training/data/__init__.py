@@ -5,20 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import UserError
-from training.data import camvid, check, cityscapes, cityscapes_tfds
+from training.data import camvid, check, cityscapes, cityscapes_tfds, scenes
 from training.data.spec import Dataset, DatasetSpec, Example
 
 DATASETS: dict[str, Dataset] = {
+    "scenes": Dataset(scenes.TAXONOMIES, scenes.examples, needs_data_dir=False),
     "cityscapes": Dataset(cityscapes.TAXONOMIES, cityscapes.examples),
     "cityscapes_tfds": Dataset(cityscapes_tfds.TAXONOMIES, cityscapes_tfds.examples),
     "camvid": Dataset(camvid.TAXONOMIES, camvid.examples),
 }
-try:
-    from training.data import scenes
-
-    DATASETS = {"scenes": Dataset(scenes.TAXONOMIES, scenes.examples, needs_data_dir=False), **DATASETS}
-except (ImportError, AttributeError):  # until the drawn scenes are there
-    pass
 
 
 def spec(name: str, taxonomy: str | None = None) -> DatasetSpec:
