@@ -41,8 +41,8 @@ def sky(canvas: Canvas, cover: float, offset: tuple[float, float], flat: bool) -
         plane = plane + glare[..., None] * np.array([150.0, 140.0, 110.0], np.float32)
     if cover > 0.0 and not flat:
         far = 1.0 / (up + 0.05)
-        mapx = (u * far * 26.0 + offset[0] * 512) % 512
-        mapy = np.broadcast_to((far * 26.0 + offset[1] * 512) % 512, mapx.shape)
+        mapx = u * far * 26.0 + offset[0] * 512
+        mapy = np.broadcast_to(far * 26.0 + offset[1] * 512, mapx.shape)
         noise = cv2.remap(
             _cloud_noise(),
             mapx.astype(np.float32),

@@ -3,8 +3,14 @@
 Local axes in metres: s forward, t to the vehicle's right, y up, the origin on the ground under its middle.
 """
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
+
+DISCS = (1.0, 0.66, 0.5, 0.16)  # the circles of a wheel, as shares of its radius
 Corner = tuple[float, float]
 Plate = tuple[float, float, float, float, str]
 
@@ -27,18 +33,86 @@ class Body:
     rear: tuple[Plate, ...] = ()
     lines: tuple[Plate, ...] = ()  # side plates: s0, s1, y0, y1, material
 
-    @property
+    @cached_property
     def length(self) -> float:
         s = [point[0] for point in self.outline]
         return max(s) - min(s)
 
-    @property
+    @cached_property
     def height(self) -> float:
         return max(point[1] for point in self.outline)
 
     def half(self, y: float) -> float:
         over = max(0.0, y - self.belt) / max(1e-6, self.height - self.belt)
         return self.width / 2 - self.lean * over
+
+    @cached_property
+    def mesh(self) -> "Mesh":
+        return Mesh(self)
+
+
+class Mesh:
+    """All polygons of a body in one array, so that a vehicle is projected in one go.
+
+    `points` (M, 3); polygon k is points[stops[k]:stops[k + 1]]; `groups` names the polygons' numbers;
+    `following` (M,) is each point's next one around its polygon.
+    """
+
+    def __init__(self, body: Body) -> None:
+        polygons: list[np.ndarray] = []
+        self.groups: dict[str, list[int]] = {}
+        for name, points in _polygons(body):
+            self.groups.setdefault(name, []).append(len(polygons))
+            polygons.append(np.array(points, np.float64))
+        for name in ("pane", "line", "arch", "disc"):
+            for side in ("left", "right"):
+                self.groups.setdefault(f"{name} {side}", [])
+        for name in ("front", "rear"):
+            self.groups.setdefault(name, [])
+        self.points = np.concatenate(polygons)
+        self.stops = np.cumsum([0, *map(len, polygons)])
+        self.starts = self.stops[:-1]
+        self.following = np.arange(1, len(self.points) + 1)
+        self.following[self.stops[1:] - 1] = self.starts
+
+
+def _polygons(body: Body) -> Iterator[tuple[str, list[tuple[float, float, float]]]]:
+    """(group, points) of each polygon; the strips come first, in the outline's order."""
+    outline = body.outline
+    for (s, y, _), (s2, y2, _) in zip(outline, outline[1:] + outline[:1], strict=True):
+        a, b = body.half(y), body.half(y2)
+        yield "strip", [(s, -a, y), (s2, -b, y2), (s2, b, y2), (s, a, y)]
+    half = body.width / 2
+    ends = [s for s, _, _ in outline]
+    for name, plates, s in (("rear", body.rear, min(ends) - 0.01), ("front", body.front, max(ends) + 0.01)):
+        for t0, t1, y0, y1, _ in plates:
+            yield name, [(s, t0, y0), (s, t0, y1), (s, t1, y1), (s, t1, y0)]
+    turn = [2 * math.pi * k / 18 for k in range(18)]
+    for s, radius in body.wheels:
+        low = half - 0.12
+        yield "under", [(s, -low, 0.05), (s, low, 0.05), (s, low, 0.7), (s, -low, 0.7)]
+        for t in (-1.0, 1.0):
+            sides = (t * (half - 0.27), t * (half - 0.02))
+            circle = [(s + radius * math.cos(a), radius + radius * math.sin(a)) for a in turn]
+            yield "tyre", [(x, at, y) for at in sides for x, y in circle]
+    for t, side in ((-1.0, "left"), (1.0, "right")):
+        yield f"flank {side}", [(s, t * body.half(y), y) for s, y, _ in outline]
+        low = 0.28 + 0.3 * (body.belt - 0.28)
+        yield f"flank {side}", [(s, t * body.half(y), min(y, low)) for s, y, _ in outline]
+        for pane in body.windows:
+            yield f"pane {side}", [(s, t * (body.half(y) + 0.005), y) for s, y in pane]
+        for s0, s1, y0, y1, _ in body.lines:
+            at = t * (body.half((y0 + y1) / 2) + 0.01)
+            yield f"line {side}", [(s0, at, y0), (s0, at, y1), (s1, at, y1), (s1, at, y0)]
+        at = t * (half + 0.012)
+        for s, radius in body.wheels:
+            arch = [math.pi * k / 9 for k in range(10)]
+            r = 1.2 * radius
+            yield f"arch {side}", [(s + r * math.cos(a), at, radius + r * math.sin(a)) for a in arch]
+        for s, radius in body.wheels:
+            for share in DISCS:
+                r = share * radius
+                yield f"disc {side}", [(s + r * math.cos(a), at, radius + r * math.sin(a)) for a in turn]
 
 
 def _car(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.data.drawing.canvas import Canvas, Colour, mix, scale
+from training.data.drawing.canvas import NEAR, Canvas, Colour, mix, scale
 
 BUILDING = 11
 
@@ -31,6 +31,7 @@ class House:
     awning: bool
     balconies: bool
     bands: bool
+    joined: bool  # to a house before it, which hides the near end's wall
     lit: float  # share of lit windows at night
     seed: int
 
@@ -40,8 +41,13 @@ Span = np.ndarray | float
 
 def rect(a0: Span, a1: Span, y0: Span, y1: Span) -> np.ndarray:
     """Rectangles in facade coordinates, (M, 4, 2)."""
-    a0, a1, y0, y1 = np.broadcast_arrays(*(np.atleast_1d(v) for v in (a0, a1, y0, y1)))
-    return np.stack([np.stack(c, -1) for c in ((a0, y0), (a1, y0), (a1, y1), (a0, y1))], 1).astype(float)
+    many = [len(v) for v in (a0, a1, y0, y1) if isinstance(v, np.ndarray)]
+    out = np.empty((min(many) if many else 1, 4, 2))
+    out[:, 0, 0] = out[:, 3, 0] = a0
+    out[:, 1, 0] = out[:, 2, 0] = a1
+    out[:, 0, 1] = out[:, 1, 1] = y0
+    out[:, 2, 1] = out[:, 3, 1] = y1
+    return out
 
 
 @dataclass(frozen=True)
@@ -55,12 +61,19 @@ class Face:
     normal: tuple[float, float, float]
     distance: float
 
+    @property
+    def start(self) -> float:
+        """Where along the wall it comes into view; it may begin behind the camera."""
+        return max(0.0, (NEAR + 0.01 - self.origin[1]) / self.along[1]) if self.along[1] else 0.0
+
     def world(self, flat: np.ndarray, out: float = 0.0) -> np.ndarray:
         """(..., 2) of (along, up) -> (..., 3) world, `out` metres before the wall."""
-        a, y = flat[..., 0], flat[..., 1]
-        x = self.origin[0] + self.along[0] * a + self.normal[0] * out
-        z = self.origin[1] + self.along[1] * a + self.normal[2] * out
-        return np.stack([x, y, z], -1)
+        a = flat[..., 0]
+        world = np.empty(flat.shape[:-1] + (3,))
+        world[..., 0] = a * self.along[0] + (self.origin[0] + self.normal[0] * out)
+        world[..., 1] = flat[..., 1]
+        world[..., 2] = a * self.along[1] + (self.origin[1] + self.normal[2] * out)
+        return world
 
     def tone(self, colour: Colour) -> Colour:
         return self.canvas.tone(colour, self.normal, self.distance)
@@ -135,40 +148,47 @@ def _roof(canvas: Canvas, spec: House, side: float) -> None:
         canvas.fill_many(boxes, canvas.tone((58.0, 66.0, 78.0), (-side, 0, 0), middle))
 
 
+def _detail(face: Face, height: float, bays: int) -> float:
+    """The size in pixels of a bay of this wall, or of half a storey if that is less; 0 out of sight."""
+    corners = face.canvas.project(face.world(rect(face.start, face.length, 0.0, height))[0])
+    left, right = corners[:, 0].min(), corners[:, 0].max()
+    if right < 0 or left > face.canvas.width or corners[:, 1].max() < 0:
+        return 0.0
+    return float(min((right - left) / bays, np.ptp(corners[:, 1]) / height * 1.6)) + 1e-3
+
+
 def _wall(face: Face, spec: House, front: bool) -> None:
     length, height = face.length, spec.height
     wall = spec.wall if front else scale(spec.wall, 0.94)
-    whole = rect(0.0, length, 0.0, height)
-    face.fill(whole[0], face.tone(wall), BUILDING)
-    near = face.canvas.pixels(max(face.distance - length / 2 * abs(face.along[1]), 3.0))
-    if near * 0.5 < 1.0:
+    bays = max(1, int((length - 0.6) / spec.bay))
+    near = _detail(face, height, bays)
+    if near == 0.0:
+        return
+    face.fill(rect(face.start, length, 0.0, height)[0], face.tone(wall), BUILDING)
+    if near < 1.5 or (spec.joined and not front):
         return
     ground = 3.8 if spec.ground_floor == "shop" else 3.2
     floors = int((height - ground - 0.5) / spec.floor)
-    if spec.bands and floors:
+    if spec.bands and floors and near > 4.0:
         y = ground + np.arange(floors) * spec.floor - 0.1
-        face.many(rect(0.0, length, y, y + 0.22), face.tone(scale(wall, 1.1)))
-    cornice = rect(0.0, length, height - 0.45, height)
-    face.many(cornice, face.tone(spec.trim))
-    face.many(
-        rect(0.0, length, 0.0, 0.6),
-        face.tone(scale(wall, 0.72)),
-    )
-    bays = max(1, int((length - 0.6) / spec.bay))
+        face.many(rect(face.start, length, y, y + 0.22), face.tone(scale(wall, 1.1)))
+    face.many(rect(face.start, length, height - 0.45, height), face.tone(spec.trim))
+    face.many(rect(face.start, length, 0.0, 0.6), face.tone(scale(wall, 0.72)))
     pitch = length / bays
     columns = (np.arange(bays) + 0.5) * pitch
+    columns = columns[columns > face.start]
     if not front and spec.seed % 3 == 0:
         floors = 0  # a blank gable
     if floors > 0:
         gx, gy = (g.ravel() for g in np.meshgrid(columns, ground + 0.75 + np.arange(floors) * spec.floor))
         _windows(face, spec, gx, gy, near)
-        if spec.balconies and front:
+        if spec.balconies and front and near > 3.0:
             _balconies(face, spec, columns[::2], ground, floors)
     if not front:
         return
     if spec.ground_floor == "shop":
-        _shop(face, spec, bays, pitch)
-    else:
+        _shop(face, spec, bays, pitch, near)
+    elif len(columns):
         _street_level(face, spec, columns, near)
 
 
@@ -177,13 +197,13 @@ def _windows(face: Face, spec: House, x: np.ndarray, y: np.ndarray, near: float)
     w, h = spec.window
     random = np.random.default_rng([spec.seed, 1]).random(len(x))
     light = face.canvas.light
-    if near * 0.08 > 0.6:
+    if near > 5.0:
         face.many(rect(x - w / 2 - 0.12, x + w / 2 + 0.12, y - 0.1, y + h + 0.12), face.tone(spec.trim))
     glass = mix(face.tone((52.0, 60.0, 72.0)), light.sky[1], 0.12)
     box = rect(x - w / 2, x + w / 2, y, y + h)
     face.many(box, glass)
     bright = mix(glass, light.sky[0], 0.42)
-    split = random < 0.6
+    split = random < (0.6 if near > 3.0 else 0.0)
     upper = rect(x - w / 2, x + w / 2, y + h * 0.45, y + h)[split]
     upper[:, 1, 1] += h * 0.25
     face.many(upper, bright)
@@ -196,7 +216,7 @@ def _windows(face: Face, spec: House, x: np.ndarray, y: np.ndarray, near: float)
         on = random < spec.lit
         face.many(box[on & (random < spec.lit * 0.75)], warm)
         face.many(box[on & (random >= spec.lit * 0.75)], cold)
-    if near * 0.06 > 0.7:
+    if near > 14.0:
         bar = 0.035
         face.many(rect(x - bar, x + bar, y, y + h), face.tone(spec.trim))
         face.many(rect(x - w / 2, x + w / 2, y + h * 0.68, y + h * 0.68 + bar * 2), face.tone(spec.trim))
@@ -212,55 +232,44 @@ def _balconies(face: Face, spec: House, x: np.ndarray, ground: float, floors: in
     face.many(rect(gx - half, gx + half, gy + 0.9, gy + 1.02), face.tone(spec.trim), 0.7)
 
 
-def _shop(face: Face, spec: House, bays: int, pitch: float) -> None:
+def _shop(face: Face, spec: House, bays: int, pitch: float, near: float) -> None:
     """Show windows under a fascia, doors now and then, an awning."""
-    length = np.array([face.length])
-    face.many(rect(0.0, length, 0.0, 3.8), face.tone(mix(spec.wall, spec.sign, 0.25)))
-    left = np.arange(bays) * pitch + 0.25
-    right = (np.arange(bays) + 1) * pitch - 0.25
+    random = np.random.default_rng([spec.seed, 2])
     lamps = face.canvas.light.lamps
+    face.many(rect(face.start, face.length, 0.0, 3.8), face.tone(mix(spec.wall, spec.sign, 0.25)))
+    bay = np.arange(bays) * pitch
+    bay = bay[bay >= face.start]
+    left, right = bay + 0.25, bay + pitch - 0.25
+    wide = pitch - 0.5
     pane = mix(face.tone((44.0, 52.0, 62.0)), face.canvas.light.sky[1], 0.18)
     if lamps:
         pane = face.canvas.glow_tone((250.0, 222.0, 168.0), face.distance)
     face.many(rect(left, right, 0.55, 2.85), pane)
-    random = np.random.default_rng([spec.seed, 2])
-    goods = [(206.0, 120.0, 84.0), (98.0, 140.0, 176.0), (214.0, 198.0, 140.0), (120.0, 150.0, 104.0)]
-    for colour in goods:
-        x = left[:, None] + random.random((bays, 2)) * (right - left - 0.5)[:, None]
-        x = x.ravel()
-        top = 0.7 + random.random(len(x)) * 1.1
-        face.many(rect(x, x + 0.4, 0.6, top), face.tone(colour) if not lamps else scale(colour, 1.0))
-    sheen = rect(left, left + (right - left) * 0.3, 0.55, 2.85)
-    sheen[:, 2:, 0] += ((right - left) * 0.25)[:, None]
-    face.many(sheen, mix(pane, face.canvas.light.sky[0], 0.3))
-    doors = random.random(bays) < 0.35
-    middle = (left + right) / 2
-    face.many(
-        rect(middle - 0.5, middle + 0.5, 0.05, 2.4)[doors],
-        face.tone(scale(spec.sign, 0.55)),
-    )
-    face.many(
-        rect(middle - 0.36, middle + 0.36, 0.9, 2.25)[doors],
-        mix(pane, (20.0, 24.0, 30.0), 0.3),
-    )
     fascia = face.canvas.glow_tone(spec.sign, face.distance) if lamps else face.tone(spec.sign)
-    face.many(rect(0.1, length - 0.1, 2.95, 3.55), fascia, 0.08)
-    letters = random.random((bays, 5))
-    x = (left[:, None] + (np.arange(5) + letters * 0.4) * ((right - left) / 6.5)[:, None]).ravel()
-    text = (246.0, 244.0, 236.0) if sum(spec.sign) < 420 else (40.0, 40.0, 48.0)
-    face.many(
-        rect(x, x + pitch * 0.07, 3.1, 3.3 + 0.12 * letters.ravel()),
-        face.tone(text) if not lamps else text,
-        0.1,
-    )
+    face.many(rect(face.start + 0.1, face.length - 0.1, 2.95, 3.55), fascia, 0.08)
+    if near > 5.0:
+        goods = [(206.0, 120.0, 84.0), (98.0, 140.0, 176.0), (214.0, 198.0, 140.0), (120.0, 150.0, 104.0)]
+        for colour in goods:
+            x = (left[:, None] + random.random((len(bay), 2)) * (wide - 0.4)).ravel()
+            top = 0.7 + random.random(len(x)) * 1.1
+            face.many(rect(x, x + 0.4, 0.6, top), face.tone(colour) if not lamps else colour)
+        sheen = rect(left, left + wide * 0.3, 0.55, 2.85)
+        sheen[:, 2:, 0] += wide * 0.25
+        face.many(sheen, mix(pane, face.canvas.light.sky[0], 0.3))
+        doors = (left + right)[random.random(len(bay)) < 0.35] / 2
+        face.many(rect(doors - 0.5, doors + 0.5, 0.05, 2.4), face.tone(scale(spec.sign, 0.55)))
+        face.many(rect(doors - 0.36, doors + 0.36, 0.9, 2.25), mix(pane, (20.0, 24.0, 30.0), 0.3))
+        jitter = random.random((len(bay), 5))
+        x = (left[:, None] + (np.arange(5) + jitter * 0.4) * (wide / 6.5)).ravel()
+        text = (246.0, 244.0, 236.0) if sum(spec.sign) < 420 else (40.0, 40.0, 48.0)
+        letters = rect(x, x + pitch * 0.07, 3.1, 3.3 + 0.12 * jitter.ravel())
+        face.many(letters, text if lamps else face.tone(text), 0.1)
     if spec.awning:
-        _awning(face, spec, left, right, random)
+        _awning(face, spec, left, right)
 
 
-def _awning(
-    face: Face, spec: House, left: np.ndarray, right: np.ndarray, random: np.random.Generator
-) -> None:
-    chosen = random.random(len(left)) < 0.6
+def _awning(face: Face, spec: House, left: np.ndarray, right: np.ndarray) -> None:
+    chosen = np.random.default_rng([spec.seed, 4]).random(len(left)) < 0.6
     for stripe in range(6):
         a = left + (right - left) * stripe / 6
         b = left + (right - left) * (stripe + 1) / 6
@@ -286,5 +295,5 @@ def _street_level(face: Face, spec: House, columns: np.ndarray, near: float) -> 
     face.many(rect(x - 0.7, x + 0.7, 0.0, 2.55), face.tone(spec.trim))
     face.many(rect(x - 0.52, x + 0.52, 0.12, 2.2), face.tone(scale(spec.sign, 0.6)))
     face.many(rect(x - 0.52, x + 0.52, 2.2, 2.45), face.tone((60.0, 68.0, 80.0)))
-    if near > 25:
+    if near > 20.0:
         face.many(rect(x - 0.36, x + 0.36, 1.2, 2.0), face.tone(scale(spec.sign, 0.8)))

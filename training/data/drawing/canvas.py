@@ -82,26 +82,45 @@ class Canvas:
         """(..., 3) world metres -> (..., 2) pixels, pixel centres at whole numbers."""
         points = np.asarray(points, np.float64)
         z = np.maximum(points[..., 2], NEAR)
-        x = points[..., 0] + z * (self.view.yaw + 0.5 * self.view.bend * z)
-        out = np.empty(points.shape[:-1] + (2,))
         ratio = self.focal / z
-        out[..., 0] = self.centre + x * ratio - 0.5
-        out[..., 1] = self.horizon + (self.view.height - points[..., 1]) * ratio - 0.5
+        out = np.empty(points.shape[:-1] + (2,))
+        warp = z * (self.view.yaw + (0.5 * self.view.bend) * z) if self.view.bend else z * self.view.yaw
+        out[..., 0] = (points[..., 0] + warp) * ratio + (self.centre - 0.5)
+        out[..., 1] = (self.view.height - points[..., 1]) * ratio + (self.horizon - 0.5)
         return out
+
+    def sees(self, x: float, z: float, radius: float) -> bool:
+        """Whether anything within `radius` metres of (x, z) can be in the picture, seen from the side."""
+        if z + radius < NEAR:
+            return False
+        near, far = max(z - radius, NEAR), z + radius
+        if near == NEAR:
+            return True
+        view = self.view
+        for edge, sign in ((-self.centre, -1.0), (self.width - self.centre, 1.0)):
+            slope = edge / self.focal
+            # beyond the edge at both ends of its depth
+            inner = x - sign * radius
+            if all(
+                (inner + at * (view.yaw + 0.5 * view.bend * at) - slope * at) * sign > 0 for at in (near, far)
+            ):
+                return False
+        return True
 
     def tone(self, colour: Colour, normal: tuple[float, float, float], z: float) -> Colour:
         """The colour of a surface under this light, seen through the haze."""
         light = self.light
-        sun = light.sun
+        sun, ambient, direct, haze = light.sun, light.ambient, light.direct, light.haze
         facing = max(0.0, normal[0] * sun[0] + normal[1] * sun[1] + normal[2] * sun[2])
         sky = 0.86 + 0.14 * normal[1]
         lamp = 0.34 * math.exp(-z / 22.0) * max(0.15, -normal[2]) if light.lamps else 0.0
         clear = math.exp(-max(z, 0.0) / light.clear)
-        lit = [
-            min(255.0, colour[i] * (light.ambient[i] * sky + light.direct[i] * facing + lamp))
-            for i in range(3)
-        ]
-        return mix(light.haze, (lit[0], lit[1], lit[2]), clear)
+        veil = 1.0 - clear
+        return (
+            min(255.0, colour[0] * (ambient[0] * sky + direct[0] * facing + lamp)) * clear + haze[0] * veil,
+            min(255.0, colour[1] * (ambient[1] * sky + direct[1] * facing + lamp)) * clear + haze[1] * veil,
+            min(255.0, colour[2] * (ambient[2] * sky + direct[2] * facing + lamp)) * clear + haze[2] * veil,
+        )
 
     def glow_tone(self, colour: Colour, z: float) -> Colour:
         """The colour of something that shines by itself."""
@@ -111,22 +130,27 @@ class Canvas:
         """How much of a lamp's halo shows beside this daylight."""
         return scale(colour, max(0.08, 1.0 - 1.6 * self.light.ambient[1]))
 
+    def fixed(self, flat: np.ndarray) -> np.ndarray:
+        """Pixels as OpenCV's fixed-point numbers."""
+        return np.rint(np.clip(flat, -2e4, 2e4) * (1 << SHIFT)).astype(np.int32)
+
     def paint(self, points: np.ndarray, colour: Colour | None, ident: int | None = None) -> None:
         """Fill one polygon, (N, 2) pixels."""
-        fixed = np.rint(np.clip(points, -2e4, 2e4) * (1 << SHIFT)).astype(np.int32)
-        if colour is not None:
-            cv2.fillPoly(self.image, [fixed], colour, cv2.LINE_AA, SHIFT)
-        if ident is not None:
-            cv2.fillPoly(self.ids, [fixed], float(ident), cv2.LINE_8, SHIFT)
+        self.paint_fixed([self.fixed(points)], colour, ident)
 
     def paint_many(self, points: np.ndarray, colour: Colour, ident: int | None = None) -> None:
         """Fill polygons that do not overlap, (M, N, 2) pixels, in one call."""
-        if len(points) == 0:
-            return
-        fixed = list(np.rint(np.clip(points, -2e4, 2e4) * (1 << SHIFT)).astype(np.int32))
-        cv2.fillPoly(self.image, fixed, colour, cv2.LINE_AA, SHIFT)
+        if len(points):
+            self.paint_fixed(list(self.fixed(points)), colour, ident)
+
+    def paint_fixed(
+        self, polygons: list[np.ndarray], colour: Colour | None, ident: int | None = None
+    ) -> None:
+        """Fill polygons given by `fixed`."""
+        if colour is not None:
+            cv2.fillPoly(self.image, polygons, colour, cv2.LINE_AA, SHIFT)
         if ident is not None:
-            cv2.fillPoly(self.ids, fixed, float(ident), cv2.LINE_8, SHIFT)
+            cv2.fillPoly(self.ids, polygons, float(ident), cv2.LINE_8, SHIFT)
 
     def fill(self, points: Any, colour: Colour | None, ident: int | None = None) -> None:
         """Fill one flat world polygon, (N, 3) metres, cut off where it comes too near."""
@@ -150,7 +174,7 @@ class Canvas:
         flat = self.project(points)
         size = np.asarray(radii, np.float64) * (self.focal / points[:, 2])
         ring = (flat[:, None] + size[:, None, None] * _RING).reshape(-1, 2)
-        fixed = cv2.convexHull(np.rint(np.clip(ring, -2e4, 2e4) * (1 << SHIFT)).astype(np.int32))
+        fixed = cv2.convexHull(self.fixed(ring))
         cv2.fillConvexPoly(self.image, fixed, colour, cv2.LINE_AA, SHIFT)
         if ident is not None:
             cv2.fillConvexPoly(self.ids, fixed, float(ident), cv2.LINE_8, SHIFT)

@@ -11,7 +11,7 @@ import numpy as np
 from training.data.drawing import plots, traffic
 from training.data.drawing.canvas import Colour, Light, View, scale
 from training.data.drawing.lens import Camera
-from training.data.drawing.plan import PAINTS, WALLS, Plan, Rng, pick
+from training.data.drawing.plan import PAINTS, WALLS, Plan, Rng, choose, pick
 from training.data.drawing.street import Street
 
 WEATHERS = ("clear", "overcast", "rain", "fog", "dusk", "night", "snow")
@@ -20,9 +20,9 @@ CHANCES = (0.5, 0.2, 0.07, 0.05, 0.09, 0.06, 0.03)
 
 def plan(rng: Rng) -> Plan:
     """One scene."""
-    weather = str(rng.choice(WEATHERS, p=CHANCES))
+    weather = choose(rng, WEATHERS, CHANCES)
     light = _light(rng, weather)
-    place = str(rng.choice(("city", "suburb", "avenue", "outskirts"), p=(0.5, 0.22, 0.16, 0.12)))
+    place = choose(rng, ("city", "suburb", "avenue", "outskirts"), (0.5, 0.22, 0.16, 0.12))
     road = _street(rng, place)
     snow = weather == "snow"
     scene = Plan(
@@ -30,7 +30,7 @@ def plan(rng: Rng) -> Plan:
         light=light,
         street=road,
         camera=_camera(rng, weather),
-        cover=float(rng.choice((0.25, 0.45, 0.6, 0.75))) if weather in ("clear", "dusk") else 0.9,
+        cover=choose(rng, (0.25, 0.45, 0.6, 0.75)) if weather in ("clear", "dusk") else 0.9,
         cloud=(float(rng.random()), float(rng.random())),
         snow=snow,
         wet=float(rng.uniform(0.5, 1.0)) if weather == "rain" else 0.0,
@@ -44,7 +44,7 @@ def plan(rng: Rng) -> Plan:
 
 
 def _light(rng: Rng, weather: str) -> Light:
-    side, height = float(rng.choice((-1.0, 1.0))), float(rng.uniform(0.5, 1.2))
+    side, height = choose(rng, (-1.0, 1.0)), float(rng.uniform(0.5, 1.2))
     ahead = float(rng.uniform(-0.9, 0.55))
     if weather == "dusk":
         height, ahead = float(rng.uniform(0.16, 0.3)), float(rng.uniform(0.2, 0.9))
@@ -97,7 +97,7 @@ def _light(rng: Rng, weather: str) -> Light:
 
 
 def _view(rng: Rng, road: Street) -> View:
-    bend = 0.0 if rng.random() < 0.4 else float(rng.choice((-1, 1)) * rng.uniform(1 / 900, 1 / 260))
+    bend = 0.0 if rng.random() < 0.4 else float(choose(rng, (-1, 1)) * rng.uniform(1 / 900, 1 / 260))
     if road.crossing is not None:
         bend *= 0.35
     return View(
@@ -133,7 +133,7 @@ def _camera(rng: Rng, weather: str) -> Camera:
 def _street(rng: Rng, place: str) -> Street:
     lane = float(rng.uniform(3.0, 3.5))
     ours = 2 if rng.random() < (0.5 if place == "avenue" else 0.22) else 1
-    theirs = int(rng.choice((0, 1, 2), p=(0.12, 0.62, 0.26)))
+    theirs = choose(rng, (0, 1, 2), (0.12, 0.62, 0.26))
     own = int(rng.integers(ours))  # which of our lanes the camera is in, from the middle outwards
     bays = tuple(
         2.2 if rng.random() < (0.45 if place in ("city", "suburb") else 0.15) else 0.0 for _ in range(2)
@@ -183,7 +183,7 @@ def _street(rng: Rng, place: str) -> Street:
         rails=rails,
         asphalt=(grey, grey * 1.005, grey * 1.03),
         paving=(pale * 1.02, pale, pale * 0.95),
-        slab=float(rng.choice((0.5, 0.8, 1.2))),
+        slab=choose(rng, (0.5, 0.8, 1.2)),
         grass=(98.0 + green, 122.0 + green * 0.6, 66.0),
         patches=tuple(patches),
         covers=tuple(covers),

@@ -1,7 +1,8 @@
 """What a scene's plan holds, in metres, and the colours that things come in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from training.data.drawing.canvas import Canvas, Colour, Light, View
 from training.data.drawing.lens import Camera
 
 Rng = np.random.Generator
+T = TypeVar("T")
 
 WALLS: tuple[Colour, ...] = (
     (196.0, 184.0, 160.0),
@@ -113,12 +115,23 @@ class Plan:
             self.boxes.append(box)
 
 
+def choose(rng: Rng, options: Sequence[T], shares: Sequence[float] | None = None) -> T:
+    """One of the options; `shares` add up to 1. (Generator.choice is ten times slower.)"""
+    draw = float(rng.random())
+    if shares is None:
+        return options[int(draw * len(options))]
+    for option, share in zip(options, shares, strict=True):
+        draw -= share
+        if draw < 0.0:
+            return option
+    return options[-1]
+
+
 def pick(rng: Rng, table: tuple[Colour, ...]) -> Colour:
     """A colour of a table, slightly changed."""
-    colour = table[int(rng.integers(len(table)))]
-    lift, tint = rng.uniform(0.88, 1.12), rng.uniform(-8, 8, 3)
-    return (
-        float(np.clip(colour[0] * lift + tint[0], 8, 250)),
-        float(np.clip(colour[1] * lift + tint[1], 8, 250)),
-        float(np.clip(colour[2] * lift + tint[2], 8, 250)),
-    )
+    colour = table[int(rng.random() * len(table))]
+    lift, red, green, blue = rng.random(4).tolist()
+    lift = 0.88 + 0.24 * lift
+    tint = (16.0 * red - 8.0, 16.0 * green - 8.0, 16.0 * blue - 8.0)
+    r, g, b = (min(max(c * lift + t, 8.0), 250.0) for c, t in zip(colour, tint, strict=True))
+    return (r, g, b)

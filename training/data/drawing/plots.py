@@ -8,7 +8,7 @@ import numpy as np
 from training.data.drawing import building, furniture, greenery
 from training.data.drawing.building import House
 from training.data.drawing.canvas import Colour, mix
-from training.data.drawing.plan import LEAVES, PAINTS, SIGNS, WALLS, Plan, Rng, pick
+from training.data.drawing.plan import LEAVES, PAINTS, SIGNS, WALLS, Plan, Rng, choose, pick
 
 REACH = 150.0  # metres; the skyline takes over behind
 KINDS = {
@@ -37,10 +37,11 @@ def _row(plan: Plan, rng: Rng, side: int, kind: str) -> None:
     front = road.frontage(side)
     z = float(rng.uniform(-14.0, 0.0))
     style = _style(rng, kind)
+    joint = -1e9  # where the last block ended
     kinds = [name for name, _ in KINDS[kind]]
     chances = [share for _, share in KINDS[kind]]
     while z < REACH:
-        use = str(rng.choice(kinds, p=chances))
+        use = choose(rng, kinds, chances)
         length = float(rng.uniform(9, 20) if use == "block" else rng.uniform(12, 30))
         end = z + length
         if road.crossing is not None:
@@ -52,7 +53,8 @@ def _row(plan: Plan, rng: Rng, side: int, kind: str) -> None:
                 continue
         if end - z > 2.0 and end > 4.0:
             if use == "block":
-                _block(plan, rng, front, z, end, style)
+                _block(plan, rng, front, z, end, style, joined=abs(z - joint) < 0.01)
+                joint = end
             elif use == "garden":
                 _garden(plan, rng, front, side, z, end)
             elif use == "park":
@@ -69,7 +71,16 @@ def _style(rng: Rng, kind: str) -> tuple[float, float]:
     return (float(rng.uniform(11, 20)), 3.5) if kind == "city" else (float(rng.uniform(7, 12)), 2.5)
 
 
-def _house(rng: Rng, x: float, z0: float, z1: float, height: float, roof: str, ground_floor: str) -> House:
+def _house(
+    rng: Rng,
+    x: float,
+    z0: float,
+    z1: float,
+    height: float,
+    roof: str,
+    ground_floor: str,
+    joined: bool = False,
+) -> House:
     wall = pick(rng, WALLS)
     trim = mix(wall, (236.0, 232.0, 224.0), float(rng.uniform(0.45, 0.9)))
     if rng.random() < 0.2:
@@ -99,16 +110,19 @@ def _house(rng: Rng, x: float, z0: float, z1: float, height: float, roof: str, g
         awning=bool(rng.random() < 0.4),
         balconies=bool(rng.random() < 0.25),
         bands=bool(rng.random() < 0.5),
+        joined=joined,
         lit=float(rng.uniform(0.15, 0.6)),
         seed=int(rng.integers(1 << 30)),
     )
 
 
-def _block(plan: Plan, rng: Rng, front: float, z0: float, z1: float, style: tuple[float, float]) -> None:
+def _block(
+    plan: Plan, rng: Rng, front: float, z0: float, z1: float, style: tuple[float, float], joined: bool
+) -> None:
     height = max(6.5, style[0] + float(rng.normal(0, style[1])))
-    roof = str(rng.choice(("flat", "mansard", "gable"), p=(0.45, 0.3, 0.25)))
-    ground_floor = str(rng.choice(("shop", "door"), p=(0.55, 0.45)))
-    spec = _house(rng, front, z0, z1, height, roof, ground_floor)
+    roof = choose(rng, ("flat", "mansard", "gable"), (0.45, 0.3, 0.25))
+    ground_floor = choose(rng, ("shop", "door"), (0.55, 0.45))
+    spec = _house(rng, front, z0, z1, height, roof, ground_floor, joined)
     _add_house(plan, spec)
 
 
@@ -142,7 +156,7 @@ def _lawn(plan: Plan, front: float, side: int, z0: float, z1: float) -> None:
 
 
 def _boundary(plan: Plan, rng: Rng, front: float, side: int, z0: float, z1: float, low: bool) -> None:
-    kind = str(rng.choice(("hedge", "fence", "wall", "none"), p=(0.36, 0.34, 0.22, 0.08)))
+    kind = choose(rng, ("hedge", "fence", "wall", "none"), (0.36, 0.34, 0.22, 0.08))
     if kind == "none" or z1 - z0 < 2.0:
         return
     far = min(z1, REACH)
@@ -159,7 +173,7 @@ def _boundary(plan: Plan, rng: Rng, front: float, side: int, z0: float, z1: floa
             snow=plan.snow,
         )
     elif kind == "fence":
-        style = str(rng.choice(("picket", "rail", "mesh", "board")))
+        style = choose(rng, ("picket", "rail", "mesh", "board"))
         colours: tuple[Colour, ...] = (
             (216.0, 212.0, 202.0),
             (70.0, 78.0, 74.0),
@@ -183,7 +197,7 @@ def _wall_drawing(plan: Plan, rng: Rng, front: float, z0: float, z1: float, heig
         (172.0, 172.0, 168.0),
         (138.0, 130.0, 122.0),
     )
-    style = str(rng.choice(("brick", "concrete")))
+    style = choose(rng, ("brick", "concrete"))
     colour = pick(rng, colours)
     return partial(
         furniture.wall, x=front, z0=z0, z1=z1, height=height, colour=colour, kind=style, snow=plan.snow
@@ -208,7 +222,7 @@ def _plant(plan: Plan, rng: Rng, x: float, z: float, height: float) -> None:
         )
         plan.add(z, draw, (x, z, height * 0.5, height * 0.4, height * 0.8, 0.0, 0.0))
         return
-    kind = int(rng.choice((0, 1, 2, 3, 4, 5, 6, 7), p=(0.2, 0.2, 0.17, 0.17, 0.07, 0.07, 0.06, 0.06)))
+    kind = choose(rng, (0, 1, 2, 3, 4, 5, 6, 7), (0.2, 0.2, 0.17, 0.17, 0.07, 0.07, 0.06, 0.06))
     width = height * float(rng.uniform(0.62, 0.85)) * (0.55 if kind >= 4 else 1.0)
     draw = partial(
         greenery.tree, x=x, z=z, height=height, width=width, kind=kind, colour=colour, snow=plan.snow
@@ -228,7 +242,7 @@ def _park(plan: Plan, rng: Rng, front: float, side: int, z0: float, z1: float) -
             rng,
             x,
             float(rng.uniform(z0, z1)),
-            float(rng.choice((1.2, 6.0, 8.0, 11.0))) * float(rng.uniform(0.8, 1.2)),
+            choose(rng, (1.2, 6.0, 8.0, 11.0)) * float(rng.uniform(0.8, 1.2)),
         )
 
 
@@ -260,7 +274,7 @@ def _walled(plan: Plan, rng: Rng, front: float, side: int, z0: float, z1: float)
 def _yard(plan: Plan, rng: Rng, front: float, side: int, z0: float, z1: float) -> None:
     """A works yard: a fence, a hall behind, some green."""
     colours: tuple[Colour, ...] = ((110.0, 116.0, 116.0), (66.0, 96.0, 80.0), (150.0, 150.0, 146.0))
-    style = str(rng.choice(("mesh", "rail", "board")))
+    style = choose(rng, ("mesh", "rail", "board"))
     height = float(rng.uniform(1.6, 2.3))
     draw = partial(
         furniture.fence, x=front, z0=z0, z1=z1, height=height, colour=pick(rng, colours), kind=style
@@ -309,7 +323,7 @@ def _lamps(plan: Plan, rng: Rng, side: int, kind: str) -> None:
     x = plan.street.edges[k] + side * 0.55
     height, step = float(rng.uniform(5.5, 9.0)), float(rng.uniform(18, 30))
     colour = pick(rng, ((110.0, 114.0, 116.0), (62.0, 70.0, 68.0), (140.0, 142.0, 142.0)))
-    reach = -side * float(rng.choice((0.05, 1.2, 2.0)))
+    reach = -side * choose(rng, (0.05, 1.2, 2.0))
     for z in np.arange(float(rng.uniform(7, 24)), 130.0, step):
         if _clear_of_crossing(plan, float(z), 3.0):
             draw = partial(furniture.lamp_post, x=x, z=float(z), height=height, reach=reach, colour=colour)
@@ -321,7 +335,7 @@ def _signs(plan: Plan, rng: Rng, side: int) -> None:
     for _ in range(int(rng.integers(0, 4 if side > 0 else 3))):
         z = float(rng.uniform(7.0, 48.0))
         x = plan.street.edges[k] + side * float(rng.uniform(0.4, 1.0))
-        kind = str(rng.choice(SIGNS))
+        kind = choose(rng, SIGNS)
         size = float(rng.uniform(0.62, 0.85))
         if kind in ("guide", "board"):
             size *= float(rng.uniform(1.0, 1.9))
@@ -335,7 +349,7 @@ def _signals(plan: Plan, rng: Rng) -> None:
     road = plan.street
     if road.stop is None or rng.random() > 0.7:
         return
-    state = int(rng.choice((0, 1, 2), p=(0.45, 0.1, 0.45)))
+    state = choose(rng, (0, 1, 2), (0.45, 0.1, 0.45))
     z = road.stop + 0.6
     arm = -float(rng.uniform(3.0, 4.4)) if rng.random() < 0.45 else 0.0
     left, right = road.edges

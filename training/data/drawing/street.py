@@ -196,33 +196,41 @@ def cast(canvas: Canvas, boxes: list[tuple[float, ...]]) -> tuple[np.ndarray, np
     sun = canvas.light.sun
     slope = (-sun[0] / sun[1], -sun[2] / sun[1])
     sunny = max(canvas.light.direct) > 0.05
-    for x, z, half, length, height, heading, base in boxes:
-        s, c = math.sin(heading), math.cos(heading)
-        foot = np.array(
-            [[x + a * length * s + b * half * c, 0.0, z + a * length * c - b * half * s] for a, b in _CORNERS]
-        )
-        if sunny:
-            low, high = foot.copy(), foot.copy()
-            low[:, 0] += slope[0] * base
-            low[:, 2] += slope[1] * base
-            high[:, 0] += slope[0] * height
-            high[:, 2] += slope[1] * height
-            _shadow(canvas, sun_mask, np.concatenate([low, high]), factor)
-        if base == 0.0 and height < 6.0:
-            _shadow(canvas, contact, foot, factor)
+    if not boxes:
+        return sun_mask, contact
+    table = np.array(boxes)
+    x, z, half, length, height, heading, base = (column[:, None] for column in table.T)
+    along, across = np.array([-1.0, -1.0, 1.0, 1.0]), np.array([-1.0, 1.0, 1.0, -1.0])
+    s, c = np.sin(heading), np.cos(heading)
+    foot = np.zeros((len(table), 4, 3))
+    foot[..., 0] = x + along * length * s + across * half * c
+    foot[..., 2] = z + along * length * c - across * half * s
+    if sunny:
+        low, high = foot.copy(), foot.copy()
+        for part, up in ((low, base), (high, height)):
+            part[..., 0] += slope[0] * up
+            part[..., 2] += slope[1] * up
+        _shadows(canvas, sun_mask, np.concatenate([low, high], 1), factor)
+    _shadows(canvas, contact, foot[(base[:, 0] == 0.0) & (height[:, 0] < 6.0)], factor)
     return sun_mask, contact
 
 
-_CORNERS = ((-1, -1), (-1, 1), (1, 1), (1, -1))
-
-
-def _shadow(canvas: Canvas, mask: np.ndarray, points: np.ndarray, factor: float) -> None:
-    outline = cv2.convexHull(points[:, [0, 2]].astype(np.float32)).reshape(-1, 2)
-    world = np.stack([outline[:, 0], np.zeros(len(outline)), outline[:, 1]], 1)
-    world = cut(world) if world[:, 2].min() < NEAR else world
-    if len(world) >= 3:
-        flat = np.clip(canvas.project(world) * factor, -2e4, 2e4)
-        cv2.fillPoly(mask, [np.rint(flat * 16).astype(np.int32)], 255.0, cv2.LINE_AA, 4)
+def _shadows(canvas: Canvas, mask: np.ndarray, points: np.ndarray, factor: float) -> None:
+    """Fill the convex hulls of ground points, (M, N, 3)."""
+    flat = canvas.project(points)
+    near = points[..., 2].min(1) < NEAR
+    seen = (flat[..., 0].max(1) > 0) & (flat[..., 0].min(1) < canvas.width) & (points[..., 2].max(1) > NEAR)
+    fixed = np.rint(np.clip(flat * factor, -2e4, 2e4) * 16).astype(np.int32)
+    for k in np.flatnonzero(seen | near):
+        if near[k]:
+            outline = cv2.convexHull(points[k][:, [0, 2]].astype(np.float32)).reshape(-1, 2)
+            world = cut(np.stack([outline[:, 0], np.zeros(len(outline)), outline[:, 1]], 1))
+            if len(world) < 3:
+                continue
+            hull = np.rint(np.clip(canvas.project(world) * factor, -2e4, 2e4) * 16).astype(np.int32)
+        else:
+            hull = cv2.convexHull(fixed[k])
+        cv2.fillPoly(mask, [hull], 255.0, cv2.LINE_AA, 4)
 
 
 @lru_cache(maxsize=1)
@@ -245,8 +253,8 @@ def shade(canvas: Canvas, boxes: list[tuple[float, ...]], wet: float) -> None:
     deep = np.broadcast_to(z, x.shape)
     fine, coarse = _noise()
     # One texel is 5 cm in the fine grain and 1 m in the stains; each fades where texels get below a pixel.
-    grain = cv2.remap(fine, x * 20 % 256, deep * 20 % 256, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    stains = cv2.remap(coarse, x * 3 % 256, deep * 1.2 % 256, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    grain = cv2.remap(fine, x * 20, deep * 20, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    stains = cv2.remap(coarse, x * 3, deep * 1.2, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     gain = 1.0 + 0.05 * grain * np.exp(-z / 12.0) + 0.035 * stains * np.exp(-z / 60.0)
 
     sun_mask, contact = cast(canvas, boxes)

@@ -6,7 +6,7 @@ from functools import partial
 from training.data.drawing import furniture, people, vehicles
 from training.data.drawing.canvas import Colour, mix
 from training.data.drawing.people import Look
-from training.data.drawing.plan import CLOTHES, HAIRS, PAINTS, SKINS, Plan, Rng, pick
+from training.data.drawing.plan import CLOTHES, HAIRS, PAINTS, SKINS, Plan, Rng, choose, pick
 from training.data.drawing.vehicles import BODIES
 
 CARS = ("hatchback", "sedan", "estate", "suv", "minivan", "van")
@@ -14,7 +14,7 @@ CAR_CHANCES = (0.3, 0.22, 0.18, 0.16, 0.08, 0.06)
 
 
 def place(plan: Plan, rng: Rng, kind: str) -> None:
-    busy = float(rng.choice((0.35, 0.8, 1.3)))
+    busy = choose(rng, (0.35, 0.8, 1.3))
     taken: list[tuple[float, float, float]] = []  # x, z, half length of what stands in a lane
     _trains(plan, rng, kind, taken)
     _lanes(plan, rng, busy, taken)
@@ -77,7 +77,7 @@ def _kind(rng: Rng) -> str:
         return "bus"
     if draw < 0.14:
         return "truck"
-    return str(rng.choice(CARS, p=CAR_CHANCES))
+    return choose(rng, CARS, CAR_CHANCES)
 
 
 def _lane_centres(plan: Plan) -> list[tuple[float, float]]:
@@ -133,7 +133,7 @@ def _parked(plan: Plan, rng: Rng, kind: str) -> None:
             zebra = road.zebra is not None and road.zebra - 5.0 < z < road.zebra + 8.0
             if not near and not zebra and rng.random() < full:
                 heading = away + (math.pi if rng.random() < 0.06 else 0.0) + float(rng.normal(0, 0.02))
-                style = str(rng.choice(CARS, p=CAR_CHANCES))
+                style = choose(rng, CARS, CAR_CHANCES)
                 if rng.random() < 0.05:
                     _park_motorcycle(plan, rng, x, z)
                 else:
@@ -172,7 +172,7 @@ def _look(rng: Rng) -> Look:
         shoes=(34.0, 30.0, 30.0),
         coat=bool(rng.random() < 0.3),
         bag=pick(rng, CLOTHES) if rng.random() < 0.3 else None,
-        size=float(rng.choice((1.0, 1.04, 0.96, 0.92, 0.66), p=(0.35, 0.25, 0.2, 0.14, 0.06))),
+        size=choose(rng, (1.0, 1.04, 0.96, 0.92, 0.66), (0.35, 0.25, 0.2, 0.14, 0.06)),
     )
 
 
@@ -194,14 +194,12 @@ def _person(plan: Plan, rng: Rng, x: float, z: float, heading: float) -> None:
 def _walkers(plan: Plan, rng: Rng, kind: str) -> None:
     """People on both pavements, alone or in pairs, and on the zebra crossing."""
     road = plan.street
-    crowd = {"city": 7.0, "suburb": 2.0, "avenue": 3.5, "outskirts": 1.0}[kind] * float(
-        rng.choice((0.4, 1.0, 1.6))
-    )
+    crowd = {"city": 7.0, "suburb": 2.0, "avenue": 3.5, "outskirts": 1.0}[kind] * choose(rng, (0.4, 1.0, 1.6))
     for side, k in ((-1, 0), (1, 1)):
         for _ in range(int(rng.poisson(crowd / 2))):
             z = 6.5 + 45.0 * float(rng.random()) ** 1.3
             x = road.edges[k] + side * float(rng.uniform(0.9, max(1.2, road.pavement[k] - 0.3)))
-            heading = float(rng.choice((0.0, math.pi))) + float(rng.normal(0, 0.35))
+            heading = choose(rng, (0.0, math.pi)) + float(rng.normal(0, 0.35))
             _person(plan, rng, x, z, heading)
             if rng.random() < 0.3:
                 _person(plan, rng, x + side * 0.62, z + float(rng.uniform(-0.3, 0.3)), heading)
@@ -209,16 +207,16 @@ def _walkers(plan: Plan, rng: Rng, kind: str) -> None:
         for _ in range(int(rng.integers(1, 5))):
             x = float(rng.uniform(road.edges[0], road.edges[1]))
             z = road.zebra + float(rng.uniform(0.4, 2.6))
-            _person(plan, rng, x, z, float(rng.choice((-1, 1))) * math.pi / 2 + float(rng.normal(0, 0.15)))
+            _person(plan, rng, x, z, choose(rng, (-1, 1)) * math.pi / 2 + float(rng.normal(0, 0.15)))
     if rng.random() < 0.12:
         x = float(rng.uniform(road.edges[0] + 1, road.edges[1] - 1))
         z = float(rng.uniform(16, 34))
-        _person(plan, rng, x, z, float(rng.choice((-1, 1))) * math.pi / 2)
+        _person(plan, rng, x, z, choose(rng, (-1, 1)) * math.pi / 2)
 
 
 def _riders(plan: Plan, rng: Rng) -> None:
     road = plan.street
-    for _ in range(int(rng.choice((0, 1, 2), p=(0.62, 0.3, 0.08)))):
+    for _ in range(choose(rng, (0, 1, 2), (0.62, 0.3, 0.08))):
         side, k = (1, 1) if rng.random() < 0.7 else (-1, 0)
         heading = 0.0 if side > 0 or road.centre is None else math.pi
         x = road.edges[k] - side * (road.bays[k] + float(rng.uniform(0.5, 0.9)))
@@ -253,7 +251,7 @@ def _standing_bicycles(plan: Plan, rng: Rng) -> None:
     side, k = (-1, 0) if rng.random() < 0.5 else (1, 1)
     z = float(rng.uniform(7, 24))
     x = road.edges[k] + side * (road.pavement[k] - 0.6 if rng.random() < 0.6 else 0.7)
-    heading = float(rng.choice((0.5, 1.2, 1.57, -1.1)))
+    heading = choose(rng, (0.5, 1.2, 1.57, -1.1))
     for _ in range(int(rng.integers(1, 6))):
         turn = heading + float(rng.normal(0, 0.12))
         plan.add(
