@@ -48,6 +48,7 @@ class Subject:
     taxonomy: str
     data_options: dict[str, Any]
     folder: Path
+    labels: tuple[str, ...] | None = None
 
 
 def subject(path: Path, threads: int) -> Subject:
@@ -62,11 +63,12 @@ def _file(path: Path, threads: int) -> Subject:
     segmenter, bundle = Segmenter(path, threads=threads), read_bundle(path)
     return Subject(
         lambda rgb: segmenter.segment(rgb).ids,
-        bundle.data if bundle else "",
+        str(bundle.facts.get("data", "")) if bundle else "",
         None,
-        bundle.taxonomy if bundle else "",
+        str(bundle.facts.get("taxonomy", "")) if bundle else "",
         {},
         path.parent / "evaluation" / path.stem,
+        bundle.labels if bundle else None,
     )
 
 
@@ -127,6 +129,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         progress=counter("checking"),
         **(split_options(found.data_options, args.split) if same else {}),
     )
+    if found.labels and found.labels != spec.classes:
+        raise UserError(
+            f"{args.subject} has the classes {', '.join(found.labels)}, but {spec.name} has "
+            f"{', '.join(spec.classes)}: name data of the same classes with --data and --classes"
+        )
     try:
         matrix, seconds = evaluate(found.predict, examples, len(spec.classes))
     except ValueError as error:

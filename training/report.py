@@ -19,7 +19,7 @@ PREVIEW_WIDTH = 360
 
 def error_picture(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Red where the prediction is wrong, dark where it is right, white where nothing counts; uint8 (H, W, 3)."""
-    picture = np.where((truth == predicted)[..., None], np.uint8(RIGHT), np.uint8(WRONG))
+    picture = np.where((truth == predicted)[..., None], np.array(RIGHT), np.array(WRONG)).astype(np.uint8)
     picture[truth == IGNORE_ID] = VOID
     return picture
 

@@ -1,5 +1,6 @@
 """From a recipe to a running loop: data, class weights, baseline, model, weights, strategy."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -24,7 +25,12 @@ def strategy() -> tf.distribute.Strategy:
     return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
 
 
-def train(recipe: Recipe, run_folder: Path, say: loop.Say = print) -> loop.Progress:
+def train(
+    recipe: Recipe,
+    run_folder: Path,
+    say: loop.Say = print,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> loop.Progress:
     """Prepare everything that the recipe asks for, then train (or go on training) in the run folder."""
     keras.utils.set_random_seed(recipe.seed)
     tf.config.experimental.enable_op_determinism()
@@ -70,6 +76,7 @@ def train(recipe: Recipe, run_folder: Path, say: loop.Say = print) -> loop.Progr
         run_folder,
         strategy=devices,
         class_weights=weights,
+        callbacks=callbacks,
         say=say,
     )
     report.draw_curves(run_folder / "curves.png", progress.history)
