@@ -114,20 +114,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 def examples_of(run: Any) -> Examples:
     """The run's own data, as it was trained on; a split is listed and checked once."""
     from training import data
+    from training.progress import counter
+    from training.recipe import split_options
 
     recipe = run.recipe
 
     @functools.cache
     def examples(split: str) -> list[Example]:
-        found: list[Example] = data.load(
+        return data.load(
             recipe.data,
             split,
             recipe.data_dir,
             recipe.taxonomy,
             skip_bad=recipe.skip_bad,
-            **recipe.data_options,
-        )
-        return found
+            say=print,
+            progress=counter(f"checking {split}"),
+            **split_options(recipe.data_options, split),
+        )[1]
 
     return examples
 

@@ -14,11 +14,9 @@ fp32 must be the same function, so it is bound by logits and ids alone. The othe
 purpose, so what binds them is the mIoU that they lose, and for fp16 the ids as well.
 """
 
-import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +25,7 @@ from runtime.errors import UserError
 from runtime.image import resize_ids, resize_rgb
 from training import metrics
 from training.data.spec import DatasetSpec, Example
+from training.progress import counter
 
 # uint8 (H, W, 3) -> class ids (H, W), logits float32 (H, W, C)
 Predict = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -102,9 +101,10 @@ def measure(
     spec: DatasetSpec,
     size: tuple[int, int],
     split: str = "val",
-    progress: TextIO | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Parity:
-    """Run both sides over the examples; `size` is the (height, width) that both take."""
+    """Run both sides over the examples; `size` is the (height, width) that both take;
+    `progress` is told (done, total)."""
     if not examples:
         raise UserError(f"{spec.name} {split} has no image to compare the exported model on; one is needed.")
     classes = len(spec.classes)
@@ -112,7 +112,6 @@ def measure(
     file_matrix = np.zeros((classes, classes), np.int64)
     largest = difference = 0.0
     equal = pixels = 0
-    started = time.monotonic()
     for done, example in enumerate(examples, 1):
         rgb, label = example.read()
         rgb = resize_rgb(rgb, size)
@@ -125,7 +124,8 @@ def measure(
         pixels += keras_ids.size
         keras_matrix += metrics.confusion_matrix(label, resize_ids(keras_ids, label.shape), classes)
         file_matrix += metrics.confusion_matrix(label, resize_ids(file_ids, label.shape), classes)
-        _show_progress(progress, done, len(examples), time.monotonic() - started)
+        if progress:
+            progress(done, len(examples))
     return Parity(
         split=split,
         images=len(examples),
@@ -181,7 +181,7 @@ def pass_through(run: Any, model: Any, candidate: Predict, job: Job, examples: E
         spread(examples("val"), job.parity_images),
         run.spec,
         job.size,
-        progress=sys.stderr,
+        progress=counter("comparing"),
     )
     print(table(found), flush=True)
     gate(found, job.precision, job.out.name, job.allow_loss)
@@ -217,16 +217,3 @@ def keras_predict(model: Any) -> Predict:
         return logits.argmax(-1).astype(np.uint8), logits
 
     return predict
-
-
-def _show_progress(stream: TextIO | None, done: int, total: int, seconds: float) -> None:
-    """One live line on a terminal; elsewhere (a log) a line every quarter."""
-    if stream is None:
-        return
-    rate = done / max(seconds, 1e-9)
-    line = f"  parity {done}/{total}  {rate:.1f} images/s  {(total - done) / rate:.0f} s left"
-    if stream.isatty():
-        stream.write(f"\r{line:<60}" + ("\n" if done == total else ""))
-    elif done == total or done % max(1, total // 4) == 0:
-        stream.write(line + "\n")
-    stream.flush()

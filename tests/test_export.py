@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from exported import COLOURS, NAMES, colour_examples, colour_model, colour_run, perturb
 
 import export
 from export import EXPORTERS, OUTPUTS, PRECISIONS, Job, bundle, tflite
 from export.__main__ import main
 from runtime.bundle import read_bundle
 from runtime.errors import UserError, exit_on_user_error
+from tests.exported import COLOURS, NAMES, colour_examples, colour_model, colour_run, perturb
 
 SIZE = (33, 48)
 TFLITE = [(precision, output) for precision in PRECISIONS for output in OUTPUTS]
