@@ -128,9 +128,11 @@ def about(result: Segmentation, method: tuple[object, ...]) -> str:
         return " · ".join(parts)
     segmenter = load_segmenter(str(method[0]), method[1])
     parts.append(f"model input {segmenter.size[1]}×{segmenter.size[0]}")
-    if segmenter.bundle is not None:
-        facts = segmenter.bundle.facts
-        parts += [str(facts[name]) for name in ("model", "data", "precision") if facts.get(name)]
+    note = segmenter.bundle
+    if note is not None:
+        parts += [fact for fact in (note.model, note.data, note.precision) if fact]
+        if note.miou is not None:
+            parts.append(f"mIoU {note.miou:.1%} at export")
     return " · ".join(parts)
 
 

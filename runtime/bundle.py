@@ -35,7 +35,8 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Bundle:
-    """The note inside one of our files. `facts` is the whole of kerbside.json, `size` (height, width)."""
+    """The note inside one of our files: `size` is (height, width), `facts` the whole of kerbside.json, of
+    which the properties are what is asked for most ("" where it is not stated)."""
 
     labels: tuple[str, ...]
     palette: tuple[Colour, ...]
@@ -43,6 +44,29 @@ class Bundle:
     output: str
     size: tuple[int, int]
     facts: dict[str, Any]
+
+    @property
+    def model(self) -> str:
+        return str(self.facts.get("model", ""))
+
+    @property
+    def data(self) -> str:
+        return str(self.facts.get("data", ""))
+
+    @property
+    def taxonomy(self) -> str:
+        return str(self.facts.get("taxonomy", ""))
+
+    @property
+    def precision(self) -> str:
+        return str(self.facts.get("precision", ""))
+
+    @property
+    def miou(self) -> float | None:
+        """As measured at export, 0..1; None when it was not."""
+        scores = self.facts.get("scores")
+        value = scores.get("miou") if isinstance(scores, dict) else None
+        return float(value) if isinstance(value, int | float) else None
 
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle | None:

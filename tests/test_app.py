@@ -59,7 +59,7 @@ def test_without_pictures_it_asks_for_one(root):
 
 
 def test_a_model_gives_legend_and_time(root, model):
-    tiny.write_bundle(root / "models" / "tiny.tflite", model)
+    tiny.write_bundle(root / "models" / "tiny.tflite", model, scores={"miou": 0.741})
     page = opened()
     table = legend(page)
     for name, colour in zip(tiny.LABELS, tiny.PALETTE, strict=True):
@@ -67,6 +67,7 @@ def test_a_model_gives_legend_and_time(root, model):
     assert table.count("33.3%") == 3
     line = next(text.value for text in page.markdown if " ms**" in text.value)
     assert "picture 12×8" in line and "model input 12×8" in line and "tiny" in line and "fp32" in line
+    assert "mIoU 74.1%" in line
 
 
 def test_models_of_runs_are_listed_after_those_that_ship(root, model):

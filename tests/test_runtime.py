@@ -152,6 +152,33 @@ def test_bundle_is_read_and_checked(tmp_path, ours, mask_bytes):
     one_sentence(error, "(9, 9)", "(8, 12)")
 
 
+def test_a_bundle_that_export_writes_is_read(tmp_path, mask_bytes):
+    export = pytest.importorskip("export.bundle", reason="needs the export package")
+    note = {
+        "format": export.FORMAT,
+        "labels": list(tiny.LABELS),
+        "palette": [list(colour) for colour in tiny.PALETTE],
+        "ignore_id": 255,
+        "output": "mask",
+        "size": [8, 12],
+        "model": "deeplabv3plus",
+        "data": "scenes",
+        "taxonomy": "cityscapes",
+        "precision": "int8",
+        "scores": {"miou": 0.5},
+    }
+    path = write(tmp_path / "exported.tflite", export.append(mask_bytes, note))
+    bundle = read_bundle(path)
+    assert (bundle.model, bundle.data, bundle.taxonomy, bundle.precision, bundle.miou) == (
+        "deeplabv3plus",
+        "scenes",
+        "cityscapes",
+        "int8",
+        0.5,
+    )
+    assert (Segmenter(path).segment(tiny.colours()[0]).ids == tiny.colours()[1]).all()
+
+
 def test_bundle_cut_in_its_archive_is_refused(tmp_path, ours, mask_bytes):
     data = ours.read_bytes()
     for keep in range(len(mask_bytes) + 60, len(data), 40):
