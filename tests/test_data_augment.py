@@ -78,6 +78,18 @@ def test_an_unscaled_crop_is_an_exact_window(crop):
     assert len(corners) > 5
 
 
+@pytest.mark.parametrize("offset", [(3, 5), (-2, -7), (4, -7), (0, 0)])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_the_short_cut_is_what_the_warp_gives(offset, mirrored):
+    crop = (40, 78) if offset[1] < 0 else (40, 50)
+    pixels, ids = augment.cut(
+        tf.constant(IMAGE), tf.constant(LABEL), tf.constant(offset), tf.constant(mirrored), crop
+    )
+    matrix = matrix_of(crop, offset=np.array(offset, np.float32), mirrored=float(mirrored))
+    expected = warp_with(matrix.numpy(), crop)
+    assert np.array_equal(pixels.numpy(), expected[0]) and np.array_equal(ids.numpy(), expected[1])
+
+
 def test_crops_reach_every_corner_and_no_further():
     offsets = [
         float(augment.crop_offset(tf.constant(10.0), 7, tf.constant(d, tf.float32)))
