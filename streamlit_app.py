@@ -24,7 +24,7 @@ BINARY, OTSU = "Binary threshold", "Otsu's threshold"
 HOW_TO_GET_A_MODEL = """\
 **No model yet.** `make train` trains one, and
 `python -m export runs/NAME --format tflite --precision int8 --size 512x1024` turns it into the `.tflite` file
-that appears here. Until then, the two thresholds below need no model."""
+that appears here. Until then, the two thresholds need no model."""
 
 STYLE = """
 <style>
@@ -80,8 +80,6 @@ def short_name(method: str) -> str:
 def choose_method() -> tuple[object, ...]:
     """What segments the picture, as a key that says all of it: (method, its settings...)."""
     files = {path.relative_to(ROOT).as_posix(): path for path in model_files()}
-    if not files:
-        st.info(HOW_TO_GET_A_MODEL)
     method = st.selectbox(
         "Model", [*files, BINARY, OTSU], index=0 if files else 1, format_func=short_name, key="method"
     )
@@ -181,6 +179,8 @@ def page() -> None:
         picture = choose_picture()
         method = choose_method()
         opacity = st.slider("Opacity of the colours", 0.0, 1.0, 0.55, 0.05, key="opacity")
+    if method[0] in (BINARY, OTSU) and not model_files():
+        middle.info(HOW_TO_GET_A_MODEL)
     if picture is None:
         middle.info("Upload a picture of a road to begin.")
         return
