@@ -137,8 +137,8 @@ def _roof(canvas: Canvas, spec: House, side: float) -> None:
             canvas.fill(box, brick, BUILDING)
     if spec.roof == "mansard":
         far = spec.x + side * spec.depth
-        end = [[spec.x, h, z0], [ridge, h + rise, z0], [far - side * run, h + rise, z0], [far, h, z0]]
-        canvas.fill(end, canvas.tone(scale(spec.roof_colour, 0.9), (0, 0, -1), z0), BUILDING)
+        gable = [[spec.x, h, z0], [ridge, h + rise, z0], [far - side * run, h + rise, z0], [far, h, z0]]
+        canvas.fill(gable, canvas.tone(scale(spec.roof_colour, 0.9), (0, 0, -1), z0), BUILDING)
     canvas.fill(slope, tone, BUILDING)
     if spec.roof == "mansard" and canvas.pixels(middle) > 6:
         count = max(1, int((z1 - z0) / spec.bay))

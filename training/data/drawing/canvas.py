@@ -65,7 +65,7 @@ class Canvas:
         self.focal = view.zoom * math.sqrt(2.0 * height * width)
         self.centre = width * (0.5 + view.shift)
         self.horizon = height * view.horizon
-        self.glows: list[tuple[float, float, float, Colour]] = []
+        self.glows: list[tuple[float, float, float, Colour, int | None]] = []
         self._counts: dict[int, int] = {}
 
     def instance(self, label: int) -> int:
@@ -180,10 +180,20 @@ class Canvas:
             cv2.fillConvexPoly(self.ids, fixed, float(ident), cv2.LINE_8, SHIFT)
 
     def glow(self, point: Any, radius: float, colour: Colour) -> None:
-        """Remember a light that spreads, in metres at its place; `lens.finish` adds it up."""
+        """Remember a light that spreads, in metres at its place; `lens.finish` adds it up.
+
+        What is painted over the lamp later hides its glow: the id under it is kept to tell.
+        """
         if point[2] > NEAR:
             u, v = self.project(point)
-            self.glows.append((float(u), float(v), radius * self.pixels(point[2]), colour))
+            self.glows.append((float(u), float(v), radius * self.pixels(point[2]), colour, self.at(u, v)))
+
+    def at(self, u: float, v: float) -> int | None:
+        """The id painted at a pixel so far; None outside the picture."""
+        column, row = round(float(u)), round(float(v))
+        if 0 <= column < self.width and 0 <= row < self.height:
+            return int(self.ids[row, column])
+        return None
 
     def paste(
         self,

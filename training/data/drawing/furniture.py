@@ -1,6 +1,7 @@
 """What stands along a street: lamp posts, signs, traffic lights, walls, fences, bins, a railway bank."""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -39,8 +40,13 @@ def lamp_post(canvas: Canvas, x: float, z: float, height: float, reach: float, c
 
 
 def _disc(x: float, y: float, z: float, radius: float, corners: int, turn: float = 0.0) -> np.ndarray:
+    return _ring(corners, turn) * radius + (x, y, z)
+
+
+@lru_cache(maxsize=16)
+def _ring(corners: int, turn: float) -> np.ndarray:
     angle = np.linspace(0, 2 * math.pi, corners, endpoint=False) + turn
-    return np.stack([x + radius * np.cos(angle), y + radius * np.sin(angle), 0 * angle + z], 1)
+    return np.stack([np.cos(angle), np.sin(angle), 0 * angle], 1)
 
 
 def sign(canvas: Canvas, x: float, z: float, kind: str, height: float, size: float) -> None:

@@ -75,6 +75,8 @@ def tree(
 ) -> None:
     """A tree on the ground at (x, z); its crown takes the upper part of `height`."""
     stem = 0.14 if kind >= 6 else 0.34
+    if not canvas.sees(x, z, width / 2):
+        return
     u, v = canvas.project((x, 0.0, z))
     metre = canvas.pixels(z)
     bark = canvas.tone((92.0, 76.0, 60.0), (0.4, 0.2, -0.7), z)
@@ -107,6 +109,8 @@ def tree(
 def bush(
     canvas: Canvas, x: float, z: float, height: float, width: float, kind: int, colour: Colour, snow: bool
 ) -> None:
+    if not canvas.sees(x, z, width / 2):
+        return
     u, v = canvas.project((x, 0.0, z))
     metre = canvas.pixels(z)
     low, high = leaves(canvas, colour, z, snow)

@@ -145,7 +145,7 @@ def _street(rng: Rng, place: str) -> Street:
     centre = middle if theirs else None
     if centre is not None:
         lines.append(middle)
-    crossing = float(rng.uniform(16.0, 46.0)) if rng.random() < 0.5 else None
+    crossing = float(rng.uniform(16.0, 46.0)) if rng.random() < 0.58 else None
     zebra = stop = None
     if crossing is not None and rng.random() < 0.75:
         zebra = crossing - 5.4
@@ -168,7 +168,7 @@ def _street(rng: Rng, place: str) -> Street:
         (float(rng.uniform(left + 1, right - 1)), float(rng.uniform(5, 40)))
         for _ in range(int(rng.integers(0, 4)))
     ]
-    rails = middle - lane * 0.5 if place in ("city", "avenue") and theirs and rng.random() < 0.16 else None
+    rails = middle - lane * 0.5 if place in ("city", "avenue") and theirs and rng.random() < 0.24 else None
     return Street(
         edges=(left, right),
         pavement=(float(rng.uniform(*wide)), float(rng.uniform(*wide))),

@@ -45,7 +45,9 @@ def _glow(canvas: Canvas) -> None:
     shape = (-(-canvas.height // factor), -(-canvas.width // factor), 3)
     halo = np.zeros(shape, np.float32)
     drawn = False
-    for u, v, radius, colour in canvas.glows:
+    for u, v, radius, colour, ident in canvas.glows:
+        if canvas.at(u, v) != ident:
+            continue
         radius = min(radius, canvas.width * 0.08)
         if not (-radius < u < canvas.width + radius and -radius < v < canvas.height + radius) or radius < 0.5:
             continue

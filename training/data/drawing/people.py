@@ -41,7 +41,10 @@ def person(
     canvas: Canvas, x: float, z: float, heading: float, look: Look, phase: float, umbrella: bool
 ) -> None:
     """A pedestrian walking along `heading`; `phase` is the step."""
-    limbs = Limbs(canvas, Frame(x, z, heading), canvas.instance(PERSON), look.size)
+    ident = canvas.instance(PERSON)
+    if not canvas.sees(x, z, 1.4):
+        return
+    limbs = Limbs(canvas, Frame(x, z, heading), ident, look.size)
     fine = canvas.pixels(z) > 14
     # the limb on the far side first
     order = (-1, 1) if math.sin(heading) > 0 else (1, -1)
@@ -140,7 +143,10 @@ def wheel(limbs: Limbs, s: float, radius: float, thick: float, colour: Colour, s
 
 
 def bicycle(canvas: Canvas, x: float, z: float, heading: float, paint: Colour) -> None:
-    limbs = Limbs(canvas, Frame(x, z, heading), canvas.instance(BICYCLE))
+    ident = canvas.instance(BICYCLE)
+    if not canvas.sees(x, z, 1.4):
+        return
+    limbs = Limbs(canvas, Frame(x, z, heading), ident)
     wheel(limbs, -0.52, 0.34, 0.024, (34.0, 34.0, 36.0), True)
     wheel(limbs, 0.54, 0.34, 0.024, (34.0, 34.0, 36.0), True)
     crank, seat, head_low, head_top = (-0.05, 0, 0.3), (-0.22, 0, 0.86), (0.36, 0, 0.66), (0.33, 0, 0.9)
@@ -159,7 +165,10 @@ def bicycle(canvas: Canvas, x: float, z: float, heading: float, paint: Colour) -
 
 
 def motorcycle(canvas: Canvas, x: float, z: float, heading: float, paint: Colour) -> None:
-    limbs = Limbs(canvas, Frame(x, z, heading), canvas.instance(MOTORCYCLE))
+    ident = canvas.instance(MOTORCYCLE)
+    if not canvas.sees(x, z, 1.4):
+        return
+    limbs = Limbs(canvas, Frame(x, z, heading), ident)
     wheel(limbs, -0.68, 0.31, 0.1, (26.0, 26.0, 28.0), False)
     wheel(limbs, 0.7, 0.31, 0.1, (26.0, 26.0, 28.0), False)
     for s in (-0.68, 0.7):

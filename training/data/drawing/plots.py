@@ -347,7 +347,7 @@ def _signs(plan: Plan, rng: Rng, side: int) -> None:
 
 def _signals(plan: Plan, rng: Rng) -> None:
     road = plan.street
-    if road.stop is None or rng.random() > 0.7:
+    if road.stop is None or rng.random() > 0.85:
         return
     state = choose(rng, (0, 1, 2), (0.45, 0.1, 0.45))
     z = road.stop + 0.6

@@ -51,10 +51,11 @@ def strip(
     if z1 <= z0:
         return
     steps = 2 if canvas.view.bend == 0 else max(2, min(16, int(6 * math.log(z1 / z0)) + 2))
-    z = np.geomspace(z0, z1, steps)
-    left = np.stack([np.full(steps, x0), np.zeros(steps), z], 1)
-    right = np.stack([np.full(steps, x1), np.zeros(steps), z], 1)
-    canvas.paint(canvas.project(np.concatenate([left, right[::-1]])), colour, ident)
+    z = z0 * (z1 / z0) ** (np.arange(steps) / (steps - 1))
+    band = np.zeros((2 * steps, 3))
+    band[:steps, 0], band[steps:, 0] = x0, x1
+    band[:steps, 2], band[steps:, 2] = z, z[::-1]
+    canvas.paint(canvas.project(band), colour, ident)
 
 
 Span = np.ndarray | float

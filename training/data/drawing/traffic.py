@@ -287,7 +287,7 @@ def _trains(plan: Plan, rng: Rng, kind: str, taken: list[tuple[float, float, flo
             plan.add(z + 4.8, draw, _box(road.rails, middle, 2.4, 9.9 * cars, 3.3, heading))
             taken.append((road.rails, middle, 5.0 * cars + 2.0))
         return
-    if rng.random() < (0.05 if kind == "city" else 0.1):
+    if rng.random() < (0.07 if kind == "city" else 0.14):
         z = float(rng.uniform(75, 130))
         height = float(rng.uniform(5.5, 7.5))
         x = float(rng.uniform(-20, 45))
