@@ -21,7 +21,18 @@ def build(name: str, **arguments: Any) -> keras.Model:
     """A model of the zoo, ready to compile: image (B, H, W, 3), RGB 0..255 -> {"logits": (B, H, W, classes)}.
 
     The keywords are those of the model's own function; ValueError lists the valid names or keywords when one
-    is not among them.
+    is not among them. Given `images` (N, H, W, 3) uint8 and `labels` (N, H, W) uint8 with 255 where nothing
+    counts, this trains, predicts and saves by hand:
+
+        model = zoo.build("deeplabv3plus", classes=19, backbone="mobilenet_v2")
+        model.compile(
+            keras.optimizers.AdamW(1e-3),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255),
+            metrics=[keras.metrics.MeanIoU(19, sparse_y_pred=False, ignore_class=255)],
+        )
+        model.fit(images, labels, batch_size=8, epochs=10)
+        masks = model.predict(images)["logits"].argmax(-1)
+        model.save_weights("model.weights.h5")
     """
     if name not in MODELS:
         raise ValueError(f"unknown model {name!r}; choose one of {', '.join(MODELS)}")

@@ -82,5 +82,5 @@ def leaves(model: keras.Model) -> list[layers.Layer]:
     return [
         layer
         for layer in model._flatten_layers()
-        if layer.weights and not list(layer._flatten_layers(include_self=False))
+        if layer.weights and not any(part.weights for part in layer._flatten_layers(include_self=False))
     ]

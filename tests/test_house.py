@@ -1,0 +1,66 @@
+"""Who may import whom: zoo <- training <- export, and runtime is a leaf (docs/architecture.md)."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HEAVY = {"tensorflow", "keras", "keras_cv", "tensorflow_datasets"}
+# What the files of a room must not import; a test for each.
+FORBIDDEN = {
+    "zoo": {"tensorflow", "jax", "torch", "training", "export", "streamlit", "h5py", "pathlib", "os", "io"},
+    "training": {"export", "streamlit"},
+    "export": {"streamlit"},
+    "runtime": HEAVY | {"zoo", "training", "export", "streamlit"},
+    "training/metrics.py": HEAVY | {"zoo", "export"},
+    "training/data/spec.py": HEAVY | {"zoo", "export"},
+    "streamlit_app.py": HEAVY | {"zoo", "export"},
+}
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level packages that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively; write the room's name"
+            found.add((node.module or "").split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("room", FORBIDDEN)
+def test_a_room_imports_only_what_it_may(room):
+    path = ROOT / room
+    if not path.exists():
+        pytest.skip(f"{room} is not there yet")
+    files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    assert files
+    for file in files:
+        forbidden = imported(file) & FORBIDDEN[room]
+        assert not forbidden, f"{file.relative_to(ROOT)} imports {', '.join(sorted(forbidden))}"
+
+
+def test_keras_cv_is_imported_only_when_a_backbone_of_it_is_built():
+    tree = ast.parse((ROOT / "zoo/backbones/keras_cv.py").read_text())
+    at_the_top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert not any("keras_cv" in ast.dump(node) for node in at_the_top)
+
+
+def test_the_light_modules_load_neither_tensorflow_nor_keras():
+    """The static test cannot see what a package's __init__ drags in."""
+    code = (
+        "import sys, runtime.errors, training.metrics, training.data.spec\n"
+        f"print(sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_utils_module():
+    assert not [path for path in ROOT.glob("*/**/utils.py") if ".venv" not in path.parts]
