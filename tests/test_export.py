@@ -253,3 +253,45 @@ def test_help_is_quick_because_tensorflow_is_not_imported():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert all(word in done.stdout for word in (*PRECISIONS, *OUTPUTS, *EXPORTERS))
+
+
+@pytest.fixture(scope="module")
+def real_run(tmp_path_factory) -> Path:
+    """A run folder as training leaves it: DeepLabV3+ on drawn scenes, random weights."""
+    from training.recipe import Recipe
+    from training.run import build_model
+
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    folder.mkdir()
+    options = {"aspp_filters": 8, "decoder_filters": 8, "low_level_filters": 8, "rates": (1, 2)}
+    recipe = Recipe(
+        model="deeplabv3plus",
+        data="scenes",
+        data_options={"size": (64, 96), "train_count": 6, "val_count": 3},
+        backbone="mobilenet_v2",
+        model_options=options,
+    )
+    (folder / "recipe.json").write_text(recipe.to_json())
+    build_model(recipe, 19).save_weights(folder / "best.weights.h5")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "precision", "output"),
+    [("tflite", precision, output) for precision, output in TFLITE] + [("saved_model", "fp32", None)],
+)
+def test_the_whole_command_on_a_real_run(real_run, capsys, kind, precision, output):
+    arguments = [str(real_run), "--format", kind, "--precision", precision]
+    arguments += ["--output", output] if output else []
+    arguments += [] if precision == "fp32" else ["--allow-loss", "100"]
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    name = f"tiny-{precision}-{output}-64x96.tflite" if kind == "tflite" else "tiny-saved_model-64x96"
+    out = real_run / "export" / name
+    assert out.exists() and str(out) in shown
+    assert "mIoU points lost" in shown
+    if kind == "tflite":
+        found = read_bundle(out)
+        assert found is not None and len(found.labels) == 19 and found.size == (64, 96)
+        assert found.facts["data"] == "scenes" and found.facts["parity"]["images"] == 3
