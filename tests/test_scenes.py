@@ -12,6 +12,7 @@ import pytest
 
 from runtime.errors import UserError
 from training.data import cityscapes, scenes
+from training.data.drawing import layout
 from training.data.drawing.canvas import Canvas, Light, View, cut
 
 ROOT = Path(__file__).parents[1]
@@ -262,3 +263,27 @@ def test_sheet(tmp_path: Path) -> None:
     sheet = cv2.imread(str(target))[..., ::-1]
     assert sheet.shape == (2 * (32 + 4), 2 * (2 * 64 + 4), 3)  # two rows of two pairs, a white frame of 2
     assert np.array_equal(sheet[2:34, 2:66], scenes.draw(0, 0, (32, 64)).image)
+
+
+def test_what_is_beyond_a_long_vehicle_is_painted_before_it() -> None:
+    """A tram from z = 12 to 42 at x = -3: a post beyond it is hidden by it, a car beside us hides it."""
+    plan = layout.plan(np.random.default_rng(0))
+    plan.items.clear()
+    names = {}
+
+    def add(name: str, x: float, z: float, half: float, vehicle: bool) -> None:
+        def drawing(canvas: Canvas) -> None:
+            raise AssertionError
+
+        names[drawing] = name
+        plan.add(z, drawing, (x, z, 0.5, half, 2.0, 0.0, 0.0), vehicle=vehicle)
+
+    add("post", -6.0, 15.0, 0.1, False)
+    add("far post", -6.0, 30.0, 0.1, False)
+    add("tram", -3.0, 27.0, 15.0, True)
+    add("man before us", -0.5, 20.0, 0.2, False)
+    add("tree", 6.0, 25.0, 0.2, False)
+    order = [names[drawing] for drawing in plan.ordered()]  # type: ignore[index]
+    assert order.index("far post") < order.index("post") < order.index("tram")
+    assert order.index("tram") < order.index("man before us")
+    assert order.index("tree") < order.index("man before us")

@@ -70,7 +70,7 @@ def draw(seed: int, index: int, size: tuple[int, int], *, split: str = "train") 
     street.shade(canvas, plan.boxes, plan.wet)
     backdrop.hills(canvas, plan.ridge, 420.0, (86.0, 104.0, 76.0))
     backdrop.skyline(canvas, plan.blocks, plan.tints, plan.snow)
-    for _, drawing in sorted(plan.items, key=lambda item: -item[0]):
+    for drawing in plan.ordered():
         drawing(canvas)
     lens.finish(canvas, plan.camera)
     ids = canvas.ids

@@ -45,16 +45,16 @@ def plan(rng: Rng) -> Plan:
 
 def _light(rng: Rng, weather: str) -> Light:
     side, height = choose(rng, (-1.0, 1.0)), float(rng.uniform(0.5, 1.2))
-    ahead = float(rng.uniform(-0.9, 0.55))
-    if weather == "dusk":
-        height, ahead = float(rng.uniform(0.16, 0.3)), float(rng.uniform(0.2, 0.9))
-    raw = np.array([side * rng.uniform(0.35, 1.0), height, ahead])
+    across, ahead = float(rng.uniform(0.35, 1.0)), float(rng.uniform(-0.9, 0.55))
+    if weather == "dusk" or rng.random() < 0.12:  # a low sun before the camera, often in the picture
+        across, height, ahead = float(rng.uniform(0.02, 0.5)), float(rng.uniform(0.08, 0.24)), 1.0
+    raw = np.array([side * across, height, ahead])
     raw /= np.linalg.norm(raw)
     sun = (float(raw[0]), float(raw[1]), float(raw[2]))
     none: Colour = (0.0, 0.0, 0.0)
     rows: dict[str, tuple[Colour, Colour, Colour, float, bool, tuple[Colour, Colour]]] = {
         "clear": (
-            (0.6, 0.63, 0.7), (0.7, 0.65, 0.54), (206.0, 216.0, 228.0), 520.0, False,
+            (0.64, 0.67, 0.74), (0.7, 0.65, 0.54), (206.0, 216.0, 228.0), 520.0, False,
             ((84.0, 138.0, 206.0), (196.0, 214.0, 230.0)),
         ),
         "overcast": (
@@ -116,7 +116,7 @@ def _camera(rng: Rng, weather: str) -> Camera:
     count = {"rain": 240, "snow": 420}.get(weather, 0)
     return Camera(
         gain=(exposure * (1 + warm), exposure, exposure * (1 - warm)),
-        gamma=float(rng.uniform(0.88, 1.1)),
+        gamma=float(rng.uniform(0.84, 1.06)),
         noise=float(rng.uniform(1.0, 3.0)) + (4.0 if weather == "night" else 0.0),
         vignette=float(rng.uniform(0.03, 0.13)),
         motion=float(rng.uniform(0.003, 0.008)) if rng.random() < 0.16 else 0.0,

@@ -123,16 +123,17 @@ def wheel(limbs: Limbs, s: float, radius: float, thick: float, colour: Colour, s
     metre = canvas.pixels(limbs.frame.z)
     tone = canvas.tone(colour, (0, 0, -1), limbs.frame.z)
     flat = canvas.project(world)
-    limbs.draw([(s, 0, 0.04), (s, 0, 2 * radius - 0.04)], [0.03, 0.03], colour)
-    if np.ptp(flat[:, 0]) < 1.5:
+    wide, tall = np.ptp(flat, axis=0)
+    if wide < 0.3 * tall:  # seen from before or behind
+        limbs.draw([(s, 0, 0.04), (s, 0, 2 * radius - 0.04)], [0.03, 0.03], colour)
+    if wide < 1.5:
         return
     canvas.paint(flat, None, limbs.ident)
     if spokes:
-        inner = limbs.frame.world(ring * np.array([1, 1, 1]) * 1.0)
         centre = limbs.frame.world(np.array([s, 0.0, radius]))
-        for k in range(0, 20, 4):
-            line = np.array([inner[k], centre])
-            canvas.hull(line, [0.006, 0.006], tone)
+        if metre > 30:
+            for k in range(0, 20, 4):
+                canvas.hull(np.array([world[k], centre]), [0.006, 0.006], tone)
         width = max(1, round(thick * metre))
         fixed = np.rint(flat * 16).astype(np.int32)
         cv2.polylines(canvas.image, [fixed], True, tone, width, cv2.LINE_AA, 4)
@@ -187,7 +188,7 @@ def motorcycle(canvas: Canvas, x: float, z: float, heading: float, paint: Colour
     if limbs.frame.cos < 0:
         limbs.draw([(0.52, 0, 0.88)], [0.1], (252.0, 246.0, 216.0))
         if lamps:
-            canvas.glow((x, 0.88, z), 0.45, (255.0, 244.0, 206.0))
+            canvas.glow((x, 0.88, z), 0.45, canvas.lamp_glow((255.0, 244.0, 206.0)))
     else:
         limbs.draw([(-0.84, 0, 0.76)], [0.07], (214.0, 30.0, 26.0))
 

@@ -1,5 +1,6 @@
 """What a scene's plan holds, in metres, and the colours that things come in."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -90,9 +91,21 @@ LEAVES: tuple[Colour, ...] = (
 )
 
 
+@dataclass(frozen=True)
+class Item:
+    """Something to draw: the distance it counts as, its x, the stretch of street it covers."""
+
+    z: float
+    x: float
+    near: float
+    far: float
+    drawing: Callable[[Canvas], None]
+    vehicle: bool
+
+
 @dataclass
 class Plan:
-    """Everything that `scenes.draw` needs; `items` are (distance for the painter's order, drawing)."""
+    """Everything that `scenes.draw` needs."""
 
     view: View
     light: Light
@@ -106,13 +119,43 @@ class Plan:
     blocks: np.ndarray
     tints: list[Colour]
     lawns: list[tuple[float, float, float, float]] = field(default_factory=list)  # x0, x1, z0, z1
-    items: list[tuple[float, Callable[[Canvas], None]]] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)
     boxes: list[tuple[float, ...]] = field(default_factory=list)  # what casts shadows, see street.cast
 
-    def add(self, z: float, drawing: Callable[[Canvas], None], box: tuple[float, ...] | None = None) -> None:
-        self.items.append((z, drawing))
-        if box is not None:
-            self.boxes.append(box)
+    def add(
+        self,
+        z: float,
+        drawing: Callable[[Canvas], None],
+        box: tuple[float, ...] | None = None,
+        *,
+        x: float = 0.0,
+        vehicle: bool = False,
+    ) -> None:
+        """Something to draw at distance z; `box` (see street.cast) gives its place and its shadow."""
+        if box is None:
+            self.items.append(Item(z, x, z, z, drawing, vehicle))
+            return
+        reach = abs(box[3] * math.cos(box[5])) + abs(box[2] * math.sin(box[5]))
+        self.items.append(Item(z, box[0], box[1] - reach, box[1] + reach, drawing, vehicle))
+        self.boxes.append(box)
+
+    def ordered(self) -> list[Callable[[Canvas], None]]:
+        """The drawings from far to near.
+
+        A vehicle reaches over a stretch of the street. What is beside it nearer to the middle hides it, what is
+        beyond it is hidden: so a vehicle counts as far as its far end, and what stands beyond comes before.
+        """
+        keys = [item.far if item.vehicle else item.z for item in self.items]
+        vehicles = sorted(
+            (k for k, item in enumerate(self.items) if item.vehicle), key=lambda k: abs(self.items[k].x)
+        )
+        for k in vehicles:
+            front = self.items[k]
+            for other, item in enumerate(self.items):
+                beyond = item.x * front.x > 0 and abs(item.x) > abs(front.x) + 0.9
+                if beyond and front.near < item.z and front.near < keys[other] <= keys[k]:
+                    keys[other] = keys[k] + 1e-3 * (item.z - front.near) / (front.far - front.near + 1.0)
+        return [self.items[k].drawing for k in sorted(range(len(keys)), key=lambda k: -keys[k])]
 
 
 def choose(rng: Rng, options: Sequence[T], shares: Sequence[float] | None = None) -> T:

@@ -279,7 +279,7 @@ def _yard(plan: Plan, rng: Rng, front: float, side: int, z0: float, z1: float) -
     draw = partial(
         furniture.fence, x=front, z0=z0, z1=z1, height=height, colour=pick(rng, colours), kind=style
     )
-    plan.add(z1 - 0.01, draw)
+    plan.add(z1 - 0.01, draw, x=front)
     if z1 - z0 > 8:
         x = front + side * float(rng.uniform(5, 14))
         _add_house(plan, _house(rng, x, z0 + 1, z1 - 1, float(rng.uniform(5, 9)), "flat", "plain"))

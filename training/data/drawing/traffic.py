@@ -48,6 +48,7 @@ def vehicle(plan: Plan, rng: Rng, x: float, z: float, heading: float, kind: str)
             z,
             partial(vehicles.bus, x=x, z=z, heading=heading, paint=paint, stripe=stripe),
             _box(x, z, 2.5, 11.8, 3.0, heading),
+            vehicle=True,
         )
         return 5.9
     if kind == "truck":
@@ -63,11 +64,11 @@ def vehicle(plan: Plan, rng: Rng, x: float, z: float, heading: float, kind: str)
             stripe=pick(rng, PAINTS),
             length=length,
         )
-        plan.add(z, draw, _box(x, z, 2.5, length + 2.3, 3.3, heading))
+        plan.add(z, draw, _box(x, z, 2.5, length + 2.3, 3.3, heading), vehicle=True)
         return length / 2 + 1.2
     body = BODIES[kind]
     draw = partial(vehicles.car, x=x, z=z, heading=heading, kind=kind, paint=paint)
-    plan.add(z, draw, _box(x, z, body.width, body.length, body.height * 0.9, heading))
+    plan.add(z, draw, _box(x, z, body.width, body.length, body.height * 0.9, heading), vehicle=True)
     return body.length / 2
 
 
@@ -284,7 +285,7 @@ def _trains(plan: Plan, rng: Rng, kind: str, taken: list[tuple[float, float, flo
                 cars=cars,
                 y=0.0,
             )
-            plan.add(z + 4.8, draw, _box(road.rails, middle, 2.4, 9.9 * cars, 3.3, heading))
+            plan.add(z + 4.8, draw, _box(road.rails, middle, 2.4, 9.9 * cars, 3.3, heading), vehicle=True)
             taken.append((road.rails, middle, 5.0 * cars + 2.0))
         return
     if rng.random() < (0.07 if kind == "city" else 0.14):
