@@ -109,7 +109,7 @@ def _far_windows(
     canvas: Canvas, left: float, right: float, top: float, ground: float, metre: float, tone: Colour
 ) -> None:
     step_x, step_y = 3.2 * metre, 3.3 * metre
-    if step_x < 3.0:
+    if step_x < 4.5:
         return
     x = np.arange(left + step_x * 0.5, right - step_x * 0.6, step_x)
     y = np.arange(top + step_y * 0.4, ground - step_y * 0.8, step_y)

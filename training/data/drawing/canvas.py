@@ -111,15 +111,20 @@ class Canvas:
         """The colour of a surface under this light, seen through the haze."""
         light = self.light
         sun, ambient, direct, haze = light.sun, light.ambient, light.direct, light.haze
-        facing = max(0.0, normal[0] * sun[0] + normal[1] * sun[1] + normal[2] * sun[2])
-        sky = 0.86 + 0.14 * normal[1]
-        lamp = 0.34 * math.exp(-z / 22.0) * max(0.15, -normal[2]) if light.lamps else 0.0
-        clear = math.exp(-max(z, 0.0) / light.clear)
+        nx, ny, nz = normal
+        facing = nx * sun[0] + ny * sun[1] + nz * sun[2]
+        facing = facing if facing > 0.0 else 0.0
+        sky = 0.86 + 0.14 * ny
+        lamp = 0.34 * math.exp(-z / 22.0) * max(0.15, -nz) if light.lamps else 0.0
+        clear = math.exp(-z / light.clear) if z > 0.0 else 1.0
         veil = 1.0 - clear
+        red = colour[0] * (ambient[0] * sky + direct[0] * facing + lamp)
+        green = colour[1] * (ambient[1] * sky + direct[1] * facing + lamp)
+        blue = colour[2] * (ambient[2] * sky + direct[2] * facing + lamp)
         return (
-            min(255.0, colour[0] * (ambient[0] * sky + direct[0] * facing + lamp)) * clear + haze[0] * veil,
-            min(255.0, colour[1] * (ambient[1] * sky + direct[1] * facing + lamp)) * clear + haze[1] * veil,
-            min(255.0, colour[2] * (ambient[2] * sky + direct[2] * facing + lamp)) * clear + haze[2] * veil,
+            (red if red < 255.0 else 255.0) * clear + haze[0] * veil,
+            (green if green < 255.0 else 255.0) * clear + haze[1] * veil,
+            (blue if blue < 255.0 else 255.0) * clear + haze[2] * veil,
         )
 
     def glow_tone(self, colour: Colour, z: float) -> Colour:
@@ -132,7 +137,9 @@ class Canvas:
 
     def fixed(self, flat: np.ndarray) -> np.ndarray:
         """Pixels as OpenCV's fixed-point numbers."""
-        return np.rint(np.clip(flat, -2e4, 2e4) * (1 << SHIFT)).astype(np.int32)
+        out = np.asarray(flat) * float(1 << SHIFT)
+        np.minimum(np.maximum(out, -2e4 * (1 << SHIFT), out=out), 2e4 * (1 << SHIFT), out=out)
+        return np.rint(out, out=out).astype(np.int32)
 
     def paint(self, points: np.ndarray, colour: Colour | None, ident: int | None = None) -> None:
         """Fill one polygon, (N, 2) pixels."""

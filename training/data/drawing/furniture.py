@@ -196,9 +196,12 @@ def _spans(z0: float, z1: float, step: float) -> list[tuple[float, float]]:
 
 def _upright(x: float, z0: np.ndarray, z1: np.ndarray, y0: float, y1: float) -> np.ndarray:
     """Rectangles standing along the street, (M, 4, 3)."""
-    z0, z1 = np.broadcast_arrays(z0, z1)
-    corners = [(z0, y0), (z1, y0), (z1, y1), (z0, y1)]
-    return np.stack([np.stack([0 * z + x, 0 * z + y, z], -1) for z, y in corners], 1).astype(float)
+    out = np.empty((len(z0), 4, 3))
+    out[:, :, 0] = x
+    out[:, :2, 1], out[:, 2:, 1] = y0, y1
+    out[:, 0, 2] = out[:, 3, 2] = z0
+    out[:, 1, 2] = out[:, 2, 2] = z1
+    return out
 
 
 def fence(canvas: Canvas, x: float, z0: float, z1: float, height: float, colour: Colour, kind: str) -> None:
@@ -207,6 +210,8 @@ def fence(canvas: Canvas, x: float, z0: float, z1: float, height: float, colour:
     side = math.copysign(1.0, x)
     normal = (-side * 0.8, 0.2, -0.4)
     for a, b in _spans(z0, z1, 10.0):
+        if not canvas.sees(x, (a + b) / 2, (b - a) / 2):
+            continue
         quad = np.array([[x, 0, a], [x, 0, b], [x, height, b], [x, height, a]])
         canvas.fill(quad, None, FENCE)
         tone = canvas.tone(colour, normal, (a + b) / 2)
@@ -224,10 +229,12 @@ def fence(canvas: Canvas, x: float, z0: float, z1: float, height: float, colour:
             canvas.fill_many(_upright(x, z, z + width, 0.04, height), tone)
         else:
             _veil(canvas, quad, tone, min(1.0, 0.25 + 0.75 * width / pitch))
-        for y in (0.12, height - 0.14):
+        for y in (0.12, height - 0.14) if metre > 6.0 else ():
             canvas.fill(_upright(x, np.array([a]), np.array([b]), y, y + 0.07)[0], tone)
     z = np.arange(math.ceil(z0 / 2.5) * 2.5, z1, 2.5)[::-1]
     for post in z[-24:]:
+        if canvas.pixels(post) < 6.0 or not canvas.sees(x, post, 0.2):
+            continue
         tone = canvas.tone(scale(colour, 0.85), TOWARD, float(post))
         canvas.hull([(x, 0, post), (x, height + 0.08, post)], [0.05, 0.05], tone, FENCE)
 

@@ -145,17 +145,16 @@ class Plan:
         A vehicle reaches over a stretch of the street. What is beside it nearer to the middle hides it, what is
         beyond it is hidden: so a vehicle counts as far as its far end, and what stands beyond comes before.
         """
-        keys = [item.far if item.vehicle else item.z for item in self.items]
-        vehicles = sorted(
-            (k for k, item in enumerate(self.items) if item.vehicle), key=lambda k: abs(self.items[k].x)
-        )
-        for k in vehicles:
-            front = self.items[k]
-            for other, item in enumerate(self.items):
-                beyond = item.x * front.x > 0 and abs(item.x) > abs(front.x) + 0.9
-                if beyond and front.near < item.z and front.near < keys[other] <= keys[k]:
-                    keys[other] = keys[k] + 1e-3 * (item.z - front.near) / (front.far - front.near + 1.0)
-        return [self.items[k].drawing for k in sorted(range(len(keys)), key=lambda k: -keys[k])]
+        items = self.items
+        keys = np.array([item.far if item.vehicle else item.z for item in items])
+        x, z = np.array([item.x for item in items]), np.array([item.z for item in items])
+        vehicles = [k for k, item in enumerate(items) if item.vehicle]
+        for k in sorted(vehicles, key=lambda k: abs(items[k].x)):
+            front = items[k]
+            beyond = (x * front.x > 0) & (np.abs(x) > abs(front.x) + 0.9)
+            beyond &= (z > front.near) & (keys > front.near) & (keys <= keys[k])
+            keys[beyond] = keys[k] + 1e-3 * (z[beyond] - front.near) / (front.far - front.near + 1.0)
+        return [items[k].drawing for k in np.argsort(-keys, kind="stable")]
 
 
 def choose(rng: Rng, options: Sequence[T], shares: Sequence[float] | None = None) -> T:

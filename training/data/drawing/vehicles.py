@@ -164,7 +164,7 @@ class Painter:
             self.paint(skirt, scale(tone, 0.82))
             glass = self.material("glass", frame.normal(0.0, t, 0.2))
             shine = mix(glass, self.canvas.light.sky[0], 0.16)
-            for k in groups[f"pane {side}"]:
+            for k in groups[f"pane {side}"] if self.fine > 0.2 else ():
                 self.paint(k, glass)
                 if self.fine > 0.8:
                     start = body.mesh.stops[k]
@@ -172,6 +172,8 @@ class Painter:
             if self.fine > 0.35:
                 for k, (_, _, _, _, material) in zip(groups[f"line {side}"], body.lines, strict=True):
                     self.paint(k, self.material(material, normal))
+            if self.fine < 0.25:  # a metre below 2.5 pixels: wheels are part of the underside's dark
+                continue
             arch = self.canvas.tone((14.0, 14.0, 16.0), normal, self.z)
             for k in groups[f"arch {side}"]:
                 self.paint(k, arch)
