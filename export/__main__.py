@@ -6,7 +6,6 @@ as good as the run is not written.
 
 import argparse
 import functools
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from export import EXPORTERS, OUTPUTS, PRECISIONS, Examples, Job, exporter
 from runtime.errors import UserError, exit_on_user_error
 from training.data.spec import Example
+from training.quiet import start_tensorflow
 from training.train import Parser
 from training.train import size as parse_size
 
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(f"a SavedModel is fp32; {args.precision} is for --format tflite.")
         if args.output is not None:
             raise UserError("a SavedModel gives mask and scores at once; leave --output out.")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    start_tensorflow()
 
     from training.run import load
 

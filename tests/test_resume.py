@@ -11,9 +11,9 @@ import pytest
 from tests.tiny import TINY_MODEL, assert_refused, command, environment, run, write_camvid
 from training import checkpoints
 
-EPOCHS = 3
+EPOCHS = 5
 TRAIN = ["deeplabv3plus", "--data", "camvid", "--data-dir", "data", *TINY_MODEL, "--epochs", str(EPOCHS),
-         "--crop", "32x32", "--batch", "2", "--ema", "0.9", "--patience", "2"]  # fmt: skip
+         "--crop", "32x32", "--batch", "2", "--ema", "0.9", "--patience", "4"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def start(place: Path, name: str, until: int) -> subprocess.Popen[str]:
         text=True,
     )
     folder = place / "runs" / name / "checkpoints"
-    for _ in range(3000):
+    for _ in range(12000):
         if any(int(path.stem.split("-")[1]) >= until for path in folder.glob("step-*")):
             return process
         if process.poll() is not None:

@@ -18,6 +18,7 @@ from runtime.errors import UserError, exit_on_user_error
 from training import metrics
 from training.data.spec import Example
 from training.progress import bar, counter
+from training.quiet import start_tensorflow
 from training.train import Parser
 
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -73,6 +74,7 @@ def _file(path: Path, threads: int) -> Subject:
 
 
 def _run(path: Path) -> Subject:
+    start_tensorflow()
     import tensorflow as tf
 
     from training.run import load

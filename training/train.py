@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import UserError, exit_on_user_error
+from training.quiet import start_tensorflow
 
 RUNS = Path("runs")
 
@@ -157,6 +158,7 @@ def assemble(args: argparse.Namespace) -> Any:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     # TensorFlow is imported late: --help and a wrong flag answer at once.
+    start_tensorflow()
     from training import folder, loop, start
 
     recipe = assemble(args)

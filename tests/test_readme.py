@@ -1,0 +1,60 @@
+"""What the README tells a newcomer to type works as it stands."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import REPOSITORY, environment, run
+
+README = (REPOSITORY / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def python_block(*words: str) -> str:
+    found = [block for block in BLOCKS if all(word in block for word in words)]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_a_model_by_hand_in_ten_lines(tmp_path: Path) -> None:
+    block = python_block("zoo.build", "fit")
+    statements = [line for line in block.splitlines() if line and not line.startswith("import")]
+    assert len(statements) <= 10
+    done = subprocess.run(
+        [sys.executable, "-c", block], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "(4, 65, 97, 19)" in done.stdout
+    assert (tmp_path / "by_hand.weights.h5").stat().st_size > 1e6
+
+
+def test_the_runtime_in_three_lines(tmp_path: Path) -> None:
+    block = python_block("Segmenter")
+    (picture,) = sorted((REPOSITORY / "examples").glob("*.jpg"))[:1]
+    (tmp_path / "street.jpg").write_bytes(picture.read_bytes())
+    (tmp_path / "models").symlink_to(REPOSITORY / "models")
+    done = subprocess.run(
+        [sys.executable, "-c", block], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Pavement" in done.stdout
+
+
+@pytest.mark.parametrize("module", ["training.train", "training.evaluate", "export", "runtime"])
+def test_every_command_shown_has_the_flags_shown(tmp_path: Path, module: str) -> None:
+    flags = set()
+    for line in README.splitlines():
+        if f"-m {module}" in line:
+            flags |= set(re.findall(r"--[a-z-]+", line))
+    shown = run(tmp_path, module, "--help")
+    assert shown.returncode == 0, shown.stderr
+    for flag in flags:
+        assert flag in shown.stdout, f"{flag} of {module}"
+
+
+def test_every_path_and_link_is_there() -> None:
+    for path in re.findall(r"\]\(([^)#:]+)\)", README) + re.findall(r"models/[\w.]+\w", README):
+        assert (REPOSITORY / path).exists(), path
