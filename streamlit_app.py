@@ -34,10 +34,10 @@ STYLE = """
 .legend td {padding: 0.22rem 0.3rem; border: 0; vertical-align: middle}
 .legend .swatch {display: block; width: 1rem; height: 1rem; border-radius: 0.2rem;
   box-shadow: inset 0 0 0 1px rgba(0, 0, 0, 0.25)}
-.legend .name {overflow-wrap: anywhere}
-.legend .bar {width: 38%}
+.legend .name {overflow-wrap: break-word; min-width: 6.4rem}
+.legend .bar {width: 30%}
 .legend .bar span {display: block; height: 0.45rem; border-radius: 0.2rem; min-width: 2px}
-.legend .share {text-align: right; width: 4rem}
+.legend .share {text-align: right; width: 3.6rem}
 </style>
 """
 
