@@ -125,8 +125,8 @@ def keras_cv_backbone(
     for index, layer in enumerate(leaves(network)):
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = momentum
-        # Weights load by name, so a name must not count what else this process has built: conv2d_13.
-        layer.name = re.sub(r"^conv2d(_\d+)?$", f"nested_conv2d_{index}", layer.name)
+        # Weights load by name, so a name must not count what else this process has built (conv2d_13).
+        layer.name = re.sub(r"^(conv2d|conv_block|residual_block)(_?\d+)?", rf"\1_at{index}", layer.name)
     names = {level: network.pyramid_level_inputs[level] for level in contract.LEVELS}
     names["P5"] = base.top or names["P5"]
     pyramid = {level: network.get_layer(name).output for level, name in names.items()}
