@@ -1,5 +1,6 @@
 """A finished (or running) run: its recipe and its model, rebuilt by our own code from recipe.json."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import keras
 
 import zoo
 from runtime.errors import UserError
-from training.data import DATASETS
-from training.data.spec import DatasetSpec
-from training.recipe import Recipe, from_json
+from training import data
+from training.data.spec import DatasetSpec, Example
+from training.progress import counter
+from training.recipe import Recipe, from_json, split_options
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Run:
 
     @property
     def spec(self) -> DatasetSpec:
-        return DATASETS[self.recipe.data].spec(self.recipe.taxonomy)
+        return data.spec(self.recipe.data, self.recipe.taxonomy)
 
     def model(self, image_size: tuple[int, int] | None = None) -> keras.Model:
         """The model with the run's best weights, in float32, at a static (H, W) or at any size."""
@@ -41,6 +43,22 @@ def load(path: str | Path) -> Run:
     if not weights.exists():
         raise UserError(f"{weights} is not there yet: a run has weights after its first epoch")
     return Run(folder, recipe, weights)
+
+
+def load_split(
+    recipe: Recipe, split: str, say: Callable[[str], None] = print
+) -> tuple[DatasetSpec, list[Example]]:
+    """The recipe's own data: its classes and the checked examples of one split."""
+    return data.load(
+        recipe.data,
+        split,
+        recipe.data_dir,
+        recipe.taxonomy,
+        skip_bad=recipe.skip_bad,
+        say=say,
+        progress=counter(f"checking {split}"),
+        **split_options(recipe.data_options, split),
+    )
 
 
 def build_model(recipe: Recipe, classes: int, image_size: tuple[int, int] | None = None) -> keras.Model:

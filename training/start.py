@@ -9,12 +9,10 @@ import tensorflow as tf
 
 from training import loop, otsu, report
 from training.backbone_weights import load_backbone_weights
-from training.data import load
 from training.data.pipeline import DecodedCache
 from training.losses import CLASS_WEIGHTS, class_frequencies
-from training.progress import counter
-from training.recipe import Recipe, split_options
-from training.run import build_model, load_weights
+from training.recipe import Recipe
+from training.run import build_model, load_split, load_weights
 
 
 def strategy() -> tf.distribute.Strategy:
@@ -37,16 +35,7 @@ def train(
     keras.mixed_precision.set_global_policy(recipe.precision)
     caches = {}
     for split in ("train", "val"):
-        spec, examples = load(
-            recipe.data,
-            split,
-            recipe.data_dir,
-            recipe.taxonomy,
-            skip_bad=recipe.skip_bad,
-            say=say,
-            progress=counter(f"checking {split}"),
-            **split_options(recipe.data_options, split),
-        )
+        spec, examples = load_split(recipe, split, say)
         caches[split] = DecodedCache(examples, say=say)
     classes = len(spec.classes)
     floor = otsu.baseline(caches["train"], caches["val"], classes)

@@ -41,7 +41,7 @@ def build_optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Op
     )
     common: dict[str, Any] = {
         "learning_rate": schedule,
-        "weight_decay": recipe.weight_decay or None,
+        "weight_decay": recipe.weight_decay,
     }
     if recipe.optimizer == "sgd":
         optimizer: Any = keras.optimizers.SGD(momentum=0.9, nesterov=True, **common)
