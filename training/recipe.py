@@ -156,7 +156,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
                           "aspp_separable": True, "decoder_separable": True},
         "data_options": {"size": (128, 256), "train_count": 400, "val_count": 50},
         "crop": (128, 256),
-        "epochs": 12,
+        "epochs": 20,
         "learning_rate": 2e-3,
         "bn_momentum": 0.9,
         "ema": 0.98,
@@ -171,6 +171,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
         "backbone_rate": 0.3333,
         "class_weights": "inverse_log",
         "augmentation": Augmentation(scale=(0.6, 2.0)),
+        "ema": 0.998,
     },
 }  # fmt: skip
 
