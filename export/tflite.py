@@ -20,10 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from export import Examples, Job, bundle, parity
+from export import Examples, Job, bias, bundle, parity
 from runtime.errors import UserError
 from runtime.image import resize_rgb
 from training.data.spec import Example
+from training.progress import counter
+
+# Means settle soon: 12 and 16 pictures of CamVid gave the same agreement with Keras within 0.03%.
+CORRECTION_PICTURES = 16
 
 
 def export(run: Any, job: Job, examples: Examples) -> Path:
@@ -64,12 +68,14 @@ def convert(
     output: str,
     pictures: Sequence[np.ndarray] | None = None,
 ) -> bytes:
-    """The flatbuffer. `pictures`, uint8 (H, W, 3), calibrate int8 and are not looked at otherwise.
+    """The flatbuffer. `pictures`, uint8 (H, W, 3), calibrate int8 and correct its biases (see bias.py); they
+    are not looked at otherwise.
 
     Raises ValueError when the result needs anything but built-in ops or static shapes.
     """
     import tensorflow as tf
 
+    chosen = list(pictures or [])
     with tempfile.TemporaryDirectory() as folder, _stderr_on_failure():
         _write_saved_model(model, folder, size, output, tf.float32 if precision == "int8" else tf.uint8)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
@@ -79,11 +85,14 @@ def convert(
         if precision == "fp16":
             converter.target_spec.supported_types = [tf.float16]
         if precision == "int8":
-            chosen = pictures or []
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.representative_dataset = lambda: ([p[None].astype(np.float32)] for p in chosen)
             converter.inference_input_type = tf.uint8
         flatbuffer: bytes = bytes(converter.convert())
+    if precision == "int8":
+        reference = convert(model, size, "fp32", output)
+        shown = chosen[:: -(-len(chosen) // CORRECTION_PICTURES)]
+        flatbuffer = bias.correct(flatbuffer, reference, shown, progress=counter("correcting biases"))
     check(flatbuffer)
     return flatbuffer
 
@@ -122,21 +131,27 @@ def predictor(flatbuffer: bytes, output: str, threads: int = 2) -> parity.Predic
 
 def runner(flatbuffer: bytes, threads: int = 2) -> Callable[[np.ndarray], np.ndarray]:
     """uint8 (H, W, 3) -> the file's one output without its batch axis; quantised scores become float32."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    with _stderr_on_failure():
-        interpreter = Interpreter(model_content=flatbuffer, num_threads=threads)
-        interpreter.allocate_tensors()
-    (image,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+    litert = interpreter(flatbuffer, threads)
+    (image,), (result,) = litert.get_input_details(), litert.get_output_details()
     scale, zero = result["quantization"]
 
     def run(rgb: np.ndarray) -> np.ndarray:
-        interpreter.set_tensor(image["index"], rgb[None])
-        interpreter.invoke()
-        values: np.ndarray = interpreter.get_tensor(result["index"])[0]
+        litert.set_tensor(image["index"], rgb[None])
+        litert.invoke()
+        values: np.ndarray = litert.get_tensor(result["index"])[0]
         return (values.astype(np.float32) - zero) * np.float32(scale) if scale else values
 
     return run
+
+
+def interpreter(flatbuffer: bytes, threads: int = 2) -> Any:
+    """A LiteRT interpreter, ready to run."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    with _stderr_on_failure():
+        litert = Interpreter(model_content=flatbuffer, num_threads=threads)
+        litert.allocate_tensors()
+    return litert
 
 
 def scores_twin(flatbuffer: bytes) -> bytes:
@@ -144,16 +159,8 @@ def scores_twin(flatbuffer: bytes) -> bytes:
 
     Its output is what ARG_MAX saw: float32, or int8 with its scale and zero point.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
     model = read_flatbuffer(flatbuffer)
-    graph = model.subgraphs[0]
-    codes = [_builtin(code) for code in model.operatorCodes]
-    (last,) = [
-        number
-        for number, op in enumerate(graph.operators)
-        if codes[op.opcodeIndex] == schema.BuiltinOperator.ARG_MAX
-    ]
+    graph, last = model.subgraphs[0], op_names(model).index("ARG_MAX")
     logits = int(graph.operators[last].inputs[0])
     graph.operators = graph.operators[:last]
     graph.outputs = [logits]
@@ -180,11 +187,10 @@ def check(flatbuffer: bytes) -> None:
             raise ValueError(f"the shape of {tensor.name!r} is not static: {list(signature)}")
 
 
-def ops(flatbuffer: bytes) -> list[str]:
-    """The names of the file's ops, in order."""
+def op_names(model: Any) -> list[str]:
+    """The names of the ops of a file that `read_flatbuffer` has read, in order."""
     from ai_edge_litert import schema_py_generated as schema
 
-    model = read_flatbuffer(flatbuffer)
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
     codes = [names[_builtin(code)] for code in model.operatorCodes]
     return [codes[op.opcodeIndex] for op in model.subgraphs[0].operators]

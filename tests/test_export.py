@@ -80,7 +80,7 @@ def test_input_is_static_uint8_rgb_and_ops_are_built_in(files, precision, output
     assert list(image["shape_signature"]) == [1, *SIZE, 3]
     if precision == "int8":
         assert image["quantization"] == (1.0, 0)
-    names = tflite.ops(flatbuffer_of(files[precision, output]))
+    names = tflite.op_names(tflite.read_flatbuffer(flatbuffer_of(files[precision, output])))
     assert "CUSTOM" not in names
     if precision == "int8":
         # One step from uint8 to int8 and nothing in float; the class ids need no way back.

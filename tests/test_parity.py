@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import zoo
-from export import parity, savedmodel, tflite
+from export import bias, parity, savedmodel, tflite
 from runtime.errors import UserError
 from tests.exported import colour_examples, colour_model, colour_spec, perturb
 from training.data.spec import DatasetSpec, Example
@@ -168,7 +168,7 @@ def lively_deeplab(size: tuple[int, int] | None) -> keras.Model:
     return model
 
 
-@pytest.mark.parametrize("size", [(64, 96), (65, 97)])
+@pytest.mark.parametrize("size", [pytest.param((64, 96), marks=pytest.mark.slow), (65, 97)])
 def test_one_function_five_ways(size: tuple[int, int], tmp_path: Path):
     """m(x), m(x, training=False), predict, SavedModel and LiteRT agree, and inference changes no variable."""
     model = lively_deeplab(size)
@@ -189,3 +189,45 @@ def test_one_function_five_ways(size: tuple[int, int], tmp_path: Path):
         assert np.abs(logits - expected).max() < 1e-4 * max(1.0, np.abs(expected).max()), name
     for variable, old in zip(model.variables, before, strict=True):
         np.testing.assert_array_equal(np.array(variable), old, err_msg=variable.path)
+
+
+def test_bias_correction_brings_back_a_bias_that_was_shifted():
+    """The middle layer's biases are moved by a fifth of a unit; the correction has to find them again."""
+    model, pictures = colour_model(SIZE), [example.read()[0] for example in colour_examples(SIZE, 4)]
+    quantised = tflite.convert(model, SIZE, "int8", "scores", pictures)
+    reference = tflite.convert(model, SIZE, "fp32", "scores")
+    spoilt_model = tflite.read_flatbuffer(quantised)
+    graph, names = spoilt_model.subgraphs[0], tflite.op_names(spoilt_model)
+    tensor = graph.tensors[graph.operators[names.index("DEPTHWISE_CONV_2D")].inputs[2]]
+    buffer = spoilt_model.buffers[tensor.buffer]
+    steps = (0.2 / np.asarray(tensor.quantization.scale)).astype(np.int32)
+    steps[3:] = 0  # the other three are the same channels with the opposite sign: they would cancel
+    buffer.data = (buffer.data.view(np.int32) + steps).view(np.uint8)
+    spoilt = tflite.write_flatbuffer(spoilt_model)
+
+    def worst(flatbuffer: bytes) -> float:
+        file, expected = (
+            tflite.predictor(data, "scores")(pictures[0])[1] for data in (flatbuffer, reference)
+        )
+        return float(np.abs((file - expected).mean(axis=(0, 1))).max())
+
+    # One step against a ReLU does not find it exactly; ignoring the ReLU would leave about a half.
+    assert worst(spoilt) > 0.1
+    assert worst(bias.correct(spoilt, reference, pictures)) < worst(spoilt) / 4
+    assert worst(quantised) < 0.02
+
+
+def test_bias_correction_leaves_everything_but_biases_alone():
+    model, pictures = colour_model(SIZE), [example.read()[0] for example in colour_examples(SIZE, 2)]
+    quantised = tflite.convert(model, SIZE, "int8", "mask", pictures)
+    corrected = bias.correct(quantised, tflite.convert(model, SIZE, "fp32", "mask"), pictures)
+    before, after = tflite.read_flatbuffer(quantised), tflite.read_flatbuffer(corrected)
+    biases = {
+        before.subgraphs[0].tensors[op.inputs[2]].buffer
+        for op in before.subgraphs[0].operators
+        if len(op.inputs) == 3
+    }
+    for number, (old, new) in enumerate(zip(before.buffers, after.buffers, strict=True)):
+        if number not in biases and old.data is not None:
+            np.testing.assert_array_equal(old.data, new.data)
+    assert len(corrected) == len(quantised)
