@@ -113,24 +113,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def examples_of(run: Any) -> Examples:
     """The run's own data, as it was trained on; a split is listed and checked once."""
-    from training import data
-    from training.progress import counter
-    from training.recipe import split_options
-
-    recipe = run.recipe
+    from training.run import load_split
 
     @functools.cache
     def examples(split: str) -> list[Example]:
-        return data.load(
-            recipe.data,
-            split,
-            recipe.data_dir,
-            recipe.taxonomy,
-            skip_bad=recipe.skip_bad,
-            say=print,
-            progress=counter(f"checking {split}"),
-            **split_options(recipe.data_options, split),
-        )[1]
+        return load_split(run.recipe, split)[1]
 
     return examples
 
