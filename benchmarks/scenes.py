@@ -1,4 +1,4 @@
-"""How fast scenes are drawn, on one core: python benchmarks/scenes.py [SCENES]
+"""How fast scenes are drawn, on one core: python -m benchmarks.scenes [SCENES]
 
 Prints a table: size, images a second by the clock, images a second of processor time (which another load on
 the machine disturbs less), and the slowest scene.
@@ -6,13 +6,10 @@ the machine disturbs less), and the slowest scene.
 
 import sys
 import time
-from pathlib import Path
 
 import cv2
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from training.data import scenes  # noqa: E402
+from training.data import scenes
 
 SIZES = ((128, 256), (256, 512), (512, 1024))
 
