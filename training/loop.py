@@ -86,50 +86,57 @@ def train(
     train_step = make_train_step(trainee, recipe, strategy, class_weights)
     evaluator = Validator(model, spec, validation, LOSSES[recipe.loss])
     hooks = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=recipe.epochs)
+    model.stop_training = False
+    hooks.on_train_begin()
+    feed = _Feed(_batches(recipe, training, progress.step, strategy))
+    with (
+        _signals() as stop,
+        _writer(run_folder) as writer,
+        read_errors(),
+        bar(total, "step", progress.step) as line,
+    ):
+        saved_at = time.monotonic()
+        while progress.step < total and not (progress.stopped_early or model.stop_training or stop):
+            epoch, position = divmod(progress.step, steps)
+            if position == 0:
+                hooks.on_epoch_begin(epoch)
+            images, labels = next(feed)
+            hooks.on_train_batch_begin(position)
+            with feed.working():
+                loss = _take(train_step, images, labels, progress, say)
+            hooks.on_train_batch_end(position, {"loss": loss})
+            _show(line, progress, loss)
+            if position == steps - 1:
+                row = _end_of_epoch(recipe, trainee, evaluator, progress, epoch, run_folder, writer)
+                line.write(_epoch_line(row, recipe.epochs, progress, epoch))
+                hooks.on_epoch_end(epoch, row)
+            if position == steps - 1 or stop or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
+                _save(run_folder, trainee, progress)
+                saved_at = time.monotonic()
+    if stop:
+        raise Stopped(f"stopped after step {progress.step} of {total}; the same command goes on from there")
+    hooks.on_train_end()
+    if progress.skipped:
+        say(f"{progress.skipped} steps were not finite and were skipped.")
+    say(f"{100 * feed.share():.1f}% of a training step was waiting for data.")
+    return progress
+
+
+def _batches(
+    recipe: Recipe, training: DecodedCache, step: int, strategy: tf.distribute.Strategy
+) -> Iterator[Any]:
     batches = training_batches(
         training.examples,
         seed=recipe.seed,
         batch=recipe.batch,
         crop=recipe.crop,
         augmentation=recipe.augmentation,
-        start_step=progress.step,
+        start_step=step,
         cache=training,
     )
     if strategy.num_replicas_in_sync > 1:
         batches = strategy.experimental_distribute_dataset(batches)
-    model.stop_training = False
-    hooks.on_train_begin()
-    with _signals() as stop, _writer(run_folder) as writer, read_errors():
-        saved_at = time.monotonic()
-        feed = _timed(iter(batches))
-        with bar(total, "step", progress.step) as line:
-            while progress.step < total and not progress.stopped_early and not model.stop_training:
-                epoch, position = divmod(progress.step, steps)
-                if position == 0:
-                    hooks.on_epoch_begin(epoch)
-                images, labels = next(feed)
-                hooks.on_train_batch_begin(position)
-                loss = _take(train_step, images, labels, progress, say)
-                hooks.on_train_batch_end(position, {"loss": loss})
-                _show(line, progress, loss, feed)
-                if position == steps - 1:
-                    row = _end_of_epoch(recipe, trainee, evaluator, progress, epoch, run_folder, writer)
-                    line.write(_epoch_line(row, recipe.epochs, progress, epoch))
-                    hooks.on_epoch_end(epoch, row)
-                    _save(run_folder, trainee, progress)
-                    saved_at = time.monotonic()
-                elif stop or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
-                    _save(run_folder, trainee, progress)
-                    saved_at = time.monotonic()
-                if stop:
-                    break
-    if stop:
-        raise Stopped(f"stopped after step {progress.step} of {total}; the same command goes on from there")
-    hooks.on_train_end()
-    if progress.skipped:
-        say(f"{progress.skipped} steps were not finite and were skipped.")
-    say(f"waited for data in {100 * feed.share():.1f}% of the time.")
-    return progress
+    return iter(batches)
 
 
 def _take(step: Callable[..., Any], images: Any, labels: Any, progress: Progress, say: Say) -> float:
@@ -273,23 +280,29 @@ def _value(variable: Any) -> Any:
     return keras.ops.convert_to_numpy(variable.value if isinstance(variable, keras.Variable) else variable)
 
 
-class _timed:
-    """An iterator that knows which share of the time was spent waiting for it."""
+class _Feed:
+    """The batches, and which share of the training time was spent waiting for them."""
 
-    def __init__(self, items: Iterator[Any]) -> None:
-        self.items, self.waited, self.since = items, 0.0, 0.0
+    def __init__(self, batches: Iterator[Any]) -> None:
+        self.batches, self.waited, self.worked, self.started = batches, 0.0, 0.0, False
 
     def __next__(self) -> Any:
         before = time.monotonic()
-        item = next(self.items)
-        if self.since:  # the first item pays for the start of the pipeline
+        batch = next(self.batches)
+        if self.started:
             self.waited += time.monotonic() - before
-        else:
-            self.since = time.monotonic()
-        return item
+        return batch
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        before = time.monotonic()
+        yield
+        if self.started:
+            self.worked += time.monotonic() - before
+        self.started = True  # the first step pays for starting the pipeline and for tracing
 
     def share(self) -> float:
-        return self.waited / max(1e-9, time.monotonic() - self.since)
+        return self.waited / max(1e-9, self.waited + self.worked)
 
 
 @contextmanager
@@ -319,7 +332,7 @@ def _writer(run_folder: Path) -> Iterator[tf.summary.SummaryWriter]:
         writer.close()
 
 
-def _show(line: Any, progress: Progress, loss: float, feed: _timed) -> None:
+def _show(line: Any, progress: Progress, loss: float) -> None:
     text = f"loss {loss:.3f}"
     if progress.history:
         text += f", mIoU {100 * progress.history[-1]['val_miou']:.1f}%"
