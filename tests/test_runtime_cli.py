@@ -194,7 +194,7 @@ def test_video_stopped_early_is_playable(model, tmp_path, number):
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".long*")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    time.sleep(0.3)
+    time.sleep(0.05)
     os.kill(process.pid, number)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "stopped early" in out
