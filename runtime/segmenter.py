@@ -33,6 +33,7 @@ from runtime.bundle import (
 )
 from runtime.errors import UserError
 from runtime.polygons import polygons
+from runtime.quiet import stderr_closed
 
 MAX_CLASSES = 256  # ids are uint8
 WANTED = "a segmenter takes one (1, H, W, 3) image and gives class ids (1, H, W) or scores (1, H, W, C)"
@@ -203,8 +204,9 @@ class Segmenter:
 
 def _load(data: bytes, path: Path, threads: int) -> Interpreter:
     try:
-        interpreter = Interpreter(model_content=data, num_threads=threads)
-        interpreter.allocate_tensors()
+        with stderr_closed():  # LiteRT says there which delegate it made
+            interpreter = Interpreter(model_content=data, num_threads=threads)
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         if "Flatbuffer" in str(error):
             raise UserError(
