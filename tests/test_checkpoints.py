@@ -15,7 +15,10 @@ REPOSITORY = Path(__file__).parents[1]
 
 def arrays(step: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(step)
-    return {"model/0000": rng.normal(size=(3, 4)).astype(np.float32), "optimizer/0000": np.array(step, np.int64)}
+    return {
+        "model/0000": rng.normal(size=(3, 4)).astype(np.float32),
+        "optimizer/0000": np.array(step, np.int64),
+    }
 
 
 def save(folder: Path, *steps: int) -> None:
@@ -43,7 +46,9 @@ def test_a_damaged_newest_is_named_and_the_one_before_is_taken(tmp_path: Path, d
     if damage == "flip a byte":
         data[-100] ^= 1
     newest.write_bytes(
-        {"truncate": bytes(data[:-50]), "flip a byte": bytes(data), "empty": b"", "not json": b"hello\n"}[damage]
+        {"truncate": bytes(data[:-50]), "flip a byte": bytes(data), "empty": b"", "not json": b"hello\n"}[
+            damage
+        ]
     )
     said: list[str] = []
     found, meta = checkpoints.latest(tmp_path, said.append)

@@ -15,7 +15,9 @@ from training.data.pipeline import DecodedCache
 from training.data.spec import DatasetSpec, Example
 from training.recipe import Recipe
 
-SPEC = DatasetSpec("three", ("a", "b", "c"), ((255, 0, 0), (0, 255, 0), (0, 0, 255)), ("train", "val"), (32, 32))
+SPEC = DatasetSpec(
+    "three", ("a", "b", "c"), ((255, 0, 0), (0, 255, 0), (0, 0, 255)), ("train", "val"), (32, 32)
+)
 
 
 def examples(count: int, seed: int) -> list[Example]:
@@ -90,7 +92,9 @@ def test_the_best_weights_are_those_of_the_best_score(tmp_path: Path) -> None:
     progress = train(tmp_path)
     model = small_model()
     model.load_weights(tmp_path / "best.weights.h5")
-    validator = loop.Validator(model, SPEC, DecodedCache(examples(4, 1)), lambda outputs, labels: tf.constant(0.0))
+    validator = loop.Validator(
+        model, SPEC, DecodedCache(examples(4, 1)), lambda outputs, labels: tf.constant(0.0)
+    )
     assert validator()[0]["miou"] == progress.best_miou == max(row["val_miou"] for row in progress.history)
 
 
@@ -112,7 +116,15 @@ def test_patience_ends_a_run_that_no_longer_gains_and_it_stays_ended(tmp_path: P
 def test_ten_bad_steps_in_a_row_end_the_run_with_the_reason(tmp_path: Path) -> None:
     said: list[str] = []
     with pytest.raises(UserError, match="10 steps in a row .* --learning-rate"):
-        train(tmp_path, learning_rate=100.0, clip_norm=0.0, optimizer="sgd", weight_decay=1.0, epochs=300, said=said)
+        train(
+            tmp_path,
+            learning_rate=100.0,
+            clip_norm=0.0,
+            optimizer="sgd",
+            weight_decay=1.0,
+            epochs=300,
+            said=said,
+        )
     assert "not finite" in said[-1]
 
 

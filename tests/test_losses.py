@@ -44,7 +44,9 @@ def test_class_weights_give_the_weighted_mean(batch) -> None:
 def test_an_image_that_is_all_void_gives_zero_and_no_gradient(name, dtype) -> None:
     logits = tf.Variable(tf.random.stateless_normal((1, 4, 4, 3), [1, 2]))
     with tf.GradientTape() as tape:
-        loss = losses.LOSSES[name]({"logits": tf.cast(logits, dtype)}, tf.fill((1, 4, 4), tf.constant(255, tf.uint8)))
+        loss = losses.LOSSES[name](
+            {"logits": tf.cast(logits, dtype)}, tf.fill((1, 4, 4), tf.constant(255, tf.uint8))
+        )
     assert float(loss) == 0.0
     assert np.all(tape.gradient(loss, logits).numpy() == 0.0)
 

@@ -24,7 +24,9 @@ def by_sets(truth: np.ndarray, predicted: np.ndarray, classes: int) -> dict[str,
 def test_every_score_matches_its_definition_on_sets() -> None:
     rng = np.random.default_rng(3)
     truth = rng.choice([0, 1, 2, 3, 255], 900, p=[0.5, 0.2, 0.15, 0.1, 0.05]).astype(np.uint8)
-    predicted = np.where(rng.random(900) < 0.7, np.minimum(truth, 3), rng.integers(0, 4, 900)).astype(np.uint8)
+    predicted = np.where(rng.random(900) < 0.7, np.minimum(truth, 3), rng.integers(0, 4, 900)).astype(
+        np.uint8
+    )
     matrix = metrics.confusion_matrix(truth, predicted, 4)
     result = metrics.scores(matrix, ["a", "b", "c", "d"])
     expected = by_sets(truth, predicted, 4)

@@ -24,7 +24,12 @@ def test_a_model_by_hand_in_ten_lines(tmp_path: Path) -> None:
     statements = [line for line in block.splitlines() if line and not line.startswith("import")]
     assert len(statements) <= 10
     done = subprocess.run(
-        [sys.executable, "-c", block], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=600
+        [sys.executable, "-c", block],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "(4, 65, 97, 19)" in done.stdout
@@ -37,7 +42,12 @@ def test_the_runtime_in_three_lines(tmp_path: Path) -> None:
     (tmp_path / "street.jpg").write_bytes(picture.read_bytes())
     (tmp_path / "models").symlink_to(REPOSITORY / "models")
     done = subprocess.run(
-        [sys.executable, "-c", block], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", block],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Pavement" in done.stdout

@@ -71,8 +71,23 @@ def test_every_row_of_recipes_is_valid() -> None:
 
 def test_flags_win_over_the_row() -> None:
     args = train.parser().parse_args(
-        ["deeplabv3plus", "--data", "camvid", "--data-dir", "d", "--crop", "64x96", "--epochs", "3",
-         "--set", "rates=2,4", "dropout=0.5", "--augment", "scale=0.9,1.1", "rotation=0"]  # fmt: skip
+        [
+            "deeplabv3plus",
+            "--data",
+            "camvid",
+            "--data-dir",
+            "d",
+            "--crop",
+            "64x96",
+            "--epochs",
+            "3",
+            "--set",
+            "rates=2,4",
+            "dropout=0.5",
+            "--augment",
+            "scale=0.9,1.1",
+            "rotation=0",
+        ]  # fmt: skip
     )
     made = train.assemble(args)
     assert (made.crop, made.epochs) == ((64, 96), 3)
@@ -91,7 +106,13 @@ def test_options_of_one_split() -> None:
 def test_help_is_readable_and_fast(tmp_path: Path) -> None:
     done = run(tmp_path, "training.train", "--help")
     assert done.returncode == 0
-    for word in ("deeplabv3plus", "--data-dir", "--crop HxW", "--fresh", "--backbone-weights none|imagenet|FILE"):
+    for word in (
+        "deeplabv3plus",
+        "--data-dir",
+        "--crop HxW",
+        "--fresh",
+        "--backbone-weights none|imagenet|FILE",
+    ):
         assert word in done.stdout
 
 

@@ -168,7 +168,12 @@ def test_evaluate_a_run(place: Path) -> None:
     history = (place / "runs" / "straight" / "history.csv").read_text().splitlines()
     best = max(float(line.split(",")[5]) for line in history[1:])
     assert result["miou"] == pytest.approx(best, abs=1e-6)
-    assert {path.name for path in folder.iterdir()} == {"scores.json", "scores.csv", "confusion.csv", "confusion.png"}
+    assert {path.name for path in folder.iterdir()} == {
+        "scores.json",
+        "scores.csv",
+        "confusion.csv",
+        "confusion.png",
+    }
 
 
 def test_evaluate_refuses_what_it_cannot_use(place: Path) -> None:
