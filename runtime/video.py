@@ -20,6 +20,7 @@ import numpy as np  # noqa: E402
 from runtime.errors import UserError  # noqa: E402
 from runtime.files import whole_file, write_whole  # noqa: E402
 from runtime.segmenter import Segmenter  # noqa: E402
+from runtime.signals import noted_signals  # noqa: E402
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
 USUAL_RATE = 25.0  # frames a second, where the file states none
@@ -95,23 +96,23 @@ def _frames(
 ) -> tuple[np.ndarray, int, bool]:
     """Segment frame after frame into the file `part`: pixels by class (256,), frames written, whether all."""
     height, width = frame.shape[:2]
-    counts, frames, complete = np.zeros(256, np.int64), 0, True
+    counts, frames = np.zeros(256, np.int64), 0
     writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
     if not writer.isOpened():
         raise UserError(
             f"{part.parent} takes no video of {width}x{height} pixels; check that it can be written."
         )
     try:
-        good = True
-        while good:
-            found = segmenter.segment(np.ascontiguousarray(frame[..., ::-1]))
-            writer.write(np.ascontiguousarray(found.overlay(opacity)[..., ::-1]))
-            counts += np.bincount(found.ids.ravel(), minlength=256)
-            frames += 1
-            progress(_line(frames, expected, time.perf_counter() - start))
-            good, frame = capture.read()
-    except KeyboardInterrupt:
-        complete = False
+        with noted_signals() as stop:
+            good = True
+            while good and not stop:
+                found = segmenter.segment(np.ascontiguousarray(frame[..., ::-1]))
+                writer.write(np.ascontiguousarray(found.overlay(opacity)[..., ::-1]))
+                counts += np.bincount(found.ids.ravel(), minlength=256)
+                frames += 1
+                progress(_line(frames, expected, time.perf_counter() - start))
+                good, frame = capture.read()
+            complete = not (stop and good)
     finally:
         writer.release()  # writes the index without which an MP4 does not play
     return counts, frames, complete
@@ -122,8 +123,7 @@ def _check_written(part: Path, shown: Path, frames: int) -> None:
     check = cv2.VideoCapture(str(part))
     held = int(check.get(cv2.CAP_PROP_FRAME_COUNT)) if check.isOpened() else 0
     check.release()
-    # Ctrl-C between the write of a frame and its count leaves one more than was counted.
-    if frames and held < frames:
+    if frames and held != frames:
         raise UserError(f"{shown} cannot be written: it holds {held} of {frames} frames; is the disk full?")
 
 

@@ -4,7 +4,6 @@ Not `Model.fit`: its BackupAndRestore replays an epoch on later weights and lose
 early-stopping counts, and a NaN spoils BatchNorm before any callback sees it.
 """
 
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from runtime.errors import UserError
+from runtime.signals import noted_signals
 from training import checkpoints, folder, metrics, report
 from training.data.pipeline import (
     DecodedCache,
@@ -90,7 +90,7 @@ def train(
     hooks.on_train_begin()
     feed = _Feed(_batches(recipe, training, progress.step, strategy))
     with (
-        _signals() as stop,
+        noted_signals() as stop,
         _writer(run_folder) as writer,
         read_errors(),
         bar(total, "step", progress.step) as line,
@@ -303,24 +303,6 @@ class _Feed:
 
     def share(self) -> float:
         return self.waited / max(1e-9, self.waited + self.worked)
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM are noted, not thrown, so that the step in hand is finished; a second one is thrown."""
-    received: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
