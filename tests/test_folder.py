@@ -10,7 +10,7 @@ import pytest
 from runtime.errors import UserError
 from tests.tiny import REPOSITORY, environment
 from training import folder
-from training.recipe import Recipe
+from training.recipe import Recipe, from_json
 
 RECIPE = Recipe(model="deeplabv3plus", data="camvid", data_dir="d")
 HOLD = """
@@ -57,6 +57,18 @@ def test_fresh_starts_over(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoints").exists()
     folder.claim(tmp_path, Recipe(model="deeplabv3plus", data="camvid", data_dir="d", seed=4), fresh=True)
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_recipe_that_never_trained_gives_way(tmp_path: Path) -> None:
+    """The first try had bad data, say; the second corrects the command."""
+    other = Recipe(model="deeplabv3plus", data="camvid", data_dir="d", seed=4)
+    folder.claim(tmp_path, RECIPE, fresh=False)
+    folder.claim(tmp_path, other, fresh=False)
+    assert from_json(tmp_path / "recipe.json").seed == 4
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "step-00000001.checkpoint").write_bytes(b"x")
+    with pytest.raises(UserError, match="seed"):
+        folder.claim(tmp_path, RECIPE, fresh=False)
 
 
 def test_a_run_folder_that_cannot_be_made(tmp_path: Path) -> None:

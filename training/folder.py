@@ -45,7 +45,9 @@ def claim(folder: Path, recipe: Recipe, fresh: bool) -> None:
                 item.unlink()
     if path.exists():
         different = recipe.differences(from_json(path))
-        if different:
+        if different and not any((folder / "checkpoints").glob("step-*")):
+            write_text(path, recipe.to_json())  # that run never got as far as a checkpoint: nothing is lost
+        elif different:
             raise UserError(
                 f"{folder} belongs to a run of another recipe, which differs in {'; '.join(different)}: "
                 "choose another --name, or start over with --fresh"
