@@ -19,20 +19,19 @@ def python_block(*words: str) -> str:
     return found[0]
 
 
+def output_of(block: str, cwd: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", block], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
 def test_a_model_by_hand_in_ten_lines(tmp_path: Path) -> None:
     block = python_block("zoo.build", "fit")
     statements = [line for line in block.splitlines() if line and not line.startswith("import")]
     assert len(statements) <= 10
-    done = subprocess.run(
-        [sys.executable, "-c", block],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "(4, 65, 97, 19)" in done.stdout
+    assert "(4, 65, 97, 19)" in output_of(block, tmp_path)
     assert (tmp_path / "by_hand.weights.h5").stat().st_size > 1e6
 
 
@@ -41,16 +40,7 @@ def test_the_runtime_in_three_lines(tmp_path: Path) -> None:
     (picture,) = sorted((REPOSITORY / "examples").glob("*.jpg"))[:1]
     (tmp_path / "street.jpg").write_bytes(picture.read_bytes())
     (tmp_path / "models").symlink_to(REPOSITORY / "models")
-    done = subprocess.run(
-        [sys.executable, "-c", block],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "Pavement" in done.stdout
+    assert "Pavement" in output_of(block, tmp_path)
 
 
 @pytest.mark.parametrize("module", ["training.train", "training.evaluate", "export", "runtime"])

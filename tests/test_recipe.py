@@ -7,7 +7,7 @@ import pytest
 
 from runtime.errors import UserError
 from tests.tiny import assert_refused, run
-from training import train
+from training import data, train
 from training.data.augment import Augmentation
 from training.recipe import RECIPES, Recipe, from_json, split_options
 
@@ -65,8 +65,8 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, content: str) -> No
 
 
 def test_every_row_of_recipes_is_valid() -> None:
-    for (model, data), row in RECIPES.items():
-        Recipe(model=model, data=data, data_dir="somewhere", **row)
+    for (model, data_name), row in RECIPES.items():
+        Recipe(model=model, data=data_name, data_dir="somewhere", **row)
 
 
 def test_flags_win_over_the_row() -> None:
@@ -101,6 +101,14 @@ def test_options_of_one_split() -> None:
     options = {"size": [128, 256], "train_count": 7, "val_count": 3}
     assert split_options(options, "train") == {"size": (128, 256), "count": 7}
     assert split_options(options, "val") == {"size": (128, 256), "count": 3}
+
+
+@pytest.mark.parametrize(("name", "words"), [("scenes", ["speed", "size"]), ("camvid", ["speed", "none"])])
+def test_an_unknown_option_of_a_data_set_is_refused(name: str, words: list[str]) -> None:
+    with pytest.raises(UserError) as refusal:
+        data.load(name, "train", "somewhere", speed=3)
+    for word in words:
+        assert word in str(refusal.value)
 
 
 def test_help_is_readable_and_fast(tmp_path: Path) -> None:

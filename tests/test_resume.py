@@ -27,9 +27,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(place: Path, name: str, until: int) -> subprocess.Popen[str]:
-    """Start a run and wait until it has a checkpoint at step `until` or beyond."""
-    process = subprocess.Popen(
+def begin(place: Path, name: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         command("training.train", *TRAIN, "--name", name),
         cwd=place,
         env=environment(),
@@ -37,6 +36,11 @@ def start(place: Path, name: str, until: int) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def start(place: Path, name: str, until: int) -> subprocess.Popen[str]:
+    """Start a run and wait until it has a checkpoint at step `until` or beyond."""
+    process = begin(place, name)
     folder = place / "runs" / name / "checkpoints"
     for _ in range(12000):
         if any(int(path.stem.split("-")[1]) >= until for path in folder.glob("step-*")):
@@ -112,14 +116,7 @@ def test_ctrl_c_saves_in_the_middle_of_an_epoch_and_says_how_to_go_on(place: Pat
 def test_killed_again_and_again_at_any_moment(place: Path, delay: float) -> None:
     name = f"often-{delay}"
     for _ in range(3):
-        process = subprocess.Popen(
-            command("training.train", *TRAIN, "--name", name),
-            cwd=place,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        process = begin(place, name)
         assert process.stdout is not None
         for line in process.stdout:
             if "parameters" in line:

@@ -89,6 +89,16 @@ def parser() -> Parser:
     model.add_argument(
         "--init", metavar="RUN_OR_FILE", help="start from a run's best weights, or a .weights.h5"
     )
+    _training_flags(command)
+    folder = command.add_argument_group("run folder")
+    folder.add_argument("--name", metavar="RUN", help="the folder below runs/; MODEL-DATA if not given")
+    folder.add_argument(
+        "--fresh", action="store_true", help="throw away what is in the run folder and start over"
+    )
+    return command
+
+
+def _training_flags(command: Parser) -> None:
     run = command.add_argument_group("training")
     run.add_argument("--epochs", type=int, metavar="N")
     run.add_argument("--crop", metavar="HxW", help="the size of a training crop, in pixels")
@@ -120,12 +130,6 @@ def parser() -> Parser:
         default=[],
         help="augmentation: scale=0.5,2.0 rotation=5 blur=0.1",
     )
-    folder = command.add_argument_group("run folder")
-    folder.add_argument("--name", metavar="RUN", help="the folder below runs/; MODEL-DATA if not given")
-    folder.add_argument(
-        "--fresh", action="store_true", help="throw away what is in the run folder and start over"
-    )
-    return command
 
 
 def assemble(args: argparse.Namespace) -> Any:

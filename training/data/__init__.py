@@ -1,5 +1,6 @@
 """The data sets that can be trained on: one row each, and one way to load them, checked."""
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ DATASETS: dict[str, Dataset] = {
     "cityscapes_tfds": Dataset(cityscapes_tfds.TAXONOMIES, cityscapes_tfds.examples),
     "camvid": Dataset(camvid.TAXONOMIES, camvid.examples),
 }
+
+
+COMMON = ("split", "data_dir", "taxonomy")  # what every `examples` function takes; the rest are options
 
 
 def spec(name: str, taxonomy: str | None = None) -> DatasetSpec:
@@ -44,6 +48,11 @@ def load(
     _known(f"split of {name}", split, found_spec.splits)
     row = DATASETS[name]
     chosen = taxonomy or next(iter(row.taxonomies))
+    own = [key for key in inspect.signature(row.examples).parameters if key not in COMMON]
+    for key in options:
+        if key not in own:
+            takes = f"it takes {', '.join(own)}" if own else "it takes none"
+            raise UserError(f"The data set {name} has no option {key}; {takes}.")
     examples, problems = row.examples(split, data_dir, chosen, **options)
     if row.needs_data_dir:
         examples, problems = check.check(examples, problems, workers=workers, progress=progress)
