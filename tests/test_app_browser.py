@@ -98,7 +98,15 @@ def page(browser) -> Iterator["sync_api.Page"]:
     context = browser.new_context(viewport={"width": 1400, "height": 900}, accept_downloads=True)
     result, errors = context.new_page(), []
     result.set_default_timeout(30_000)
-    result.on("console", lambda message: message.type == "error" and errors.append(message.text))
+
+    def note(message: "sync_api.ConsoleMessage") -> None:
+        # Streamlit drops a run's pictures at the next run, and one still on its way is then a 404: what the page
+        # shows in the end is checked by `settled`, which wants every picture of it loaded.
+        picture_gone = "/media/" in message.text + str(message.location)
+        if message.type == "error" and not picture_gone:
+            errors.append(f"{message.text} {message.location}")
+
+    result.on("console", note)
     result.on("pageerror", lambda error: errors.append(str(error)))
     yield result
     context.close()
@@ -119,6 +127,7 @@ def choose(page: "sync_api.Page", key: str, option: str) -> None:
 def settled(page: "sync_api.Page", text: str) -> None:
     page.locator(".legend").get_by_text(text).first.wait_for()
     page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
+    page.wait_for_function("[...document.images].every(image => image.complete && image.naturalWidth)")
 
 
 def test_upload_switch_slide_download(server, page):
