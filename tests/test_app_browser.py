@@ -102,7 +102,8 @@ def page(browser) -> Iterator["sync_api.Page"]:
     def note(message: "sync_api.ConsoleMessage") -> None:
         # Streamlit drops a run's pictures at the next run, and one still on its way is then a 404: what the page
         # shows in the end is checked by `settled`, which wants every picture of it loaded.
-        picture_gone = "/media/" in message.text + str(message.location)
+        told = message.text + str(message.location)
+        picture_gone = "/media/" in told and ("404" in told or "Image source error" in told)
         if message.type == "error" and not picture_gone:
             errors.append(f"{message.text} {message.location}")
 
