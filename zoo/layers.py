@@ -6,6 +6,9 @@ import keras
 from keras import layers, ops
 
 NORM_EPSILON = 1e-3  # Keras' default, and that of the TensorFlow reference code
+# Of RGB over ImageNet, in 0..1: what torchvision, timm and Hugging Face normalise with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
 @keras.saving.register_keras_serializable("kerbside")
@@ -25,6 +28,18 @@ class ResizeLike(layers.Layer):
         x, reference = inputs
         batch, channels = x.shape[0], x.shape[3]
         return keras.KerasTensor((batch, *reference.shape[1:3], channels), dtype=self.compute_dtype)
+
+
+def imagenet_normalisation(image: Any) -> Any:
+    """RGB 0..255 -> each channel less its mean over ImageNet, in units of its standard deviation."""
+    mean = ops.array([255 * value for value in IMAGENET_MEAN], "float32")
+    deviation = ops.array([255 * value for value in IMAGENET_DEVIATION], "float32")
+    return (image - mean) / deviation
+
+
+def gelu(x: Any) -> Any:
+    """The Gaussian error linear unit in its exact form, x * (1 + erf(x / sqrt 2)) / 2, as checkpoints have it."""
+    return keras.activations.gelu(x, approximate=False)
 
 
 def batch_norm(x: Any, *, name: str, momentum: float, epsilon: float = NORM_EPSILON) -> Any:

@@ -1,0 +1,20 @@
+"""Public checkpoints -> ours: SOURCES is the table, `recognise` finds the row that knows a checkpoint."""
+
+from collections.abc import Callable
+
+from zoo.convert.checkpoint import Checkpoint, Match
+
+# What a checkpoint may be, in words, and the function that knows it. The first that answers is right.
+SOURCES: dict[str, Callable[[Checkpoint], Match | None]] = {}
+
+
+def recognise(checkpoint: Checkpoint) -> Match:
+    """What the checkpoint is. Raises ValueError, naming what is known, when no source knows it."""
+    for source in SOURCES.values():
+        match = source(checkpoint)
+        if match is not None:
+            return match
+    first = ", ".join(list(checkpoint.tensors)[:3]) or "no tensors"
+    raise ValueError(
+        f"is of no layout that is known here (it begins with {first}); known are {'; '.join(SOURCES)}"
+    )

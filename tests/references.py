@@ -1,0 +1,136 @@
+"""The reference implementations that converted checkpoints are compared with (requirements-parity.txt)."""
+
+import sys
+import types
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+WHY = "the references of requirements-parity.txt are not installed"
+
+# The ops of torchvision's C++ library, which the CPU build of PyTorch has no build of: none of them is in a
+# segmentation network, but the import wants their names.
+TORCHVISION_OPS = (
+    "nms",
+    "qnms",
+    "roi_align",
+    "_roi_align_backward",
+    "roi_pool",
+    "_roi_pool_backward",
+    "ps_roi_align",
+    "_ps_roi_align_backward",
+    "ps_roi_pool",
+    "_ps_roi_pool_backward",
+    "deform_conv2d",
+    "_deform_conv2d_backward",
+)
+
+
+@cache
+def torch() -> Any:
+    """PyTorch, on one thread."""
+    module = pytest.importorskip("torch", reason=WHY)
+    module.set_num_threads(1)
+    return module
+
+
+@cache
+def torchvision() -> Any:
+    """torchvision, whichever build is installed."""
+    library = torch().library
+    pytest.importorskip("torch", reason=WHY)
+    try:
+        import torchvision as module
+    except RuntimeError:  # its C++ ops do not fit this PyTorch
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        names = library.Library("torchvision", "FRAGMENT")
+        for name in TORCHVISION_OPS:
+            names.define(f"{name}(Tensor x) -> Tensor")
+        _kept.append(names)
+        import torchvision as module
+    except ImportError:
+        pytest.skip(WHY)
+    return module
+
+
+_kept: list[Any] = []  # torch forgets the names of a library that is collected
+
+
+@cache
+def segmentation_models_pytorch() -> Any:
+    torchvision()
+    return pytest.importorskip("segmentation_models_pytorch", reason=WHY)
+
+
+@cache
+def transformers() -> Any:
+    torchvision()
+    return pytest.importorskip("transformers", reason=WHY)
+
+
+@cache
+def mmseg() -> Any:
+    """mmsegmentation on mmcv-lite: its C++ ops, which none of the networks here uses, are dummies."""
+
+    class Ops(types.ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return lambda *args, **kwargs: None
+
+    torchvision()
+    sys.modules.setdefault("mmcv._ext", Ops("mmcv._ext"))
+    return pytest.importorskip("mmseg", reason=WHY)
+
+
+def randomise(module: Any, seed: int = 0) -> Any:
+    """Random weights, and BatchNorm statistics that are not 0 and 1, in a PyTorch module in eval mode."""
+    generator = torch().Generator().manual_seed(seed)
+
+    def uniform(tensor: Any, low: float, high: float) -> None:
+        tensor.uniform_(low, high, generator=generator)
+
+    with torch().no_grad():
+        for layer in module.modules():
+            if getattr(layer, "running_mean", None) is not None:
+                uniform(layer.running_mean, -0.3, 0.3)
+                uniform(layer.running_var, 0.5, 1.5)
+            is_norm = "Norm" in type(layer).__name__ and getattr(layer, "weight", None) is not None
+            if is_norm:
+                uniform(layer.weight, 0.6, 1.4)
+                uniform(layer.bias, -0.3, 0.3)
+        for name, parameter in module.named_parameters():
+            if name.endswith("bias") and not parameter.abs().sum():
+                uniform(parameter, -0.1, 0.1)
+    return module.eval()
+
+
+def pictures(height: int, width: int, count: int = 1, seed: int = 0) -> np.ndarray:
+    """Random pictures with something to see in them: smooth colours and noise, uint8 (count, H, W, 3)."""
+    import cv2
+
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (count, 5, 7, 3), dtype=np.uint8)
+    smooth = np.stack([cv2.resize(picture, (width, height)) for picture in coarse]).astype(np.int64)
+    return (smooth + rng.integers(-20, 21, smooth.shape)).clip(0, 255).astype(np.uint8)
+
+
+def tensors(module: Any) -> dict[str, np.ndarray]:
+    """A PyTorch module's state dict as NumPy arrays."""
+    return {name: tensor.detach().numpy() for name, tensor in module.state_dict().items()}
+
+
+def assert_parity(ours: np.ndarray, theirs: np.ndarray) -> None:
+    """Logits (B, H, W, C) that agree: within 1e-4 of their range, and in the class of 99.99% of the pixels."""
+    assert ours.shape == theirs.shape
+    scale = float(theirs.max() - theirs.min())
+    assert scale > 0 and np.isfinite(ours).all()
+    difference = float(np.abs(ours - theirs).max())
+    assert difference < 1e-4 * scale, (
+        f"logits differ by {difference:.3g}, {difference / scale:.2g} of their range"
+    )
+    equal = float((ours.argmax(-1) == theirs.argmax(-1)).mean())
+    assert equal >= 0.9999, f"{100 * equal:.3f}% of the pixels have the same class"
