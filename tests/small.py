@@ -1,0 +1,19 @@
+"""What makes each model of the zoo small enough for a test: keywords of zoo.build, one row a model."""
+
+from typing import Any
+
+SMALL: dict[str, dict[str, Any]] = {
+    "deeplabv3plus": {
+        "backbone": "mobilenet_v2",
+        "output_stride": 32,
+        "rates": (1, 2),
+        "aspp_filters": 8,
+        "decoder_filters": 8,
+        "low_level_filters": 4,
+    },
+}
+# Other backbones that the contract is tested on as well.
+MORE_BACKBONES = {"deeplabv3plus": ("mobilenet_v3_large", "kerascv_csp_darknet_s")}
+
+PROMPTED = ("sam",)  # inputs and outputs of its own: tests/test_sam.py
+COUNTED = ("threshold", "otsu")  # nothing to optimise: tests/test_threshold.py has their training
