@@ -1,10 +1,12 @@
 """Recipes: frozen, validated, the same from JSON; and the command line that makes them."""
 
 import dataclasses
+import inspect
 from pathlib import Path
 
 import pytest
 
+import zoo
 from runtime.errors import UserError
 from tests.tiny import assert_refused, run
 from training import data, train
@@ -136,3 +138,23 @@ def test_help_is_readable_and_fast(tmp_path: Path) -> None:
 def test_a_wrong_command_line_is_one_sentence(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
     assert_refused(run(tmp_path, "training.train", *arguments), *words)
     assert not (tmp_path / "runs").exists()
+
+
+def test_backbone_and_output_stride_are_the_models_own_unless_given() -> None:
+    parameters = inspect.signature(zoo.MODELS["deeplabv3plus"]).parameters
+    made = Recipe(model="deeplabv3plus", data="scenes")
+    assert made.backbone == parameters["backbone"].default == "resnet101"
+    assert made.output_stride == parameters["output_stride"].default == 16
+    assert Recipe(model="deeplabv3plus", data="scenes", output_stride=8).output_stride == 8
+
+
+def test_a_model_without_a_backbone_refuses_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def bare(*, classes: int = 2, image_size: object = None) -> None: ...
+
+    monkeypatch.setitem(zoo.MODELS, "bare", bare)
+    made = Recipe(model="bare", data="scenes")
+    assert (made.backbone, made.output_stride) == ("", 0)
+    with pytest.raises(UserError, match="bare has no output stride to choose"):
+        Recipe(model="bare", data="scenes", output_stride=8)
+    with pytest.raises(UserError, match="bare has no backbone to choose"):
+        Recipe(model="bare", data="scenes", backbone="resnet50")

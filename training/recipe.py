@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import inspect
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ class Recipe:
     """Everything that decides what a run computes. Two runs of one recipe on one machine give the same bits.
 
     Sizes are (height, width) in pixels, rates are per step, epochs count passes over the training split.
+    A `backbone` of "" and an `output_stride` of 0 mean the model's own, if it has one at all.
     """
 
     model: str
@@ -32,9 +34,9 @@ class Recipe:
     taxonomy: str = ""
     skip_bad: bool = False
     data_options: dict[str, Any] = field(default_factory=dict)
-    backbone: str = "resnet101"
+    backbone: str = ""
     backbone_weights: str = "none"
-    output_stride: int = 16
+    output_stride: int = 0
     model_options: dict[str, Any] = field(default_factory=dict)
     init: str | None = None
     crop: tuple[int, int] = (512, 512)
@@ -61,7 +63,7 @@ class Recipe:
         _one_of("data", self.data, DATASETS)
         object.__setattr__(self, "taxonomy", self.taxonomy or next(iter(DATASETS[self.data].taxonomies)))
         _one_of("classes", self.taxonomy, DATASETS[self.data].taxonomies)
-        _one_of("backbone", self.backbone, BACKBONES)
+        self._take_model_defaults()
         _one_of("loss", self.loss, LOSSES)
         _one_of("class weights", self.class_weights, CLASS_WEIGHTS)
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
@@ -75,6 +77,17 @@ class Recipe:
                 raise UserError(f"{name} is {value}: it must lie in {low} to {high}")
         if len(self.crop) != 2 or min(self.crop) < 32:
             raise UserError(f"crop is {self.crop}: it must be height x width, each 32 pixels or more")
+
+    def _take_model_defaults(self) -> None:
+        """Fill in backbone and output stride from the model's signature; refuse them where it has none."""
+        parameters = inspect.signature(zoo.MODELS[self.model]).parameters
+        for name, unset in (("backbone", ""), ("output_stride", 0)):
+            if name in parameters and getattr(self, name) == unset:
+                object.__setattr__(self, name, parameters[name].default or unset)
+            if name not in parameters and getattr(self, name) != unset:
+                raise UserError(f"{self.model} has no {name.replace('_', ' ')} to choose: leave it out")
+        if self.backbone:
+            _one_of("backbone", self.backbone, BACKBONES)
 
     def sha256(self) -> str:
         """Of what the recipe says, wherever its data lie on this machine."""

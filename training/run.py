@@ -1,5 +1,6 @@
 """A finished (or running) run: its recipe and its model, rebuilt by our own code from recipe.json."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,16 +68,15 @@ def build_model(recipe: Recipe, classes: int, image_size: tuple[int, int] | None
         name: tuple(value) if isinstance(value, list) else value
         for name, value in recipe.model_options.items()
     }
+    common = {
+        "backbone": recipe.backbone,
+        "output_stride": recipe.output_stride,
+        "batch_norm_momentum": recipe.bn_momentum,
+    }
+    taken = inspect.signature(zoo.MODELS[recipe.model]).parameters
+    common = {name: value for name, value in common.items() if name in taken and value != ""}
     try:
-        return zoo.build(
-            recipe.model,
-            classes=classes,
-            image_size=image_size,
-            backbone=recipe.backbone,
-            output_stride=recipe.output_stride,
-            batch_norm_momentum=recipe.bn_momentum,
-            **options,
-        )
+        return zoo.build(recipe.model, classes=classes, image_size=image_size, **{**common, **options})
     except ValueError as error:
         raise UserError(str(error)) from error
 

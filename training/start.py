@@ -55,7 +55,8 @@ def train(
         elif recipe.backbone_weights != "none":
             load_backbone_weights(model, recipe.backbone_weights, recipe.backbone)
     count = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
-    say(f"{recipe.model} with {recipe.backbone}: {count / 1e6:.2f}M parameters.")
+    name = f"{recipe.model} with {recipe.backbone}" if recipe.backbone else recipe.model
+    say(f"{name}: {count / 1e6:.2f}M parameters.")
     progress = loop.train(
         recipe,
         model,
