@@ -11,6 +11,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "decoder_filters": 8,
         "low_level_filters": 4,
     },
+    "unet": {"backbone": "mobilenet_v2", "decoder_filters": (16, 12, 8, 8, 8)},
 }
 # Other backbones that the contract is tested on as well.
 MORE_BACKBONES = {"deeplabv3plus": ("mobilenet_v3_large", "kerascv_csp_darknet_s")}

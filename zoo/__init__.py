@@ -6,9 +6,11 @@ from typing import Any
 import keras
 
 from zoo.deeplabv3plus import deeplabv3plus
+from zoo.unet import unet
 
 MODELS = {
     "deeplabv3plus": deeplabv3plus,
+    "unet": unet,
 }
 
 

@@ -48,7 +48,14 @@ def batch_norm(x: Any, *, name: str, momentum: float, epsilon: float = NORM_EPSI
 
 
 def conv_norm_relu(
-    x: Any, filters: int, kernel: int = 1, *, dilation: int = 1, momentum: float, name: str
+    x: Any,
+    filters: int,
+    kernel: int = 1,
+    *,
+    dilation: int = 1,
+    momentum: float,
+    epsilon: float = NORM_EPSILON,
+    name: str,
 ) -> Any:
     """Convolution without bias, batch norm, ReLU: (B, H, W, C) -> (B, H, W, filters)."""
     x = layers.Conv2D(
@@ -60,12 +67,19 @@ def conv_norm_relu(
         kernel_initializer="he_normal",
         name=f"{name}_conv",
     )(x)
-    x = batch_norm(x, momentum=momentum, name=f"{name}_bn")
+    x = batch_norm(x, momentum=momentum, epsilon=epsilon, name=f"{name}_bn")
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
 def separable_conv_norm_relu(
-    x: Any, filters: int, kernel: int = 3, *, dilation: int = 1, momentum: float, name: str
+    x: Any,
+    filters: int,
+    kernel: int = 3,
+    *,
+    dilation: int = 1,
+    momentum: float,
+    epsilon: float = NORM_EPSILON,
+    name: str,
 ) -> Any:
     """Depthwise convolution, batch norm, ReLU, then the same with 1x1: (B, H, W, C) -> (B, H, W, filters).
 
@@ -79,15 +93,17 @@ def separable_conv_norm_relu(
         depthwise_initializer="he_normal",
         name=f"{name}_depthwise",
     )(x)
-    x = batch_norm(x, momentum=momentum, name=f"{name}_depthwise_bn")
+    x = batch_norm(x, momentum=momentum, epsilon=epsilon, name=f"{name}_depthwise_bn")
     x = layers.ReLU(name=f"{name}_depthwise_relu")(x)
-    return conv_norm_relu(x, filters, momentum=momentum, name=f"{name}_pointwise")
+    return conv_norm_relu(x, filters, momentum=momentum, epsilon=epsilon, name=f"{name}_pointwise")
 
 
-def image_pooling(x: Any, filters: int, *, momentum: float, name: str) -> Any:
+def image_pooling(
+    x: Any, filters: int, *, momentum: float, epsilon: float = NORM_EPSILON, name: str
+) -> Any:
     """The mean of the whole picture at every position (ParseNet): (B, H, W, C) -> (B, H, W, filters)."""
     pooled = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)  # (B, 1, 1, C)
-    pooled = conv_norm_relu(pooled, filters, momentum=momentum, name=name)
+    pooled = conv_norm_relu(pooled, filters, momentum=momentum, epsilon=epsilon, name=name)
     return ResizeLike(name=f"{name}_broadcast")([pooled, x])
 
 

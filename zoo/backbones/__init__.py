@@ -7,6 +7,7 @@ from functools import partial
 import keras
 
 from zoo import contract
+from zoo.backbones import mobilenet
 from zoo.backbones.keras_cv import BASES, keras_cv_backbone
 from zoo.backbones.mobilenet import mobilenet_v2, mobilenet_v3_large
 from zoo.backbones.resnet import LAYOUTS, resnet
@@ -29,7 +30,10 @@ class Row:
 BACKBONES = {
     "resnet50": Row(partial(resnet, LAYOUTS["resnet50"]), "BGR less the ImageNet means", "ResNet50"),
     "resnet101": Row(partial(resnet, LAYOUTS["resnet101"]), "BGR less the ImageNet means", "ResNet101"),
-    "mobilenet_v2": Row(mobilenet_v2, "RGB to -1..1", "MobileNetV2"),
+    "mobilenet_v2": Row(partial(mobilenet_v2, mobilenet.KERAS), "RGB to -1..1", "MobileNetV2"),
+    "mobilenet_v2_torchvision": Row(
+        partial(mobilenet_v2, mobilenet.TORCHVISION), "ImageNet's mean and deviation"
+    ),
     "mobilenet_v3_large": Row(mobilenet_v3_large, "RGB to -1..1", "MobileNetV3Large"),
     "kerascv_resnet18_v2": Row(partial(keras_cv_backbone, BASES["resnet18_v2"]), "RGB to 0..1"),
     "kerascv_resnet50_v2": Row(partial(keras_cv_backbone, BASES["resnet50_v2"]), "RGB to 0..1"),
@@ -61,7 +65,7 @@ def build(
 
     Input `image`: RGB, (B, H, W, 3), uint8 or float, 0..255; any H and W where image_size is None.
     Output: {"P2", "P3", "P4", "P5"}, each (B, ceil(H / s), ceil(W / s), channels) with s from `strides`
-    (KerasCV's may be one smaller, see keras_cv.py).
+    (KerasCV's may be one smaller, see keras_cv.py); ResNets and MobileNets give "P1" as well.
     Raises ValueError on an unknown name and on an output stride that the backbone cannot do.
     """
     if name not in BACKBONES:
@@ -75,5 +79,8 @@ def build(
 
 
 def strides(output_stride: int) -> dict[str, int]:
-    """The true stride of each level of a pyramid: {"P2": 4, ...}, none above output_stride."""
-    return {level: min(2 ** int(level[1]), output_stride) for level in contract.LEVELS}
+    """The true stride of each level of a pyramid: {"P1": 2, "P2": 4, ...}, none above output_stride.
+
+    Not every backbone gives P1.
+    """
+    return {level: min(2 ** int(level[1]), output_stride) for level in ("P1", *contract.LEVELS)}

@@ -1,17 +1,23 @@
 """MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381, table 2) and MobileNetV3-Large (Howard et al. 2019,
 arXiv:1905.02244, table 1), of width 1.0, as pyramids.
 
-Layers with weights and their names are those of keras.applications, whose weights load by name. Deviations:
+Layers with weights and their names are those of keras.applications, whose weights load by name; what other
+publishers of weights do otherwise are the fields of `Layout`. Deviations:
 
-- The last 1x1 convolution (1280 or 960 channels), which serves the classifier, is left out.
-- P2, P3 and P4 are the expanded features just before the stride that ends their level, as DeepLab's
-  reference code takes its low-level features from MobileNetV2; P5 is what the last block puts out.
+- The last 1x1 convolution (1280 or 960 channels), which serves the classifier, is left out, but not in
+  torchvision's layout, where P5 is what it puts out.
+- P1 to P4 are the expanded features just before the stride that ends their level, as DeepLab's
+  reference code takes its low-level features from MobileNetV2; P5 is what the last block puts out. In
+  torchvision's layout they are what the last block of each level puts out.
 - The stride of a layer can be given up for dilation: that layer keeps the rate so far, and the ones after
-  it double it (DeepLab, arXiv:1606.00915, section 3.1).
+  it double it (DeepLab, arXiv:1606.00915, section 3.1). In torchvision's layout that layer has the doubled
+  rate too, as in segmentation_models_pytorch, whose weights come in this layout.
 - keras.applications' momentum of 0.999 keeps the moving statistics behind the weights on a small data set,
   so `momentum` is an argument.
 """
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -19,7 +25,7 @@ from keras import layers
 
 from zoo import contract
 from zoo.backbones.dilation import Dilation
-from zoo.layers import batch_norm
+from zoo.layers import NORM_EPSILON, batch_norm, imagenet_normalisation
 
 # One row a block, from table 2 of the paper: expansion, output channels, stride.
 V2_BLOCKS = (
@@ -41,8 +47,6 @@ V2_BLOCKS = (
     (6, 160, 1),
     (6, 320, 1),
 )
-V2_LEVELS = {"P2": "block_3_expand_relu", "P3": "block_6_expand_relu", "P4": "block_13_expand_relu"}
-
 
 # One row a block, from table 1 of the paper: kernel, expanded channels, output channels, squeeze, hard-swish,
 # stride.
@@ -63,28 +67,85 @@ V3_LARGE_BLOCKS = (
     (5, 960, 160, True, True, 1),
     (5, 960, 160, True, True, 1),
 )
-V3_LEVEL_BLOCKS = {"P2": 3, "P3": 6, "P4": 12}
+V3_LEVEL_BLOCKS = {"P1": 1, "P2": 3, "P3": 6, "P4": 12}
 
 
-def mobilenet_v2(image_size: contract.ImageSize, output_stride: int, momentum: float) -> keras.Model:
-    """MobileNetV2 of width 1.0: RGB 0..255 -> P2 (144), P3 (192), P4 (576), P5 (320 channels)."""
+def unit_normalisation(image: Any) -> Any:
+    """RGB 0..255 -> -1..1."""
+    return image / 127.5 - 1.0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A MobileNetV2's publisher: what the weights expect around the convolutions.
+
+    `epsilon` is the batch norms'; `symmetric` pads a strided convolution by one on all sides (PyTorch), not
+    by what "same" means in TensorFlow (at even sizes, at the far sides only); `top` is the number of channels
+    of the last 1x1 convolution, 0 to leave it out; `levels` names the layers that put out P1 to P4;
+    `contracted` says that a layer which gives up its stride keeps the rate so far; `normalise` is applied to
+    the image first.
+    """
+
+    epsilon: float = NORM_EPSILON
+    symmetric: bool = False
+    top: int = 0
+    levels: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "P1": "block_1_expand_relu",
+            "P2": "block_3_expand_relu",
+            "P3": "block_6_expand_relu",
+            "P4": "block_13_expand_relu",
+        }
+    )
+    contracted: bool = True
+    normalise: Callable[[Any], Any] = unit_normalisation
+
+
+KERAS = Layout()
+TORCHVISION = Layout(
+    epsilon=1e-5,
+    symmetric=True,
+    top=1280,
+    levels={
+        "P1": "expanded_conv_project_BN",
+        "P2": "block_2_add",
+        "P3": "block_5_add",
+        "P4": "block_12_add",
+    },
+    contracted=False,
+    normalise=imagenet_normalisation,
+)
+
+
+def mobilenet_v2(
+    layout: Layout, image_size: contract.ImageSize, output_stride: int, momentum: float
+) -> keras.Model:
+    """MobileNetV2 of width 1.0: RGB 0..255 -> P1 to P5.
+
+    Their channels are 96, 144, 192, 576, 320, or 16, 24, 32, 96, 1280 in torchvision's layout.
+    """
     image = contract.image_input(image_size)
     dilation = Dilation(output_stride)
-    x = image / 127.5 - 1.0
-    x = layers.Conv2D(32, 3, strides=dilation.stride(2), padding="same", use_bias=False, name="Conv1")(x)
-    x = batch_norm(x, momentum=momentum, name="bn_Conv1")
+    x = layout.normalise(image)
+    x, padding = _padded(x, dilation.stride(2), layout.symmetric, "Conv1_pad")
+    x = layers.Conv2D(32, 3, strides=2, padding=padding, use_bias=False, name="Conv1")(x)
+    x = batch_norm(x, momentum=momentum, epsilon=layout.epsilon, name="bn_Conv1")
     x = layers.ReLU(6.0, name="Conv1_relu")(x)
     for index, (expansion, filters, stride) in enumerate(V2_BLOCKS):
         prefix = f"block_{index}_" if index else "expanded_conv_"
-        x = _v2_block(x, expansion, filters, stride, dilation, momentum, prefix)
-    return _pyramid(image, x, V2_LEVELS)
+        x = _v2_block(x, expansion, filters, stride, layout, dilation, momentum, prefix)
+    if layout.top:
+        x = layers.Conv2D(layout.top, 1, use_bias=False, name="Conv_1")(x)
+        x = batch_norm(x, momentum=momentum, epsilon=layout.epsilon, name="Conv_1_bn")
+        x = layers.ReLU(6.0, name="out_relu")(x)
+    return _pyramid(image, x, layout.levels)
 
 
 def mobilenet_v3_large(image_size: contract.ImageSize, output_stride: int, momentum: float) -> keras.Model:
-    """MobileNetV3-Large of width 1.0: RGB 0..255 -> P2 (72), P3 (240), P4 (672), P5 (160 channels)."""
+    """MobileNetV3-Large of width 1.0: RGB 0..255 -> P1 (64), P2 (72), P3 (240), P4 (672), P5 (160)."""
     image = contract.image_input(image_size)
     dilation = Dilation(output_stride)
-    x = image / 127.5 - 1.0
+    x = unit_normalisation(image)
     x = layers.Conv2D(16, 3, strides=dilation.stride(2), padding="same", use_bias=False, name="conv")(x)
     x = batch_norm(x, momentum=momentum, name="conv_bn")
     x = _hard_swish(x)
@@ -95,37 +156,54 @@ def mobilenet_v3_large(image_size: contract.ImageSize, output_stride: int, momen
     return _pyramid(image, x, names)
 
 
-def _pyramid(image: Any, top: Any, names: dict[str, str]) -> keras.Model:
+def _pyramid(image: Any, top: Any, names: Mapping[str, str]) -> keras.Model:
     """The model from the image to the outputs of the layers named and to `top` as P5."""
     whole = keras.Model(image, top)
     pyramid = {level: whole.get_layer(name).output for level, name in names.items()}
     return keras.Model(image, {**pyramid, "P5": top}, name=contract.BACKBONE)
 
 
+def _padded(x: Any, stride: int, symmetric: bool, name: str) -> tuple[Any, str]:
+    """What a 3x3 convolution of this stride reads, and its padding."""
+    if stride == 1 or not symmetric:
+        # "same" is what keras.applications pads by hand before a stride: (0, 1) at even, (1, 1) at odd sizes.
+        return x, "same"
+    return layers.ZeroPadding2D(1, name=name)(x), "valid"
+
+
 def _v2_block(
-    x: Any, expansion: int, filters: int, stride: int, dilation: Dilation, momentum: float, prefix: str
+    x: Any,
+    expansion: int,
+    filters: int,
+    stride: int,
+    layout: Layout,
+    dilation: Dilation,
+    momentum: float,
+    prefix: str,
 ) -> Any:
     """Expand, filter by depth, project; a shortcut where shapes agree. (B, H, W, C) -> (B, H, W, filters)."""
+
+    def norm(x: Any, name: str) -> Any:
+        return batch_norm(x, momentum=momentum, epsilon=layout.epsilon, name=f"{prefix}{name}_BN")
+
     shortcut = x
     channels = x.shape[-1]
     if expansion > 1:
         x = layers.Conv2D(channels * expansion, 1, use_bias=False, name=f"{prefix}expand")(x)
-        x = batch_norm(x, momentum=momentum, name=f"{prefix}expand_BN")
-        x = layers.ReLU(6.0, name=f"{prefix}expand_relu")(x)
-    rate = dilation.rate
-    # "same" is what keras.applications pads by hand before a stride: (0, 1) at even and (1, 1) at odd sizes.
+        x = layers.ReLU(6.0, name=f"{prefix}expand_relu")(norm(x, "expand"))
+    before = dilation.rate
+    strides = dilation.stride(stride)
+    x, padding = _padded(x, strides, layout.symmetric, f"{prefix}pad")
     x = layers.DepthwiseConv2D(
         3,
-        strides=dilation.stride(stride),
-        dilation_rate=rate,
-        padding="same",
+        strides=strides,
+        dilation_rate=before if layout.contracted else dilation.rate,
+        padding=padding,
         use_bias=False,
         name=f"{prefix}depthwise",
     )(x)
-    x = batch_norm(x, momentum=momentum, name=f"{prefix}depthwise_BN")
-    x = layers.ReLU(6.0, name=f"{prefix}depthwise_relu")(x)
-    x = layers.Conv2D(filters, 1, use_bias=False, name=f"{prefix}project")(x)
-    x = batch_norm(x, momentum=momentum, name=f"{prefix}project_BN")
+    x = layers.ReLU(6.0, name=f"{prefix}depthwise_relu")(norm(x, "depthwise"))
+    x = norm(layers.Conv2D(filters, 1, use_bias=False, name=f"{prefix}project")(x), "project")
     if stride == 1 and channels == filters:
         x = layers.Add(name=f"{prefix}add")([shortcut, x])
     return x
