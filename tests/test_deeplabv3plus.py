@@ -1,0 +1,91 @@
+"""DeepLabV3+'s own arithmetic, and the resizing that every model ends with."""
+
+import keras
+import numpy as np
+import pytest
+
+import zoo
+from tests.small import SMALL
+from zoo.layers import ResizeLike
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("classes", 1),
+        ("classes", 2.5),
+        ("classes", True),
+        ("image_size", (0, 64)),
+        ("image_size", 64),
+        ("image_size", (64, 64, 3)),
+        ("image_size", "64"),
+        ("output_stride", 12),
+        ("rates", ()),
+        ("rates", (6, 0)),
+        ("rates", (6, 1.5)),
+        ("rates", 6),
+        ("backbone", "vgg"),
+        ("dropout", 1.0),
+        ("dropout", "0.1"),
+        ("aspp_filters", 0),
+        ("decoder_filters", -1),
+        ("low_level_filters", None),
+        ("batch_norm_momentum", 1.5),
+    ],
+)
+def test_deeplabv3plus_refuses_what_makes_no_sense(argument, value):
+    with pytest.raises(ValueError, match=argument):
+        zoo.build("deeplabv3plus", **{"backbone": "mobilenet_v2", argument: value})
+
+
+def head_parameters(separable: bool) -> int:
+    """DeepLabV3+'s head on MobileNetV2 (P5 320, P2 144 channels) as the paper draws it, 4 values a norm."""
+
+    def conv(kernel: int, inputs: int, outputs: int) -> int:
+        return kernel * kernel * inputs * outputs + 4 * outputs
+
+    def conv3(inputs: int, outputs: int) -> int:
+        if not separable:
+            return conv(3, inputs, outputs)
+        return 9 * inputs + 4 * inputs + conv(1, inputs, outputs)
+
+    aspp = conv(1, 320, 256) + 4 * conv3(320, 256) + conv(1, 320, 256) + conv(1, 6 * 256, 256)
+    decoder = conv(1, 144, 48) + conv3(256 + 48, 256) + conv3(256, 256)
+    return aspp + decoder + 256 * 19 + 19
+
+
+@pytest.mark.parametrize("separable", [False, True])
+def test_deeplabv3plus_has_the_papers_parameters(separable):
+    model = zoo.build(
+        "deeplabv3plus", backbone="mobilenet_v2", aspp_separable=separable, decoder_separable=separable
+    )
+    backbone = model.get_layer("backbone").count_params()
+    assert model.count_params() - backbone == head_parameters(separable)
+    kind = "depthwise" if separable else "conv"
+    for rate in (6, 12, 18, 24):
+        assert model.get_layer(f"aspp_rate{rate}_{kind}").dilation_rate == (rate, rate)
+
+
+def test_deeplabv3plus_reads_stride_4_and_the_output_stride():
+    for output_stride in (8, 16):
+        small = {**SMALL["deeplabv3plus"], "output_stride": output_stride}
+        model = zoo.build("deeplabv3plus", image_size=(65, 97), **small)
+        deep = model.get_layer("aspp_concat").output.shape[1:3]
+        assert deep == (-(-65 // output_stride), -(-97 // output_stride))
+        assert model.get_layer("decoder_concat").output.shape[1:3] == (17, 25)
+
+
+def test_resize_like_has_half_pixel_centres():
+    """From 2 to 4 positions, the new centres lie at -0.25, 0.25, 0.75 and 1.25 of the old ones."""
+    x = np.array([0.0, 1.0], np.float32).reshape(1, 1, 2, 1)
+    resized = ResizeLike()([x, np.zeros((1, 1, 4, 3), np.float32)])
+    np.testing.assert_allclose(np.asarray(resized).ravel(), [0.0, 0.25, 0.75, 1.0], atol=1e-7)
+    # shrinking takes the value at the centre and smooths nothing: from 6 to 2, centres at 1 and 4
+    x = np.array([0, 9, 0, 0, 5, 0], np.float32).reshape(1, 1, 6, 1)
+    resized = ResizeLike()([x, np.zeros((1, 1, 2, 3), np.float32)])
+    np.testing.assert_allclose(np.asarray(resized).ravel(), [9, 5], atol=1e-6)
+
+
+def test_resize_like_keeps_what_is_known_of_the_size():
+    x, reference = keras.Input((3, 4, 7)), keras.Input((None, 9, 2))
+    assert ResizeLike()([x, reference]).shape == (None, None, 9, 7)
