@@ -10,8 +10,15 @@ from zoo.convert.keras_applications import assign_by_layer_name
 from zoo.layers import leaves
 
 OURS = tuple(name for name, row in backbones.BACKBONES.items() if row.keras_application)
-KERASCV = tuple(name for name in backbones.BACKBONES if name not in OURS)
-BIG = ("resnet101", "kerascv_resnet50_v2", "kerascv_efficientnetv2_b0", "kerascv_densenet121")
+KERASCV = tuple(name for name in backbones.BACKBONES if name.startswith("kerascv_"))
+BIG = (
+    "resnet101",
+    "kerascv_resnet50_v2",
+    "kerascv_efficientnetv2_b0",
+    "kerascv_densenet121",
+    "swin_base",
+    "swin_large",
+)
 
 
 def slow_if_big(names):

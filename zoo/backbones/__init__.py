@@ -1,16 +1,21 @@
 """Backbones: an image becomes a pyramid of features. One row of BACKBONES a backbone, one family a file."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
+from typing import Any
 
 import keras
 
 from zoo import contract
 from zoo.backbones import mobilenet
 from zoo.backbones.keras_cv import BASES, keras_cv_backbone
+from zoo.backbones.mix_transformer import LAYOUTS as MIT_LAYOUTS
+from zoo.backbones.mix_transformer import mix_transformer
 from zoo.backbones.mobilenet import mobilenet_v2, mobilenet_v3_large
 from zoo.backbones.resnet import LAYOUTS, resnet
+from zoo.backbones.swin import SIZES as SWIN
+from zoo.backbones.swin import swin
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,32 @@ BACKBONES = {
     "kerascv_csp_darknet_s": Row(
         partial(keras_cv_backbone, BASES["csp_darknet_s"]), "RGB to 0..1", output_strides=(32,)
     ),
+    "swin_tiny": Row(partial(swin, SWIN["swin_tiny"]), "ImageNet's mean and deviation", output_strides=(32,)),
+    "swin_small": Row(
+        partial(swin, SWIN["swin_small"]), "ImageNet's mean and deviation", output_strides=(32,)
+    ),
+    "swin_base": Row(partial(swin, SWIN["swin_base"]), "ImageNet's mean and deviation", output_strides=(32,)),
+    "swin_large": Row(
+        partial(swin, SWIN["swin_large"]), "ImageNet's mean and deviation", output_strides=(32,)
+    ),
+    "mit_b0": Row(
+        partial(mix_transformer, MIT_LAYOUTS["mit_b0"]), "ImageNet's mean and deviation", output_strides=(32,)
+    ),
+    "mit_b1": Row(
+        partial(mix_transformer, MIT_LAYOUTS["mit_b1"]), "ImageNet's mean and deviation", output_strides=(32,)
+    ),
+    "mit_b2": Row(
+        partial(mix_transformer, MIT_LAYOUTS["mit_b2"]), "ImageNet's mean and deviation", output_strides=(32,)
+    ),
+    "mit_b3": Row(
+        partial(mix_transformer, MIT_LAYOUTS["mit_b3"]), "ImageNet's mean and deviation", output_strides=(32,)
+    ),
+    "mit_b4": Row(
+        partial(mix_transformer, MIT_LAYOUTS["mit_b4"]), "ImageNet's mean and deviation", output_strides=(32,)
+    ),
+    "mit_b5": Row(
+        partial(mix_transformer, MIT_LAYOUTS["mit_b5"]), "ImageNet's mean and deviation", output_strides=(32,)
+    ),
 }
 
 
@@ -60,13 +91,15 @@ def build(
     image_size: contract.ImageSize = None,
     output_stride: int = 32,
     batch_norm_momentum: float = 0.99,
+    sizes: Mapping[str, Any] | None = None,
 ) -> keras.Model:
     """A backbone as a functional keras.Model named "backbone".
 
     Input `image`: RGB, (B, H, W, 3), uint8 or float, 0..255; any H and W where image_size is None.
     Output: {"P2", "P3", "P4", "P5"}, each (B, ceil(H / s), ceil(W / s), channels) with s from `strides`
     (KerasCV's may be one smaller, see keras_cv.py); ResNets and MobileNets give "P1" as well.
-    Raises ValueError on an unknown name and on an output stride that the backbone cannot do.
+    `sizes` replaces fields of the backbone's own row, as {"blocks": (1, 1, 1, 1)} in its family's file.
+    Raises ValueError on an unknown name or size and on an output stride that the backbone cannot do.
     """
     if name not in BACKBONES:
         raise ValueError(f"unknown backbone {name!r}; choose one of {', '.join(BACKBONES)}")
@@ -75,7 +108,20 @@ def build(
         choices = ", ".join(str(stride) for stride in row.output_strides)
         raise ValueError(f"backbone {name} has no output_stride {output_stride!r}; it can do {choices}")
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
-    return row.builder(contract.check_image_size(image_size), output_stride, momentum)
+    builder = _resized(name, row.builder, sizes) if sizes else row.builder
+    return builder(contract.check_image_size(image_size), output_stride, momentum)
+
+
+def _resized(name: str, builder: Any, sizes: Mapping[str, Any]) -> Any:
+    """The builder of the same family with fields of its row, a dataclass, replaced."""
+    row = builder.args[0] if isinstance(builder, partial) else None
+    valid = [field.name for field in fields(row)] if row is not None and is_dataclass(row) else []
+    for size in sizes:
+        if size not in valid:
+            raise ValueError(
+                f"backbone {name} has no size {size!r}; it has {', '.join(valid) or 'none to choose'}"
+            )
+    return partial(builder.func, replace(row, **sizes))
 
 
 def strides(output_stride: int) -> dict[str, int]:
