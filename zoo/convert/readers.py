@@ -1,0 +1,214 @@
+"""Public checkpoints on disk -> Checkpoint: .safetensors, files of torch.save, and folders of a model hub.
+
+A folder is one of Hugging Face (config.json with model.safetensors or pytorch_model.bin, in shards or not), what
+segmentation_models_pytorch's save_pretrained writes, which is the same, or a KerasHub preset (config.json,
+task.json, model.weights.h5, task.weights.h5). Every tensor comes as float32.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import safetensors
+
+from runtime.errors import UserError
+from zoo.convert.checkpoint import Checkpoint
+from zoo.convert.pickled import Tensor, plain
+from zoo.convert.pth import torch_file
+
+TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
+SUFFIXES = (".safetensors", *TORCH_SUFFIXES)
+CONFIG = "config.json"
+# Files of a folder that hold weights; the first that is there is read. An index names the shards.
+WEIGHTS = (
+    "model.safetensors.index.json",
+    "model.safetensors",
+    "pytorch_model.bin.index.json",
+    "pytorch_model.bin",
+)
+# Of a KerasHub preset: the name in Checkpoint.tensors begins with what stands before the file's.
+KERAS_HUB = {"model": "model.weights.h5", "task": "task.weights.h5"}
+KERAS_HUB_TASK = "task.json"
+# Where training code puts the state dict, from the outermost in.
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint that was read; `sha256` is of its weights file, or of the list of them as sha256sum prints it."""
+
+    checkpoint: Checkpoint
+    sha256: str
+
+
+def read(path: Path) -> Source:
+    """Read a checkpoint file or folder. Raises UserError, one sentence that names it and what would be right."""
+    if path.is_dir():
+        config = _json(path / CONFIG) if (path / CONFIG).exists() else {}
+        if "registered_name" in config:
+            return _keras_hub(path, config)
+        files = _weights_files(path)
+    elif path.exists():
+        # Where a hub's own file is named, its configuration lies beside it.
+        beside = path.with_name(CONFIG)
+        config = _json(beside) if path.name in WEIGHTS and beside.exists() else {}
+        files = _weights_files(path.parent, path.name) if path.name in WEIGHTS else [path]
+    else:
+        raise UserError(f"{path} does not exist; name a checkpoint file, a model folder or a hub name.")
+    tensors: dict[str, np.ndarray] = {}
+    meta: dict[str, Any] = {}
+    for file in files:
+        found, also = _read_file(file)
+        tensors |= found
+        meta |= also
+    if not tensors:
+        raise UserError(f"{path} holds no tensors, so it is no checkpoint.")
+    return Source(Checkpoint(tensors, path.name, config, meta), _sha256(files))
+
+
+def _read_file(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The tensors of one file, and what else it says. The suffix decides how it is read."""
+    _refuse_pointer(path)
+    if path.suffix == ".safetensors":
+        return _safetensors(path), {}
+    if path.suffix in TORCH_SUFFIXES:
+        return _torch(path)
+    raise UserError(
+        f"{path} is no checkpoint that is known by its name: it should end in {', '.join(SUFFIXES)}, or be the "
+        "folder of a model."
+    )
+
+
+def _weights_files(folder: Path, name: str = "") -> list[Path]:
+    """The weights files of a model folder: those of `name`, or of the first of WEIGHTS, or the only one there."""
+    present = [name] if name else [name for name in WEIGHTS if (folder / name).exists()]
+    if not present:
+        others = sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES)
+        if len(others) == 1:
+            return others
+        found = f"{len(others)} files that could be weights" if others else "none of these"
+        raise UserError(
+            f"{folder} is no model folder: it should hold {WEIGHTS[1]}, {WEIGHTS[3]} or a KerasHub preset, and "
+            f"has {found}; name one file."
+        )
+    first = folder / present[0]
+    if not first.name.endswith(".index.json"):
+        return [first]
+    shards = _json(first).get("weight_map")
+    names = sorted(set(shards.values())) if isinstance(shards, dict) else []
+    for shard in names:
+        # The index is of the checkpoint: it must not lead out of its folder.
+        if not isinstance(shard, str) or Path(shard).name != shard or not (folder / shard).is_file():
+            raise UserError(
+                f"{first} names {shard!r}, which is not in its folder: download all of its files."
+            )
+    return [folder / shard for shard in names]
+
+
+def _safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            # bfloat16 comes as ml_dtypes' type, which NumPy turns into float32 exactly.
+            return {name: np.asarray(file.get_tensor(name)).astype(np.float32) for name in file.keys()}
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        raise UserError(f"{path} is damaged, cut short or no .safetensors: {_line(error)}.") from error
+
+
+def _torch(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The state dict in a file of torch.save, out of its wrappers, and as meta what lay around it."""
+    with torch_file(path) as (tree, array):
+        meta: dict[str, Any] = {}
+        while isinstance(tree, dict):
+            inner = next((key for key in WRAPPERS if isinstance(tree.get(key), dict)), None)
+            if inner is None:
+                break
+            meta |= plain({key: value for key, value in tree.items() if key != inner})
+            tree = tree[inner]
+        # mmsegmentation's own record of classes and colours lies one level down.
+        meta |= meta["meta"] if isinstance(meta.get("meta"), dict) else {}
+        if not isinstance(tree, dict):
+            raise UserError(f"{path} holds a {type(tree).__name__}, where a dictionary of tensors should be.")
+        named = {str(name): value for name, value in tree.items() if isinstance(value, Tensor)}
+        return {name: array(value) for name, value in _without_prefix(named).items()}, meta
+
+
+def _without_prefix(named: dict[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in PREFIXES * 2:  # either may be the outer one
+        if named and all(name.startswith(prefix) for name in named):
+            named = {name.removeprefix(prefix): value for name, value in named.items()}
+    return named
+
+
+def _keras_hub(folder: Path, config: dict[str, Any]) -> Source:
+    """A preset: the config of the backbone, that of the task under "task", tensors by their path in the .h5."""
+    files = {part: folder / name for part, name in KERAS_HUB.items() if (folder / name).exists()}
+    if "model" not in files:
+        raise UserError(
+            f"{folder} is a KerasHub preset without {KERAS_HUB['model']}: download all of its files."
+        )
+    task = folder / KERAS_HUB_TASK
+    config = {**config, "task": _json(task) if task.exists() else None}
+    tensors: dict[str, np.ndarray] = {}
+    for part, path in files.items():
+        tensors |= {f"{part}/{name}": array for name, array in _h5(path).items()}
+    return Source(Checkpoint(tensors, folder.name, config), _sha256(list(files.values())))
+
+
+def _h5(path: Path) -> dict[str, np.ndarray]:
+    """Every number array of a .weights.h5 by its path."""
+    _refuse_pointer(path)
+    found: dict[str, np.ndarray] = {}
+
+    def keep(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiub":
+            found[name] = np.asarray(item[()], np.float32)
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(keep)
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        raise UserError(f"{path} is damaged, cut short or no .weights.h5: {_line(error)}.") from error
+    return found
+
+
+def _refuse_pointer(path: Path) -> None:
+    """A repository cloned without its large files holds a few lines of text in their place."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(40)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if start.startswith(b"version https://git-lfs"):
+        raise UserError(f"{path} is only Git LFS' pointer to the file: fetch the file itself (git lfs pull).")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON: {_line(error)}.") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds a {type(found).__name__}, where a JSON object should be.")
+    return found
+
+
+def _sha256(files: list[Path]) -> str:
+    """Of one file its SHA-256; of several that of the lines "SHA-256  NAME"."""
+    sums = []
+    for path in files:
+        with path.open("rb") as file:
+            sums.append(hashlib.file_digest(file, "sha256").hexdigest())
+    if len(files) == 1:
+        return sums[0]
+    lines = "".join(f"{one}  {path.name}\n" for one, path in zip(sums, files, strict=True))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _line(error: Exception) -> str:
+    """The first line of what a library says, without its full stop."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
