@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from zoo import backbones
+from zoo import backbones, contract
 from zoo.backbones.resnet import Layout, resnet
 from zoo.convert.keras_applications import assign_by_layer_name
 from zoo.layers import leaves
@@ -13,6 +13,9 @@ OURS = tuple(name for name, row in backbones.BACKBONES.items() if row.keras_appl
 KERASCV = tuple(name for name in backbones.BACKBONES if name.startswith("kerascv_"))
 BIG = (
     "resnet101",
+    "resnet101_v1b",
+    "resnet101_v1c",
+    "resnext101_32x8d",
     "kerascv_resnet50_v2",
     "kerascv_efficientnetv2_b0",
     "kerascv_densenet121",
@@ -104,8 +107,9 @@ def test_equals_keras_applications(name, size):
     if name == "mobilenet_v3_large":
         expected[0] = np.maximum(expected[0], 0)
         expected[1:3] = [level * np.clip(level + 3, 0, 6) / 6 for level in expected[1:3]]
-    for level, features in zip(expected, ours(image).values(), strict=True):
-        assert largest_relative_difference(level, features) < 1e-5
+    pyramid = ours(image)
+    for level, features in zip(contract.LEVELS, expected, strict=True):
+        assert largest_relative_difference(features, pyramid[level]) < 1e-5
 
 
 @pytest.mark.parametrize("name", slow_if_big(PARAMETERS))
@@ -122,7 +126,8 @@ def test_levels_have_their_true_strides(name):
     for output_stride in backbones.BACKBONES[name].output_strides:
         strides = backbones.strides(output_stride)
         pyramid = backbones.build(name, size, output_stride).output
-        assert list(pyramid) == ["P2", "P3", "P4", "P5"]
+        assert set(pyramid) - {"P1"} == {"P2", "P3", "P4", "P5"}
+        assert "P1" in pyramid or not name.startswith(("resn", "mobilenet_v"))
         for level, features in pyramid.items():
             for side, found in zip(size, features.shape[1:3], strict=True):
                 exact = -(-side // strides[level])
@@ -131,15 +136,17 @@ def test_levels_have_their_true_strides(name):
 
 
 def test_strides():
-    assert backbones.strides(32) == {"P2": 4, "P3": 8, "P4": 16, "P5": 32}
-    assert backbones.strides(8) == {"P2": 4, "P3": 8, "P4": 8, "P5": 8}
+    assert backbones.strides(32) == {"P1": 2, "P2": 4, "P3": 8, "P4": 16, "P5": 32}
+    assert backbones.strides(8) == {"P1": 2, "P2": 4, "P3": 8, "P4": 8, "P5": 8}
 
 
 SMALL_RESNET = Layout(blocks=(1, 1, 2, 2))
+SMALL_BASIC = Layout(blocks=(1, 1, 2, 2), basic=True, deep_stem=True, bias=False)
 SMALL_RESNEXT = Layout(blocks=(1, 1, 2, 2), stride_on_3x3=True, groups=32, group_width=4, bias=False)
 DILATED = {
     "resnet": lambda stride: resnet(SMALL_RESNET, None, stride, 0.9),
     "resnext": lambda stride: resnet(SMALL_RESNEXT, None, stride, 0.9),
+    "resnet_basic": lambda stride: resnet(SMALL_BASIC, None, stride, 0.9),
     "mobilenet_v2": lambda stride: backbones.build("mobilenet_v2", None, stride),
     "mobilenet_v3_large": lambda stride: backbones.build("mobilenet_v3_large", None, stride),
 }
@@ -161,26 +168,51 @@ def test_dilated_features_are_the_strided_ones_computed_densely(family, output_s
     dilated.set_weights(strided.get_weights())
     image = picture(65, 97)
     expected, found = strided(image), dilated(image)
-    for level, true_stride in backbones.strides(output_stride).items():
-        step = backbones.strides(32)[level] // true_stride
-        assert largest_relative_difference(expected[level], found[level][:, ::step, ::step]) < 1e-5
+    for level, features in expected.items():
+        step = backbones.strides(32)[level] // backbones.strides(output_stride)[level]
+        assert largest_relative_difference(features, found[level][:, ::step, ::step]) < 1e-5
 
 
-@pytest.mark.parametrize(
-    ("layout", "trainable"),
-    [
-        # torchvision's counts of trainable parameters, less the classifier's 2048 * 1000 + 1000
-        (Layout(blocks=(3, 4, 6, 3), stride_on_3x3=True, bias=False), 25_557_032 - 2_049_000),
-        (
-            Layout(blocks=(3, 4, 6, 3), stride_on_3x3=True, bias=False, groups=32, group_width=4),
-            25_028_904 - 2_049_000,
-        ),
-    ],
-    ids=["resnet50", "resnext50_32x4d"],
-)
-def test_layouts_of_torchvision_have_its_parameters(layout, trainable):
-    model = resnet(layout, None, 32, 0.9)
-    assert sum(int(np.prod(variable.shape)) for variable in model.trainable_variables) == trainable
+# torchvision's published counts of trainable parameters, less the classifier's 1000 * (channels + 1).
+TRAINABLE = {
+    "resnet18_v1b": 11_689_512 - 513_000,
+    "resnet34_v1b": 21_797_672 - 513_000,
+    "resnet50_v1b": 25_557_032 - 2_049_000,
+    "resnet101_v1b": 44_549_160 - 2_049_000,
+    "resnext50_32x4d": 25_028_904 - 2_049_000,
+    "resnext101_32x8d": 88_791_336 - 2_049_000,
+    # three 3x3 convolutions and two more norms of 32 channels in place of the 7x7
+    "resnet50_v1c": 25_557_032 - 2_049_000 - 49 * 3 * 64 + 9 * (3 * 32 + 32 * 32 + 32 * 64) + 2 * 2 * 32,
+}
+
+
+@pytest.mark.parametrize("name", slow_if_big(TRAINABLE))
+def test_layouts_of_torchvision_have_its_parameters(name):
+    model = backbones.build(name)
+    assert sum(int(np.prod(variable.shape)) for variable in model.trainable_variables) == TRAINABLE[name]
+
+
+def rates(name: str, output_stride: int, **sizes) -> list[list[int]]:
+    """Of each stack from conv2 on, the atrous rates of the 3x3 convolutions."""
+    model = backbones.build(name, output_stride=output_stride, sizes=sizes)
+    convs = [layer for layer in leaves(model) if "_block" in layer.name and layer.name.endswith("conv")]
+    convs = [layer for layer in convs if layer.kernel_size == (3, 3)]
+    return [
+        [layer.dilation_rate[0] for layer in convs if layer.name.startswith(f"conv{stack}_")]
+        for stack in (2, 3, 4, 5)
+    ]
+
+
+def test_rates_of_a_dilated_network_are_those_of_its_publisher():
+    """torchvision's replace_stride_with_dilation, mmsegmentation's contract_dilation and the basic blocks there,
+    and the whole stacks that segmentation_models_pytorch's make_dilated sets to one rate."""
+    blocks = (1, 1, 2, 2)
+    assert rates("resnet50_v1c", 8, blocks=blocks) == [[1], [1], [1, 2], [2, 4]]
+    assert rates("resnet50_v1b", 16, blocks=blocks) == [[1], [1], [1, 1], [1, 2]]
+    assert rates("resnet18_v1c", 8, blocks=blocks) == [[1, 1], [1, 1], [1, 1, 2, 1], [2, 1, 4, 1]]
+    smp = {"blocks": blocks, "contracted": False, "second_dilated": True}
+    assert rates("resnet50_v1b", 8, **smp) == [[1], [1], [2, 2], [4, 4]]
+    assert rates("resnet18_v1b", 16, **smp) == [[1, 1], [1, 1], [1, 1, 1, 1], [2, 2, 2, 2]]
 
 
 @pytest.mark.parametrize("name", slow_if_big(["kerascv_resnet18_v2", "kerascv_densenet121"]))

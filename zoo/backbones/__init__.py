@@ -13,7 +13,7 @@ from zoo.backbones.keras_cv import BASES, keras_cv_backbone
 from zoo.backbones.mix_transformer import LAYOUTS as MIT_LAYOUTS
 from zoo.backbones.mix_transformer import mix_transformer
 from zoo.backbones.mobilenet import mobilenet_v2, mobilenet_v3_large
-from zoo.backbones.resnet import LAYOUTS, resnet
+from zoo.backbones.resnet import LAYOUTS, caffe_normalisation, resnet
 from zoo.backbones.swin import SIZES as SWIN
 from zoo.backbones.swin import swin
 
@@ -35,6 +35,11 @@ class Row:
 BACKBONES = {
     "resnet50": Row(partial(resnet, LAYOUTS["resnet50"]), "BGR less the ImageNet means", "ResNet50"),
     "resnet101": Row(partial(resnet, LAYOUTS["resnet101"]), "BGR less the ImageNet means", "ResNet101"),
+    **{
+        name: Row(partial(resnet, layout), "ImageNet's mean and deviation")
+        for name, layout in LAYOUTS.items()
+        if layout.normalise is not caffe_normalisation  # keras.applications' stand above
+    },
     "mobilenet_v2": Row(partial(mobilenet_v2, mobilenet.KERAS), "RGB to -1..1", "MobileNetV2"),
     "mobilenet_v2_torchvision": Row(
         partial(mobilenet_v2, mobilenet.TORCHVISION), "ImageNet's mean and deviation"
