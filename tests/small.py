@@ -12,6 +12,10 @@ SMALL: dict[str, dict[str, Any]] = {
         "low_level_filters": 4,
     },
     "unet": {"backbone": "mobilenet_v2", "decoder_filters": (16, 12, 8, 8, 8)},
+    "segformer": {
+        "backbone_sizes": {"widths": (8, 16, 20, 32), "blocks": (1, 1, 1, 1), "drop_path": 0.05},
+        "decoder_filters": 16,
+    },
 }
 # Other backbones that the contract is tested on as well.
 MORE_BACKBONES = {"deeplabv3plus": ("mobilenet_v3_large", "kerascv_csp_darknet_s")}
