@@ -6,11 +6,15 @@ from typing import Any
 import keras
 
 from zoo.deeplabv3plus import deeplabv3plus
+from zoo.sam import sam
+from zoo.segformer import segformer
 from zoo.unet import unet
 
 MODELS = {
     "deeplabv3plus": deeplabv3plus,
     "unet": unet,
+    "segformer": segformer,
+    "sam": sam,
 }
 
 
