@@ -25,7 +25,14 @@ def parser() -> Parser:
     command = Parser(
         prog="python -m export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    command.add_argument("run", metavar="RUN", help="a run folder, such as runs/NAME")
+    command.add_argument(
+        "run", metavar="RUN", help="a run folder, such as runs/NAME, or FILE.weights.h5 of zoo.convert"
+    )
+    source = command.add_argument_group("of converted weights, the pictures to compare and calibrate on")
+    source.add_argument("--data", metavar="DATA", help="a data set of the same classes, such as cityscapes")
+    source.add_argument("--data-dir", metavar="DIR")
+    source.add_argument("--classes", metavar="TAXONOMY")
+    source.add_argument("--pictures", metavar="DIR", help="or pictures without labels")
     command.add_argument(
         "--format",
         choices=tuple(EXPORTERS),
@@ -83,15 +90,25 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError("a SavedModel gives mask and scores at once; leave --output out.")
     start_tensorflow()
 
+    from training.converted import SUFFIX, Converted
     from training.run import load
 
     run = load(args.run)
-    examples = examples_of(run)
+    if isinstance(run, Converted):
+        run = _with_data(run, args)
+    elif args.data or args.data_dir or args.classes or args.pictures:
+        raise UserError(
+            f"{args.run} is a run and is compared on its own data: leave --data and --pictures out"
+        )
+    examples = examples_of(run, args.pictures)
     if size is None:
         size = _size_of_data(run, examples)
     precision = args.precision or ("fp32" if args.format == "saved_model" else "int8")
     output = args.output or "mask"
-    out = Path(args.out) if args.out else default_out(run.folder, args.format, precision, output, size)
+    name = run.folder.resolve().name
+    if isinstance(run, Converted):
+        name = run.weights_path.name.removesuffix(SUFFIX)
+    out = Path(args.out) if args.out else default_out(run.folder, name, args.format, precision, output, size)
     _check_out(out, args.format)
     job = Job(
         precision=precision,
@@ -111,9 +128,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def examples_of(run: Any) -> Examples:
-    """The run's own data, as it was trained on; a split is listed and checked once."""
+def _with_data(run: Any, args: argparse.Namespace) -> Any:
+    """Converted weights with the data that the command names, or with a folder of pictures."""
+    if args.pictures and args.data:
+        raise UserError("--pictures and --data exclude each other: name one of them")
+    if args.data:
+        return run.on(args.data, args.data_dir, args.classes)
+    if not args.pictures:
+        raise UserError(
+            f"{args.run} does not say what it was trained on: name the data to compare on with --data and "
+            "--data-dir, or a folder of pictures with --pictures"
+        )
+    return run
+
+
+def examples_of(run: Any, folder: str | None = None) -> Examples:
+    """The run's own data, as it was trained on, or the pictures of a folder; read and checked once."""
+    from training.converted import pictures
     from training.run import load_split
+
+    if folder:
+        found = pictures(Path(folder))
+        # int8 learns its ranges from one half and is judged on the other.
+        return lambda split: found[::2] if split == "train" else found[1::2] or found
 
     @functools.cache
     def examples(split: str) -> list[Example]:
@@ -122,9 +159,11 @@ def examples_of(run: Any) -> Examples:
     return examples
 
 
-def default_out(folder: Path, kind: str, precision: str, output: str, size: tuple[int, int]) -> Path:
-    """RUN/export/NAME-PRECISION-OUTPUT-HxW.tflite, or RUN/export/NAME-saved_model-HxW."""
-    shape, name = f"{size[0]}x{size[1]}", folder.resolve().name
+def default_out(
+    folder: Path, name: str, kind: str, precision: str, output: str, size: tuple[int, int]
+) -> Path:
+    """FOLDER/export/NAME-PRECISION-OUTPUT-HxW.tflite, or FOLDER/export/NAME-saved_model-HxW."""
+    shape = f"{size[0]}x{size[1]}"
     stem = (
         f"{name}-{kind}-{shape}" if kind == "saved_model" else f"{name}-{precision}-{output}-{shape}.tflite"
     )

@@ -31,6 +31,9 @@ _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 def facts(run: Any, *, precision: str, output: str, size: tuple[int, int], parity: dict[str, Any]) -> dict:
     """The JSON of a bundle. `parity` is `Parity.to_json()`; its file scores become the file's own `scores`."""
     recipe, spec = run.recipe, run.spec
+    # Against pictures without labels, the file's mIoU is its likeness to Keras and no score.
+    scores = parity["file"] if recipe.data else {}
+    source = {"source": run.card["source"]} if hasattr(run, "card") else {}
     return {
         "format": FORMAT,
         "labels": list(spec.classes),
@@ -45,8 +48,9 @@ def facts(run: Any, *, precision: str, output: str, size: tuple[int, int], parit
         "weights_sha256": sha256_of(Path(run.weights_path).read_bytes()),
         "precision": precision,
         "versions": versions(),
-        "scores": {"split": parity["split"], "images": parity["images"], **parity["file"]},
+        "scores": {"split": parity["split"], "images": parity["images"], **scores},
         "parity": parity,
+        **source,
     }
 
 

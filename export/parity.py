@@ -51,7 +51,8 @@ BOUNDS = {
 
 @dataclass(frozen=True)
 class Parity:
-    """What was measured. `keras` and `file` are rows of `metrics.scores`; fractions are 0..1."""
+    """What was measured. `keras` and `file` are rows of `metrics.scores`; fractions are 0..1. Where pictures
+    have no labels, `labelled` is false and Keras' own ids are the truth for both."""
 
     split: str
     images: int
@@ -60,6 +61,7 @@ class Parity:
     agreement: float
     keras: dict[str, Any]
     file: dict[str, Any]
+    labelled: bool = True
 
     @property
     def loss(self) -> float:
@@ -74,6 +76,7 @@ class Parity:
             "largest_logit": self.largest_logit,
             "pixel_agreement": self.agreement,
             "miou_points_lost": self.loss,
+            "truth": "labels" if self.labelled else "Keras' own class ids",
             "keras": _short(self.keras),
             "file": _short(self.file),
         }
@@ -102,9 +105,10 @@ def measure(
     size: tuple[int, int],
     split: str = "val",
     progress: Callable[[int, int], None] | None = None,
+    labelled: bool = True,
 ) -> Parity:
     """Run both sides over the examples; `size` is the (height, width) that both take;
-    `progress` is told (done, total)."""
+    `progress` is told (done, total). Without labels, the ids of the reference are the truth."""
     if not examples:
         raise UserError(f"{spec.name} {split} has no image to compare the exported model on; one is needed.")
     classes = len(spec.classes)
@@ -122,6 +126,7 @@ def measure(
         largest = float(np.maximum(largest, np.abs(keras_logits).max()))
         equal += int((keras_ids == file_ids).sum())
         pixels += keras_ids.size
+        label = label if labelled else keras_ids
         keras_matrix += metrics.confusion_matrix(label, resize_ids(keras_ids, label.shape), classes)
         file_matrix += metrics.confusion_matrix(label, resize_ids(file_ids, label.shape), classes)
         if progress:
@@ -134,6 +139,7 @@ def measure(
         agreement=equal / pixels,
         keras=metrics.scores(keras_matrix, spec.classes),
         file=metrics.scores(file_matrix, spec.classes),
+        labelled=labelled,
     )
 
 
@@ -182,6 +188,7 @@ def pass_through(run: Any, model: Any, candidate: Predict, job: Job, examples: E
         run.spec,
         job.size,
         progress=counter("comparing"),
+        labelled=bool(run.recipe.data),
     )
     print(table(found), flush=True)
     gate(found, job.precision, job.out.name, job.allow_loss)
@@ -197,7 +204,7 @@ def table(parity: Parity) -> str:
             f"{parity.largest_difference:.3g} (logits up to {parity.largest_logit:.3g})",
         ),
         ("pixels that agree", f"{100 * parity.agreement:.3f}%"),
-        ("mIoU, Keras", f"{100 * parity.keras['miou']:.2f}"),
+        ("mIoU, Keras", f"{100 * parity.keras['miou']:.2f}{'' if parity.labelled else ' (it is the truth)'}"),
         ("mIoU, file", f"{100 * parity.file['miou']:.2f}"),
         ("mIoU points lost", f"{parity.loss:.2f}"),
     ]

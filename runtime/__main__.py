@@ -10,16 +10,10 @@ from typing import Any
 
 from runtime.errors import UserError, exit_on_user_error
 from runtime.files import write_whole
-from runtime.image import read_rgb
+from runtime.image import IMAGE_SUFFIXES, read_rgb
 from runtime.segmenter import Segmenter
 from runtime.video import SUFFIXES as VIDEO_SUFFIXES
 from runtime.video import live_line, segment_video
-
-# The last row is not read here; such files are listed as bad instead of being passed over in silence.
-IMAGE_SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".webp", ".bmp"),
-    *(".tif", ".tiff", ".gif", ".heic", ".avif", ".jp2"),
-)
 
 EPILOG = """\
 for each image NAME:  NAME_mask.png (grey: the pixel's value is the class id), NAME_overlay.png,

@@ -19,6 +19,11 @@ from runtime.errors import UserError
 
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 400_000_000  # 50 megapixels of uncompressed 32-bit BMP take 200 MB
+# The last row is not read here; such files are listed as bad instead of being passed over in silence.
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".bmp"),
+    *(".tif", ".tiff", ".gif", ".heic", ".avif", ".jp2"),
+)
 READABLE = "8-bit PNG, JPEG, WebP and BMP pictures are read"
 
 Palette = Sequence[Sequence[int]] | np.ndarray

@@ -12,7 +12,8 @@ from runtime.image import resize_rgb
 from tests.tiny import REPOSITORY
 from training import data, metrics
 from training.recipe import Recipe, default_recipe
-from training.run import build_model, load_weights
+from training.run import build_model
+from training.weights import load_weights
 
 MODELS = REPOSITORY / "models"
 FILES = sorted(MODELS.glob("*.tflite"))

@@ -9,10 +9,12 @@ import keras
 
 import zoo
 from runtime.errors import UserError
-from training import data
+from training import converted, data
+from training.converted import Converted, Origin
 from training.data.spec import DatasetSpec, Example
 from training.progress import counter
 from training.recipe import Recipe, from_json, split_options
+from training.weights import load_weights
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,14 @@ class Run:
         return model
 
 
-def load(path: str | Path) -> Run:
-    """Open a run folder. Raises UserError, naming what is missing, when it cannot be used."""
+def load(path: str | Path) -> Run | Converted:
+    """Open a run folder, or FILE.weights.h5 of zoo.convert. UserError, naming what is missing, when it cannot
+    be used."""
     folder = Path(path)
+    if folder.name.endswith(converted.SUFFIX):
+        return converted.load(folder)
     if not folder.is_dir():
-        raise UserError(f"{folder} is not a run folder: name one such as runs/NAME")
+        raise UserError(f"{folder} is not a run folder: name one such as runs/NAME, or a FILE.weights.h5")
     recipe = from_json(folder / "recipe.json")
     weights = folder / "best.weights.h5"
     if not weights.exists():
@@ -47,7 +52,7 @@ def load(path: str | Path) -> Run:
 
 
 def load_split(
-    recipe: Recipe, split: str, say: Callable[[str], None] = print
+    recipe: Recipe | Origin, split: str, say: Callable[[str], None] = print
 ) -> tuple[DatasetSpec, list[Example]]:
     """The recipe's own data: its classes and the checked examples of one split."""
     return data.load(
@@ -79,12 +84,3 @@ def build_model(recipe: Recipe, classes: int, image_size: tuple[int, int] | None
         return zoo.build(recipe.model, classes=classes, image_size=image_size, **{**common, **options})
     except ValueError as error:
         raise UserError(str(error)) from error
-
-
-def load_weights(model: keras.Model, path: Path) -> None:
-    """Load a .weights.h5 of this very architecture. UserError when it is damaged or of another one."""
-    try:
-        model.load_weights(path)
-    except (OSError, KeyError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path} does not fit this model or is damaged: {reason}") from error

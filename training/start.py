@@ -12,7 +12,8 @@ from training.backbone_weights import load_backbone_weights
 from training.data.pipeline import DecodedCache
 from training.losses import CLASS_WEIGHTS, class_frequencies
 from training.recipe import Recipe
-from training.run import build_model, load_split, load_weights
+from training.run import build_model, load_split
+from training.weights import load_weights
 
 
 def strategy() -> tf.distribute.Strategy:

@@ -1,6 +1,7 @@
 """The model zoo: MODELS is the table, `build` makes a model from it. Keras 3 only, no files read."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -10,7 +11,7 @@ from zoo.sam import sam
 from zoo.segformer import segformer
 from zoo.unet import unet
 
-MODELS = {
+MODELS: dict[str, Callable[..., keras.Model]] = {
     "deeplabv3plus": deeplabv3plus,
     "unet": unet,
     "segformer": segformer,

@@ -1,0 +1,19 @@
+"""Weights of a whole model from a .weights.h5."""
+
+from pathlib import Path
+
+import keras
+
+from runtime.errors import UserError
+
+
+def load_weights(model: keras.Model, path: Path) -> None:
+    """Load a .weights.h5 of this very architecture. UserError when it is damaged or of another one."""
+    try:
+        model.load_weights(path)
+    except (OSError, KeyError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"{path} does not fit this model or is damaged: {reason} (a public checkpoint gets another number of "
+            "classes by python -m zoo.convert ... --classes N)"
+        ) from error
