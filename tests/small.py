@@ -16,6 +16,8 @@ SMALL: dict[str, dict[str, Any]] = {
         "backbone_sizes": {"widths": (8, 16, 20, 32), "blocks": (1, 1, 1, 1), "drop_path": 0.05},
         "decoder_filters": 16,
     },
+    "threshold": {"value": 100},
+    "otsu": {"levels": 3},
 }
 # Other backbones that the contract is tested on as well.
 MORE_BACKBONES = {"deeplabv3plus": ("mobilenet_v3_large", "kerascv_csp_darknet_s")}

@@ -9,6 +9,7 @@ import keras
 from zoo.deeplabv3plus import deeplabv3plus
 from zoo.sam import sam
 from zoo.segformer import segformer
+from zoo.threshold import otsu, threshold
 from zoo.unet import unet
 
 MODELS: dict[str, Callable[..., keras.Model]] = {
@@ -16,6 +17,8 @@ MODELS: dict[str, Callable[..., keras.Model]] = {
     "unet": unet,
     "segformer": segformer,
     "sam": sam,
+    "threshold": threshold,
+    "otsu": otsu,
 }
 
 
