@@ -30,6 +30,28 @@ class ResizeLike(layers.Layer):
         return keras.KerasTensor((batch, *reference.shape[1:3], channels), dtype=self.compute_dtype)
 
 
+@keras.saving.register_keras_serializable("kerbside")
+class ResizeCornersLike(ResizeLike):
+    """As ResizeLike, with the corner pixels' centres of both sizes on one another (PyTorch's align_corners).
+
+    Keras has no such resizing. Two gathered rows and a weighted mean an axis are built-in TFLite ops in int8 too,
+    where products with interpolation matrices (BATCH_MATMUL) took some forty times as long.
+    """
+
+    def call(self, inputs: list[Any]) -> Any:
+        x, reference = inputs
+        for axis, size in zip((1, 2), ops.shape(reference)[1:3], strict=True):
+            last = ops.shape(x)[axis] - 1
+            step = ops.cast(last, "float32") / ops.cast(ops.maximum(size - 1, 1), "float32")
+            position = ops.arange(size, dtype="float32") * step
+            before = ops.minimum(ops.cast(ops.floor(position), "int32"), last)
+            weight = ops.cast(position - ops.cast(before, "float32"), x.dtype)
+            weight = ops.reshape(weight, (-1,) + (1,) * (3 - axis))  # (H, 1, 1), then (W, 1)
+            first, second = ops.take(x, before, axis), ops.take(x, ops.minimum(before + 1, last), axis)
+            x = first + (second - first) * weight
+        return x
+
+
 def imagenet_normalisation(image: Any) -> Any:
     """RGB 0..255 -> each channel less its mean over ImageNet, in units of its standard deviation."""
     mean = ops.array([255 * value for value in IMAGENET_MEAN], "float32")
@@ -79,11 +101,13 @@ def separable_conv_norm_relu(
     dilation: int = 1,
     momentum: float,
     epsilon: float = NORM_EPSILON,
+    norm_between: bool = True,
     name: str,
 ) -> Any:
     """Depthwise convolution, batch norm, ReLU, then the same with 1x1: (B, H, W, C) -> (B, H, W, filters).
 
-    The norm and ReLU between the two are those of DeepLab's reference code (split_separable_conv2d).
+    The norm and ReLU between the two are those of DeepLab's reference code (split_separable_conv2d); without
+    `norm_between` the one follows the other (segmentation_models_pytorch).
     """
     x = layers.DepthwiseConv2D(
         kernel,
@@ -93,14 +117,13 @@ def separable_conv_norm_relu(
         depthwise_initializer="he_normal",
         name=f"{name}_depthwise",
     )(x)
-    x = batch_norm(x, momentum=momentum, epsilon=epsilon, name=f"{name}_depthwise_bn")
-    x = layers.ReLU(name=f"{name}_depthwise_relu")(x)
+    if norm_between:
+        x = batch_norm(x, momentum=momentum, epsilon=epsilon, name=f"{name}_depthwise_bn")
+        x = layers.ReLU(name=f"{name}_depthwise_relu")(x)
     return conv_norm_relu(x, filters, momentum=momentum, epsilon=epsilon, name=f"{name}_pointwise")
 
 
-def image_pooling(
-    x: Any, filters: int, *, momentum: float, epsilon: float = NORM_EPSILON, name: str
-) -> Any:
+def image_pooling(x: Any, filters: int, *, momentum: float, epsilon: float = NORM_EPSILON, name: str) -> Any:
     """The mean of the whole picture at every position (ParseNet): (B, H, W, C) -> (B, H, W, filters)."""
     pooled = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)  # (B, 1, 1, C)
     pooled = conv_norm_relu(pooled, filters, momentum=momentum, epsilon=epsilon, name=name)

@@ -1,17 +1,17 @@
 """U-Net (Ronneberger et al. 2015, arXiv:1505.04597): what the way down leaves out, the way up gets from its side.
 
-Without a backbone it is the paper's own network (figure 1); with one, its levels are the way down, and the way up
-is that of segmentation_models_pytorch. Deviations from the paper:
+Without a backbone it is the paper's own network (figure 1); with one, its pyramid is the way down, and the way
+up is that of segmentation_models_pytorch. Deviations from the paper:
 
-- Convolutions are padded ("same"), so that the output covers the whole picture; the paper's lose their border and
-  crop what they are joined to. Sides need not be multiples of 16: pooling rounds up, and the way up follows it.
-- The way up is bilinear resizing and a 1x1 convolution, as in mmsegmentation (UNet-S5-D16), where the paper has a
-  transposed 2x2 convolution. Convolutions have batch norm, and so no bias.
-- No dropout at the end of the way down. `head_filters` adds mmsegmentation's FCN head, and `auxiliary` its second
-  one, which reads the features at half the picture's size.
-- With a backbone: nearest-neighbour doubling without a convolution, two 3x3 convolutions a block of the filters
-  given, a level without features of its own (full size; half size with backbones that begin at stride 4) is
-  convolved alone, and the classifier is a 3x3 convolution.
+- Convolutions are padded ("same"), so that the output covers the whole picture; the paper's lose their border
+  and crop what they are joined to. Any size goes: pooling rounds up, and the way up takes the size it joins.
+- The way up is bilinear resizing and a 1x1 convolution, as in mmsegmentation (UNet-S5-D16), where the paper has
+  a transposed 2x2 convolution. Convolutions have batch norm, and so no bias.
+- No dropout at the end of the way down. `head_filters` adds mmsegmentation's FCN head, and `auxiliary` its
+  second one, which reads the features at half the picture's size.
+- With a backbone: doubling by nearest neighbour without a convolution, then two 3x3 convolutions. A level that
+  the backbone lacks (the full size; half of it too where it begins at stride 4) is joined by nothing. The
+  classifier is a 3x3 convolution.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,10 +29,10 @@ AUXILIARY_FILTERS = 64
 
 @keras.saving.register_keras_serializable("kerbside")
 class DoubleLike(layers.Layer):
-    """x, (B, h, w, C), twice as large by nearest neighbour, cut to a `stride`-th of a reference (B, H, W, ...).
+    """x, (B, h, w, C), doubled by nearest neighbour to a `stride`-th of a reference (B, H, W, ...).
 
-    Sides become ceil(H / stride) and ceil(W / stride). Where that is 2 h or 2 h - 1, position i takes what stands
-    at i // 2, which is PyTorch's "nearest" at either size and TFLite's RESIZE_NEAREST_NEIGHBOR at the even one.
+    Sides become ceil(H / stride) and ceil(W / stride). Where that is 2 h or 2 h - 1, position i takes what
+    stands at i // 2, as in PyTorch; TFLite's RESIZE_NEAREST_NEIGHBOR agrees at the even size, which is cut.
     """
 
     def __init__(self, stride: int = 1, **kwargs: Any) -> None:
@@ -44,6 +44,8 @@ class DoubleLike(layers.Layer):
         height, width = (-(-side // self.stride) for side in ops.shape(reference)[1:3])
         even = (height + height % 2, width + width % 2)
         x = ops.image.resize(x, even, interpolation="nearest", antialias=False)
+        if all(isinstance(side, int) and side % 2 == 0 for side in (height, width)):
+            return x  # a slice that cuts nothing would stay in an exported file
         return x[:, :height, :width]
 
     def compute_output_spec(self, inputs: list[Any]) -> keras.KerasTensor:
@@ -60,6 +62,7 @@ def unet(
     classes: int = 19,
     image_size: contract.ImageSize = None,
     backbone: str | None = None,
+    backbone_sizes: Mapping[str, Any] | None = None,
     base_filters: int = 64,
     depth: int = 5,
     decoder_filters: tuple[int, ...] = (256, 128, 64, 32, 16),
@@ -70,11 +73,12 @@ def unet(
 ) -> keras.Model:
     """U-Net: image (B, H, W, 3), RGB 0..255 -> {"logits": (B, H, W, classes) float32}.
 
-    image_size is (H, W), or None for any size. Without a backbone, `depth` levels have base_filters channels, then
-    twice as many at each level below (the paper: 64 and 5); with one, `decoder_filters` are those of the five blocks
-    from stride 16 up to the full size. `head_filters` puts a 3x3 convolution before the classifier, 0 none;
-    `dropout` comes before the classifier. `auxiliary` adds "aux_logits", as large as the logits, for the loss alone.
-    Raises ValueError on a value that makes no sense.
+    image_size is (H, W), or None for any size. Without a backbone, there are `depth` levels, of base_filters
+    channels and of twice as many at each level below (the paper: 64 and 5). With one, `backbone_sizes` are the
+    `sizes` of backbones.build, and `decoder_filters` those of the five blocks from stride 16 to the full size.
+    `head_filters` puts a 3x3 convolution before the classifier, 0 none; `dropout` comes before the classifier.
+    `auxiliary` adds "aux_logits", as large as the logits, for the loss alone. Raises ValueError on a value that
+    makes no sense.
     """
     contract.check_count("classes", classes, at_least=2)
     contract.check_count("base_filters", base_filters)
@@ -90,7 +94,7 @@ def unet(
         pyramid = _encoder(filters, image_size, momentum)(image)
         half, full = _plain_decoder(pyramid, filters, momentum)
     else:
-        pyramid = backbones.build(backbone, image_size, 32, momentum)(image)
+        pyramid = backbones.build(backbone, image_size, 32, momentum, backbone_sizes)(image)
         half, full = _decoder(image, pyramid, _check_filters(decoder_filters), momentum)
     if head_filters:
         full = conv_norm_relu(full, head_filters, 3, momentum=momentum, epsilon=EPSILON, name="head")

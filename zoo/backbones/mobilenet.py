@@ -10,8 +10,7 @@ publishers of weights do otherwise are the fields of `Layout`. Deviations:
   reference code takes its low-level features from MobileNetV2; P5 is what the last block puts out. In
   torchvision's layout they are what the last block of each level puts out.
 - The stride of a layer can be given up for dilation: that layer keeps the rate so far, and the ones after
-  it double it (DeepLab, arXiv:1606.00915, section 3.1). In torchvision's layout that layer has the doubled
-  rate too, as in segmentation_models_pytorch, whose weights come in this layout.
+  it double it (DeepLab, arXiv:1606.00915, section 3.1).
 - keras.applications' momentum of 0.999 keeps the moving statistics behind the weights on a small data set,
   so `momentum` is an argument.
 """
@@ -82,8 +81,8 @@ class Layout:
     `epsilon` is the batch norms'; `symmetric` pads a strided convolution by one on all sides (PyTorch), not
     by what "same" means in TensorFlow (at even sizes, at the far sides only); `top` is the number of channels
     of the last 1x1 convolution, 0 to leave it out; `levels` names the layers that put out P1 to P4;
-    `contracted` says that a layer which gives up its stride keeps the rate so far; `normalise` is applied to
-    the image first.
+    `normalise` is applied to the image first. Where a layer gives up its stride for dilation, it keeps the
+    rate so far if `contracted`; segmentation_models_pytorch doubles it there too.
     """
 
     epsilon: float = NORM_EPSILON
@@ -112,7 +111,6 @@ TORCHVISION = Layout(
         "P3": "block_5_add",
         "P4": "block_12_add",
     },
-    contracted=False,
     normalise=imagenet_normalisation,
 )
 
