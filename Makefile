@@ -12,13 +12,20 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
+# What converted checkpoints are compared with. Without it those tests skip, and say why; the others run.
+$(VENV)/.parity: $(VENV)/.installed requirements-parity.txt
+	@echo "installing the references of requirements-parity.txt, once; a minute or two"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --retries 1 \
+	  -r requirements-parity.txt 2>$(VENV)/parity.log && touch $@ || \
+	  echo "the references could not be installed ($(VENV)/parity.log says why): the parity tests will skip" >&2
+
 train: $(VENV)/.installed ## DeepLabV3+ on the drawn scenes, within 10 minutes on two cores
 	$(BIN)/python -m training.train deeplabv3plus --data scenes --name first
 
-test: $(VENV)/.installed ## what CI runs
+test: $(VENV)/.parity ## what CI runs
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: $(VENV)/.installed ## the slow ones too
+test-all: $(VENV)/.parity ## the slow ones too
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.installed

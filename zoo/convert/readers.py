@@ -130,7 +130,8 @@ def _torch(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             meta |= plain({key: value for key, value in tree.items() if key != inner})
             tree = tree[inner]
         # mmsegmentation's own record of classes and colours lies one level down.
-        meta |= meta["meta"] if isinstance(meta.get("meta"), dict) else {}
+        inner = meta.pop("meta", None)
+        meta |= inner if isinstance(inner, dict) else {}
         if not isinstance(tree, dict):
             raise UserError(f"{path} holds a {type(tree).__name__}, where a dictionary of tensors should be.")
         named = {str(name): value for name, value in tree.items() if isinstance(value, Tensor)}

@@ -1,0 +1,131 @@
+"""python -m zoo.convert SOURCE --out FILE.weights.h5: a public checkpoint becomes a model of the zoo.
+
+SOURCE is a file (.safetensors, .pth), the folder of a model, or the name of one on a hub. FILE.json is written beside
+the weights: what model they are of, its classes, and where they come from.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import zoo
+from runtime.errors import UserError, exit_on_user_error
+from runtime.quiet import stderr_closed
+from zoo.convert import card, hub, readers, recognise
+from zoo.convert.assign import Report, assign
+from zoo.convert.checkpoint import Match
+
+SHOWN = 6  # names of tensors that a line lists before it counts the rest
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m zoo.convert", description="Convert a public checkpoint to a model of the zoo."
+    )
+    made.add_argument(
+        "source", help="a .safetensors or .pth file, a model folder, or a hub name such as OWNER/NAME"
+    )
+    made.add_argument(
+        "--out", required=True, metavar=f"FILE{card.SUFFIX}", help="FILE.json is written beside it"
+    )
+    made.add_argument(
+        "--classes", type=int, metavar="N", help="another number of classes: the head is new and random"
+    )
+    made.add_argument("--name", help="what to call the checkpoint from now on (default: as SOURCE calls it)")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    out = _checked_out(args.out)
+    path, name = Path(args.source), Path(args.source).resolve().name
+    if not path.exists() and hub.is_name(args.source):
+        path, name = hub.fetch(args.source), args.source
+    source = readers.read(path)
+    with stderr_closed():  # the first tensor starts the devices, with notes that nobody can act upon
+        keras.ops.zeros(1)
+    try:
+        match = recognise(source.checkpoint)
+        arguments = _arguments(match, args.classes)
+        _say(f"{name}: {_described(match)}")
+        model = _build(match, arguments)
+        report = assign(model, match, new_head=args.classes is not None)
+        _check_head(model, report, arguments)
+    except ValueError as error:
+        raise UserError(f"{args.source} {str(error).rstrip('.')}.") from error
+    _tell(report, match, arguments)
+    card.write(out, model, match, arguments, args.name or name, source.sha256)
+    _say(f"{out}  {out.stat().st_size / 1e6:.2f} MB, {card.card_path(out).name} beside it")
+    return 0
+
+
+def _checked_out(out: str) -> Path:
+    path = Path(out)
+    if not path.name.endswith(card.SUFFIX) or path.name == card.SUFFIX:
+        raise UserError(f"--out {out} should end in {card.SUFFIX}, such as segformer{card.SUFFIX}.")
+    if path.is_dir():
+        raise UserError(f"--out {out} is a folder; name a file in it.")
+    return path
+
+
+def _arguments(match: Match, classes: int | None) -> Mapping[str, Any]:
+    """Those of the match, with the number of classes that was asked for."""
+    if classes is None:
+        return match.arguments
+    if "classes" not in match.arguments:
+        raise ValueError(f"is a {match.model}, which has no classes; leave --classes out")
+    if classes < 2:
+        raise ValueError(f"can have 2 classes or more, not {classes}")
+    return {**match.arguments, "classes": classes}
+
+
+def _build(match: Match, arguments: Mapping[str, Any]) -> keras.Model:
+    try:
+        return zoo.build(match.model, **arguments)
+    except ValueError as error:
+        raise ValueError(f"asks for a {match.model} that cannot be built: {error}") from error
+
+
+def _check_head(model: keras.Model, report: Report, arguments: Mapping[str, Any]) -> None:
+    """What was left random must be of the classes, with or without one more for "nothing" (Mask2Former)."""
+    sizes = {variable.path: variable.shape[-1] for variable in model.weights}
+    for path in report.fresh:
+        if sizes[path] - arguments["classes"] not in (0, 1):
+            raise ValueError(
+                f"has another size in {path}, which is not of the classes: its variant is not known"
+            )
+
+
+def _described(match: Match) -> str:
+    options = ", ".join(f"{key} {value}" for key, value in match.arguments.items() if key != "classes")
+    return f"{match.model} of {match.source}" + (f" ({options})" if options else "")
+
+
+def _tell(report: Report, match: Match, arguments: Mapping[str, Any]) -> None:
+    _say(f"tensors: {len(report.used)} used, {len(report.left_over)} left over, 0 missing")
+    if report.left_over:
+        _say(f"left over: {_some(report.left_over)}")
+    if "classes" not in arguments:
+        return
+    found, asked = match.arguments["classes"], arguments["classes"]
+    names = f": {_some(match.classes)}" if match.classes and found == asked else ""
+    _say(f"classes: {asked}{names}" if found == asked else f"classes: {asked} in place of {found}")
+    if report.fresh:
+        _say(f"new and random, to be trained: {_some(report.fresh)}")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_user_error(main))

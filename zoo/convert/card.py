@@ -1,0 +1,108 @@
+"""What a conversion writes: FILE.weights.h5, and FILE.json, the card that says how to build its model again."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import zoo
+from runtime.errors import UserError
+from runtime.files import whole_file
+from zoo.convert.checkpoint import Match
+
+FORMAT = 1
+SUFFIX = ".weights.h5"
+KEYS = {"format", "model", "arguments", "classes", "palette", "source", "weights_sha256"}
+
+
+def card_path(weights: Path) -> Path:
+    """FILE.weights.h5 -> FILE.json."""
+    return weights.with_name(weights.name.removesuffix(SUFFIX) + ".json")
+
+
+def write(
+    weights: Path, model: keras.Model, match: Match, arguments: Mapping[str, Any], name: str, sha256: str
+) -> None:
+    """Write a converted model: weights and card, both or neither. Raises UserError when the disk refuses.
+
+    `arguments` are those that the model was built with, without image_size; `name` and `sha256` tell the
+    checkpoint it was made from. Class names and colours are the checkpoint's where it has as many classes.
+    """
+    count = arguments.get("classes")
+    card = {
+        "format": FORMAT,
+        "model": match.model,
+        "arguments": dict(arguments),
+        "classes": match.classes if match.classes and len(match.classes) == count else None,
+        "palette": match.palette if match.palette and len(match.palette) == count else None,
+        "source": {"kind": match.source, "name": name, "sha256": sha256},
+    }
+    with whole_file(card_path(weights)) as card_part, whole_file(weights) as weights_part:
+        temporary = weights_part.with_name(weights_part.name + SUFFIX)  # Keras goes by the ending
+        try:
+            model.save_weights(temporary)
+            os.replace(temporary, weights_part)
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+        card["weights_sha256"] = file_sha256(weights_part)
+        card_part.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The card of FILE.json or FILE.weights.h5, with tuples for its lists. Raises UserError when it is none."""
+    path = card_path(path) if path.name.endswith(SUFFIX) else path
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read: {_first_line(error)}; convert the checkpoint again."
+        ) from error
+    if not isinstance(card, dict) or not card.keys() >= KEYS or not isinstance(card["arguments"], dict):
+        raise UserError(f"{path} is not what zoo.convert writes; convert the checkpoint again.")
+    if card["format"] != FORMAT:
+        raise UserError(
+            f"{path} is of format {card['format']}, but this version reads {FORMAT}: convert again."
+        )
+    return tuples(card)
+
+
+def rebuild(path: str | Path, image_size: tuple[int, int] | None = None) -> keras.Model:
+    """The converted model of FILE.json or FILE.weights.h5, with its weights, at a static (H, W) or at any size.
+
+    Raises UserError when either file is missing, damaged or not of the other.
+    """
+    path = Path(path)
+    card = read(path)
+    weights = path if path.name.endswith(SUFFIX) else path.with_name(path.stem + SUFFIX)
+    try:
+        if file_sha256(weights) != card["weights_sha256"]:
+            raise UserError(
+                f"{weights} is not what {card_path(weights).name} was written for; convert it again."
+            )
+        model = zoo.build(card["model"], image_size=image_size, **card["arguments"])
+        model.load_weights(weights)
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{weights} cannot be loaded: {_first_line(error)}.") from error
+    return model
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tuples(value: Any) -> Any:
+    """JSON has no tuples, and the zoo's arguments no lists."""
+    if isinstance(value, dict):
+        return {key: tuples(item) for key, item in value.items()}
+    return tuple(tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

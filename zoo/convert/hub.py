@@ -1,0 +1,117 @@
+"""Models by name: those of the Hugging Face Hub and of Kaggle, fetched into the caches of their own libraries.
+
+Only a model's configuration and weights are fetched, never code. HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE
+mean what they mean to huggingface_hub, KAGGLEHUB_CACHE what it means to kagglehub.
+"""
+
+import re
+from pathlib import Path
+
+from runtime.errors import UserError
+from zoo.convert.readers import CONFIG, KERAS_HUB, KERAS_HUB_TASK, SUFFIXES, WEIGHTS
+
+HUGGING_FACE = re.compile(r"(?:hf://)?([\w][\w.-]*/[\w][\w.-]*)(?:@([\w./-]+))?")
+KAGGLE = re.compile(r"kaggle://([\w.-]+/[\w.-]+/[\w.-]+/[\w.-]+(?:/\d+)?)")
+TIMEOUT = 20.0  # seconds for a first answer
+PRESET = (CONFIG, KERAS_HUB_TASK, "preprocessor.json", "image_converter.json", *KERAS_HUB.values())
+
+
+def is_name(source: str) -> bool:
+    """Whether a source that is no file is meant for a hub: OWNER/NAME, hf://OWNER/NAME, kaggle://..."""
+    looks_like_a_file = source.endswith((*SUFFIXES, ".h5"))
+    return bool(KAGGLE.fullmatch(source) or (HUGGING_FACE.fullmatch(source) and not looks_like_a_file))
+
+
+def fetch(name: str) -> Path:
+    """The folder of a model of a hub; what is there already is not fetched again.
+
+    `name` is OWNER/NAME or OWNER/NAME@REVISION, with or without hf://, or kaggle://OWNER/MODEL/keras/VARIANT.
+    Raises UserError, one sentence, when there is no such model, no network, or no leave to read it.
+    """
+    kaggle = KAGGLE.fullmatch(name)
+    if kaggle:
+        return _fetch_from_kaggle(name, kaggle[1])
+    match = HUGGING_FACE.fullmatch(name)
+    if match is None:
+        raise UserError(
+            f"{name} is no name of a model on a hub; one is nvidia/segformer-b0-finetuned-ade-512-512."
+        )
+    return _fetch_from_hugging_face(name, match[1], match[2])
+
+
+def _fetch_from_hugging_face(name: str, repository: str, revision: str | None) -> Path:
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        # Not list_repo_files, which without a network tries again for half a minute.
+        info = huggingface_hub.model_info(repository, revision=revision, timeout=TIMEOUT)
+        present = [file.rfilename for file in info.siblings or []]
+        wanted = _choose(name, present)
+        folder = huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=wanted)
+    except errors.GatedRepoError as error:
+        raise UserError(
+            f"{name} asks for its terms to be accepted on its page, and for your token in HF_TOKEN."
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise UserError(f"{name} is neither a file or folder here nor a model on the hub.") from error
+    except errors.RevisionNotFoundError as error:
+        raise UserError(f"{name} has no such revision; leave @{revision} out for the latest.") from error
+    except errors.HFValidationError as error:
+        raise UserError(f"{name} is neither a file or folder here nor a name that the hub allows.") from error
+    except Exception as error:  # of the HTTP library, which changes, and of sockets; all mean the same
+        return _from_cache(name, repository, revision, error)
+    return Path(folder)
+
+
+def _from_cache(name: str, repository: str, revision: str | None, error: Exception) -> Path:
+    """What an earlier call fetched, when the hub does not answer."""
+    import huggingface_hub
+
+    try:
+        folder = Path(huggingface_hub.snapshot_download(repository, revision=revision, local_files_only=True))
+    except Exception:
+        folder = None
+    if folder is None or not any((folder / file).exists() for file in (*WEIGHTS, *KERAS_HUB.values())):
+        raise UserError(
+            f"{name} is no file or folder here, and the hub at {huggingface_hub.constants.ENDPOINT} cannot be reached "
+            f"({type(error).__name__}); with a network it is fetched, or name a local file."
+        ) from error
+    return folder
+
+
+def _choose(name: str, present: list[str]) -> list[str]:
+    """The files to fetch: the configuration, and the first kind of weights that is there."""
+    if KERAS_HUB["model"] in present:
+        return [file for file in PRESET if file in present]
+    for weights in WEIGHTS:
+        if weights in present:
+            # Shards are named like their index: model-00001-of-00002.safetensors.
+            stem, suffix = weights.split(".")[:2]
+            shards = re.compile(rf"{stem}-\d+-of-\d+\.{suffix}")
+            parts = (
+                [file for file in present if shards.fullmatch(file)] if weights.endswith("index.json") else []
+            )
+            return [file for file in (CONFIG, weights, *parts) if file in present]
+    others = [file for file in present if "/" not in file and file.endswith(SUFFIXES)]
+    if len(others) != 1:
+        raise UserError(
+            f"{name} holds {len(others)} files that could be its weights, where {', '.join(WEIGHTS[1::2])} or one "
+            "other should be; fetch the right file and name it."
+        )
+    return [file for file in (CONFIG, *others) if file in present]
+
+
+def _fetch_from_kaggle(name: str, handle: str) -> Path:
+    import kagglehub
+    import requests
+
+    try:
+        return Path(kagglehub.model_download(handle))
+    except requests.ConnectionError as error:
+        raise UserError(
+            f"{name} cannot be fetched: Kaggle cannot be reached; with a network it is."
+        ) from error
+    except Exception as error:  # of the HTTP library and of Kaggle's own
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise UserError(f"{name} cannot be fetched from Kaggle: {reason[:200]}.") from error
