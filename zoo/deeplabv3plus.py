@@ -13,10 +13,11 @@ Deviations from the paper:
 
 segmentation_models_pytorch's network, whose weights convert, has options of its own: no norm and ReLU within
 separable convolutions (`norm_between`), one more convolution after ASPP (`aspp_output`), one in the decoder
-(`decoder_convolutions`), corners aligned, and PyTorch's `norm_epsilon`.
+(`decoder_convolutions`), corners aligned, and PyTorch's `norm_epsilon`. mmsegmentation's, whose weights convert as
+well, has separable convolutions on ResNets too, a 3x3 projection (`projection_kernel`) and an `auxiliary` head.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -24,17 +25,15 @@ import keras
 from keras import layers
 
 from zoo import backbones, contract
+from zoo.deeplabv3 import aspp
+from zoo.fcn import auxiliary_head
 from zoo.layers import (
     NORM_EPSILON,
     ResizeCornersLike,
     ResizeLike,
     conv_norm_relu,
-    image_pooling,
     separable_conv_norm_relu,
 )
-
-# What knows its norm already: (x, filters, kernel, dilation=, name=) -> x
-Convolution = Callable[..., Any]
 
 
 def deeplabv3plus(
@@ -47,22 +46,28 @@ def deeplabv3plus(
     rates: tuple[int, ...] = (6, 12, 18, 24),
     aspp_filters: int = 256,
     aspp_separable: bool = False,
+    projection_kernel: int = 1,
     aspp_output: bool = False,
     low_level_filters: int = 48,
     decoder_filters: int = 256,
     decoder_convolutions: int = 2,
+    decoder_kernel: int = 3,
     decoder_separable: bool = False,
     norm_between: bool = True,
     norm_epsilon: float = NORM_EPSILON,
     align_corners: bool = False,
     dropout: float = 0.1,
+    auxiliary: bool = False,
+    auxiliary_filters: int = 256,
     batch_norm_momentum: float = 0.99,
 ) -> keras.Model:
     """DeepLabV3+ on any backbone: image (B, H, W, 3), RGB 0..255 -> {"logits": (B, H, W, classes) float32}.
 
     image_size is (H, W), or None for any size; `backbone_sizes` are the `sizes` of backbones.build;
     `output_stride` (8, 16 or 32) is the backbone's stride where ASPP reads it; `rates` are ASPP's atrous rates,
-    one branch each; `dropout` follows ASPP; `aspp_output` is one more convolution after it, of the decoder's kind.
+    one branch each, and `projection_kernel` is the side of the convolution that joins them; `dropout` follows ASPP;
+    `aspp_output` is one more convolution after it, of the decoder's kind; `auxiliary` adds "aux_logits", as large
+    as the logits, for the loss alone, from the backbone's P4.
     Raises ValueError on a value that makes no sense.
     """
     contract.check_count("classes", classes, at_least=2)
@@ -70,6 +75,8 @@ def deeplabv3plus(
     contract.check_count("low_level_filters", low_level_filters)
     contract.check_count("decoder_filters", decoder_filters)
     contract.check_count("decoder_convolutions", decoder_convolutions)
+    contract.check_count("decoder_kernel", decoder_kernel)
+    contract.check_count("projection_kernel", projection_kernel)
     contract.check_fraction("dropout", dropout)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
     epsilon = contract.check_fraction("norm_epsilon", norm_epsilon)
@@ -85,7 +92,15 @@ def deeplabv3plus(
     features = backbones.build(backbone, image_size, output_stride, momentum, backbone_sizes)
     image = contract.image_input(contract.check_image_size(image_size))
     pyramid = features(image)
-    x = _aspp(pyramid["P5"], rates, aspp_filters, plain, atrous, momentum, epsilon)
+    x = aspp(
+        pyramid["P5"],
+        rates,
+        aspp_filters,
+        atrous=atrous,
+        projection_kernel=projection_kernel,
+        momentum=momentum,
+        epsilon=epsilon,
+    )
     x = layers.Dropout(dropout, name="aspp_dropout")(x)
     if aspp_output:
         x = convolution(x, aspp_filters, 3, name="aspp_output")
@@ -93,26 +108,19 @@ def deeplabv3plus(
     x = resize(name="decoder_upsample")([x, low_level])
     x = layers.Concatenate(name="decoder_concat")([x, low_level])
     for index in range(decoder_convolutions):
-        x = convolution(x, decoder_filters, 3, name=f"decoder_{index + 1}")
+        x = convolution(x, decoder_filters, decoder_kernel, name=f"decoder_{index + 1}")
     x = layers.Conv2D(classes, 1, name="classifier")(x)  # (B, H/4, W/4, classes)
     # In float32 under any dtype policy: what follows are softmax, loss and argmax.
-    logits = resize(dtype="float32", name=contract.LOGITS)([x, image])
-    return keras.Model(image, {contract.LOGITS: logits}, name="deeplabv3plus")
-
-
-def _aspp(
-    x: Any,
-    rates: tuple[int, ...],
-    filters: int,
-    plain: Convolution,
-    atrous: Convolution,
-    momentum: float,
-    epsilon: float,
-) -> Any:
-    """Atrous spatial pyramid pooling (figure 2, encoder): (B, h, w, C) -> (B, h, w, filters)."""
-    branches = [plain(x, filters, name="aspp_1x1")]
-    for rate in rates:
-        branches.append(atrous(x, filters, 3, dilation=rate, name=f"aspp_rate{rate}"))
-    branches.append(image_pooling(x, filters, momentum=momentum, epsilon=epsilon, name="aspp_pooling"))
-    x = layers.Concatenate(name="aspp_concat")(branches)  # (B, h, w, filters * (len(rates) + 2))
-    return plain(x, filters, name="aspp_projection")
+    outputs = {contract.LOGITS: resize(dtype="float32", name=contract.LOGITS)([x, image])}
+    if auxiliary:
+        outputs[contract.AUX_LOGITS] = auxiliary_head(
+            pyramid["P4"],
+            image,
+            classes,
+            auxiliary_filters,
+            dropout=dropout,
+            momentum=momentum,
+            epsilon=epsilon,
+            resize=resize,
+        )
+    return keras.Model(image, outputs, name="deeplabv3plus")

@@ -47,7 +47,11 @@ class Layout:
     so far, which gives the values of the strided network at its positions (DeepLab, torchvision,
     mmsegmentation's contract_dilation); without, that block has the new rate too (segmentation_models_pytorch).
     `second_dilated` dilates the second 3x3 of a basic block as well, which mmsegmentation, the only one to
-    publish such networks with `contracted`, does not.
+    publish such networks with `contracted`, does not. `last_rates` are those of the 3x3 convolutions of conv5's
+    blocks, whatever the stride, if not None (Multi-Grid of DeepLabV3, arXiv:1706.05587, section 3.2).
+
+    `average_shortcut` averages 2x2 pixels before a bottleneck's shortcut, which then needs no stride (ResNet-D of
+    arXiv:1812.01187). Where `scale` is given, image * scale + offset, by channel, stands in place of `normalise`.
     """
 
     blocks: tuple[int, int, int, int]
@@ -61,6 +65,10 @@ class Layout:
     normalise: Callable[[Any], Any] = caffe_normalisation
     contracted: bool = True
     second_dilated: bool = True
+    last_rates: tuple[int, ...] | None = None
+    average_shortcut: bool = False
+    scale: tuple[float, float, float] | None = None
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 _v1b = partial(Layout, bias=False, epsilon=1e-5, stride_on_3x3=True, normalise=imagenet_normalisation)
@@ -91,20 +99,31 @@ def resnet(
     """
     image = contract.image_input(image_size)
     dilation = Dilation(output_stride)
-    x = _stem(layout.normalise(image), layout, dilation, momentum)
+    x = _stem(_normalised(image, layout), layout, dilation, momentum)
     pyramid = {"P1": x}
     # Padded by hand on all sides, as the weights were trained; "same" pads even sizes more at the far side. After
     # a ReLU, zeros are no larger than what they stand beside.
     x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
     x = layers.MaxPooling2D(3, strides=dilation.stride(2), name="pool1_pool")(x)
+    if layout.last_rates is not None and len(layout.last_rates) != layout.blocks[-1]:
+        raise ValueError(
+            f"last_rates must be {layout.blocks[-1]} rates, one a block, not {layout.last_rates!r}"
+        )
     block_of = _basic_block if layout.basic else _bottleneck
     for stack, (level, blocks) in enumerate(zip(contract.LEVELS, layout.blocks, strict=True)):
         for block in range(blocks):
             stride = 2 if stack and not block else 1
+            rate = layout.last_rates[block] if layout.last_rates and stack == 3 else None
             prefix = f"conv{stack + 2}_block{block + 1}_"
-            x = block_of(x, STACK_FILTERS[stack], stride, not block, layout, dilation, momentum, prefix)
+            x = block_of(x, STACK_FILTERS[stack], stride, rate, not block, layout, dilation, momentum, prefix)
         pyramid[level] = x
     return keras.Model(image, pyramid, name=contract.BACKBONE)
+
+
+def _normalised(image: Any, layout: Layout) -> Any:
+    if layout.scale is None:
+        return layout.normalise(image)
+    return image * ops.array(layout.scale, "float32") + ops.array(layout.offset, "float32")
 
 
 def _stem(x: Any, layout: Layout, dilation: Dilation, momentum: float) -> Any:
@@ -123,6 +142,7 @@ def _basic_block(
     x: Any,
     filters: int,
     stride: int,
+    rate: int | None,
     first: bool,
     layout: Layout,
     dilation: Dilation,
@@ -132,7 +152,7 @@ def _basic_block(
     """3x3, 3x3 with a shortcut around: (B, H, W, C) -> (B, H/stride, W/stride, filters)."""
     before = dilation.rate
     stride = dilation.stride(stride)
-    rate = before if layout.contracted else dilation.rate
+    rate = rate or (before if layout.contracted else dilation.rate)
     second = dilation.rate if layout.second_dilated else 1
 
     shortcut = x
@@ -149,6 +169,7 @@ def _bottleneck(
     x: Any,
     filters: int,
     stride: int,
+    rate: int | None,
     first: bool,
     layout: Layout,
     dilation: Dilation,
@@ -159,13 +180,18 @@ def _bottleneck(
     before = dilation.rate
     stride = dilation.stride(stride)
     # The layer that has the stride keeps the rate so far: with the stride on the first 1x1, the 3x3 is after it.
-    rate = before if layout.stride_on_3x3 and layout.contracted else dilation.rate
+    rate = rate or (before if layout.stride_on_3x3 and layout.contracted else dilation.rate)
     width = filters * layout.groups * layout.group_width // 64
     strides = (1, stride) if layout.stride_on_3x3 else (stride, 1)  # of the first 1x1 and of the 3x3
 
     shortcut = x
     if first:
-        shortcut = _conv_norm(x, 4 * filters, 1, stride, 1, layout, momentum, f"{prefix}0_")
+        step = stride
+        if layout.average_shortcut and stride > 1:
+            # What lies outside the picture does not count.
+            shortcut = layers.AveragePooling2D(2, stride, padding="same", name=f"{prefix}0_pool")(x)
+            step = 1
+        shortcut = _conv_norm(shortcut, 4 * filters, 1, step, 1, layout, momentum, f"{prefix}0_")
     x = _conv_norm(x, width, 1, strides[0], 1, layout, momentum, f"{prefix}1_")
     x = layers.ReLU(name=f"{prefix}1_relu")(x)
     x = _conv_norm(x, width, 3, strides[1], rate, layout, momentum, f"{prefix}2_", groups=layout.groups)

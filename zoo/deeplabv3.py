@@ -1,0 +1,124 @@
+"""DeepLabV3 (Chen et al. 2017, arXiv:1706.05587): atrous spatial pyramid pooling on a dilated backbone.
+
+Deviations from the paper:
+
+- No Multi-Grid in the last stack of the backbone unless `backbone_sizes={"last_rates": (2, 4, 8)}` asks a ResNet
+  for it: the paper's (1, 2, 4) times the rate of 2 at output stride 16 (sections 3.2 and 4.2).
+- The auxiliary head is torchvision's and mmsegmentation's; the paper has none. `head_convolution=True` gives
+  torchvision's 3x3 convolution before the classifier, `projection_kernel=3` mmsegmentation's projection.
+- Resizing is bilinear with half-pixel centres; the reference code aligns corners, as `align_corners` does.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import keras
+from keras import layers
+
+from zoo import backbones, contract
+from zoo.fcn import auxiliary_head
+from zoo.layers import (
+    NORM_EPSILON,
+    ResizeCornersLike,
+    ResizeLike,
+    conv_norm_relu,
+    image_pooling,
+    separable_conv_norm_relu,
+)
+
+
+def deeplabv3(
+    *,
+    classes: int = 19,
+    image_size: contract.ImageSize = None,
+    backbone: str = "resnet101",
+    backbone_sizes: Mapping[str, Any] | None = None,
+    output_stride: int = 16,
+    rates: tuple[int, ...] = (6, 12, 18),
+    aspp_filters: int = 256,
+    aspp_separable: bool = False,
+    projection_kernel: int = 1,
+    head_convolution: bool = False,
+    dropout: float = 0.1,
+    auxiliary: bool = False,
+    auxiliary_filters: int = 256,
+    batch_norm_momentum: float = 0.99,
+    norm_epsilon: float = NORM_EPSILON,
+    align_corners: bool = False,
+) -> keras.Model:
+    """DeepLabV3 on any backbone: image (B, H, W, 3), RGB 0..255 -> {"logits": (B, H, W, classes) float32}.
+
+    image_size is (H, W), or None for any size; `backbone_sizes` are the `sizes` of backbones.build;
+    `output_stride` (8, 16 or 32) is the backbone's stride where ASPP reads it; `rates` are ASPP's atrous rates, one
+    branch each, which the paper doubles at output stride 8 (section 3.3); `aspp_separable` makes those branches
+    depthwise separable, for small backbones; `projection_kernel` is the side of the convolution that joins the
+    branches and `head_convolution` puts a 3x3 one after the dropout that follows it; `auxiliary` adds
+    "aux_logits", as large as the logits, for the loss alone, from the backbone's P4.
+    Raises ValueError on a value that makes no sense.
+    """
+    contract.check_count("classes", classes, at_least=2)
+    contract.check_count("aspp_filters", aspp_filters)
+    contract.check_count("projection_kernel", projection_kernel)
+    contract.check_fraction("dropout", dropout)
+    momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
+    epsilon = contract.check_fraction("norm_epsilon", norm_epsilon)
+    rates = contract.check_rates(rates)
+    image_size = contract.check_image_size(image_size)
+
+    atrous = separable_conv_norm_relu if aspp_separable else conv_norm_relu
+    resize = ResizeCornersLike if align_corners else ResizeLike
+    image = contract.image_input(image_size)
+    pyramid = backbones.build(backbone, image_size, output_stride, momentum, backbone_sizes)(image)
+    x = aspp(
+        pyramid["P5"],
+        rates,
+        aspp_filters,
+        atrous=partial(atrous, momentum=momentum, epsilon=epsilon),
+        projection_kernel=projection_kernel,
+        momentum=momentum,
+        epsilon=epsilon,
+    )
+    x = layers.Dropout(dropout, name="aspp_dropout")(x)
+    if head_convolution:
+        x = conv_norm_relu(x, aspp_filters, 3, momentum=momentum, epsilon=epsilon, name="head")
+    x = layers.Conv2D(classes, 1, name="classifier")(x)  # (B, H/output_stride, W/output_stride, classes)
+    # In float32 under any dtype policy: what follows are softmax, loss and argmax.
+    outputs = {contract.LOGITS: resize(dtype="float32", name=contract.LOGITS)([x, image])}
+    if auxiliary:
+        outputs[contract.AUX_LOGITS] = auxiliary_head(
+            pyramid["P4"],
+            image,
+            classes,
+            auxiliary_filters,
+            dropout=dropout,
+            momentum=momentum,
+            epsilon=epsilon,
+            resize=resize,
+        )
+    return keras.Model(image, outputs, name="deeplabv3")
+
+
+def aspp(
+    x: Any,
+    rates: Sequence[int],
+    filters: int,
+    *,
+    atrous: Callable[..., Any],
+    projection_kernel: int,
+    momentum: float,
+    epsilon: float,
+) -> Any:
+    """Atrous spatial pyramid pooling (figure 5): (B, h, w, C) -> (B, h, w, filters).
+
+    In parallel a 1x1 convolution, a 3x3 one of each atrous rate and the mean of the whole picture, then one
+    convolution that projects them all. `atrous` makes the 3x3 ones from (x, filters, kernel, dilation=, name=): plain,
+    or separable as in DeepLabV3+ (arXiv:1802.02611).
+    """
+    norm = {"momentum": momentum, "epsilon": epsilon}
+    branches = [conv_norm_relu(x, filters, **norm, name="aspp_1x1")]
+    for rate in rates:
+        branches.append(atrous(x, filters, 3, dilation=rate, name=f"aspp_rate{rate}"))
+    branches.append(image_pooling(x, filters, **norm, name="aspp_pooling"))
+    x = layers.Concatenate(name="aspp_concat")(branches)  # (B, h, w, filters * (len(rates) + 2))
+    return conv_norm_relu(x, filters, projection_kernel, **norm, name="aspp_projection")
