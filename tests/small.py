@@ -11,6 +11,22 @@ SMALL: dict[str, dict[str, Any]] = {
         "decoder_filters": 8,
         "low_level_filters": 4,
     },
+    "deeplabv3": {
+        "backbone": "mobilenet_v2",
+        "output_stride": 32,
+        "rates": (1, 2),
+        "aspp_filters": 8,
+        "auxiliary": True,
+        "auxiliary_filters": 8,
+    },
+    "fcn": {
+        "backbone": "mobilenet_v2",
+        "output_stride": 32,
+        "head_filters": 8,
+        "concat_input": True,
+        "auxiliary": True,
+        "auxiliary_filters": 8,
+    },
     "unet": {"backbone": "mobilenet_v2", "decoder_filters": (16, 12, 8, 8, 8)},
     "segformer": {
         "backbone_sizes": {"widths": (8, 16, 20, 32), "blocks": (1, 1, 1, 1), "drop_path": 0.05},
