@@ -6,7 +6,9 @@ from typing import Any
 
 import keras
 
+from zoo.deeplabv3 import deeplabv3
 from zoo.deeplabv3plus import deeplabv3plus
+from zoo.fcn import fcn
 from zoo.sam import sam
 from zoo.segformer import segformer
 from zoo.threshold import otsu, threshold
@@ -14,6 +16,8 @@ from zoo.unet import unet
 
 MODELS: dict[str, Callable[..., keras.Model]] = {
     "deeplabv3plus": deeplabv3plus,
+    "deeplabv3": deeplabv3,
+    "fcn": fcn,
     "unet": unet,
     "segformer": segformer,
     "sam": sam,
