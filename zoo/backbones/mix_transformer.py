@@ -51,6 +51,8 @@ class Layout:
             for value in values:
                 contract.check_count(field.name, value)
         contract.check_fraction("drop_path", self.drop_path)
+        if not 0 < contract.check_fraction("epsilon", self.epsilon):
+            raise ValueError(f"epsilon must be above 0, not {self.epsilon!r}")
         for width, heads in zip(self.widths, self.heads, strict=True):
             if width % heads:
                 raise ValueError(f"widths {width} cannot be shared out to {heads} heads")
