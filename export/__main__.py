@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError("a SavedModel gives mask and scores at once; leave --output out.")
     start_tensorflow()
 
-    from training.converted import SUFFIX, Converted
+    from training.converted import Converted
     from training.run import load
 
     run = load(args.run)
@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = args.output or "mask"
     name = run.folder.resolve().name
     if isinstance(run, Converted):
-        name = run.weights_path.name.removesuffix(SUFFIX)
+        name = run.weights_path.name.removesuffix(".weights.h5")
     out = Path(args.out) if args.out else default_out(run.folder, name, args.format, precision, output, size)
     _check_out(out, args.format)
     job = Job(

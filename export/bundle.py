@@ -33,7 +33,7 @@ def facts(run: Any, *, precision: str, output: str, size: tuple[int, int], parit
     recipe, spec = run.recipe, run.spec
     # Against pictures without labels, the file's mIoU is its likeness to Keras and no score.
     scores = parity["file"] if recipe.data else {}
-    source = {"source": run.card["source"]} if hasattr(run, "card") else {}
+    source = {"source": run.facts["source"]} if hasattr(run, "facts") else {}
     return {
         "format": FORMAT,
         "labels": list(spec.classes),

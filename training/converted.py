@@ -5,8 +5,6 @@ exports or fine-tunes them names the data, or a folder of pictures without label
 """
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +19,7 @@ from runtime.errors import UserError
 from runtime.image import IMAGE_SUFFIXES, read_rgb
 from training.data import DATASETS
 from training.data.spec import IGNORE_ID, DatasetSpec, Example
-from training.weights import load_weights
-
-SUFFIX = ".weights.h5"
-PICTURES = "pictures"  # the "data set" of a folder without labels
+from zoo.convert import card
 
 
 @dataclass(frozen=True)
@@ -50,21 +45,19 @@ class Converted:
     folder: Path
     recipe: Origin
     weights_path: Path
-    card: Mapping[str, Any]
+    facts: Mapping[str, Any]
 
     @property
     def spec(self) -> DatasetSpec:
         """The checkpoint's own classes, or those of the data named for it."""
-        count = int(self.card["arguments"]["classes"])
+        count = int(self.facts["arguments"]["classes"])
         known = _spec_of_data(self.recipe, count) if self.recipe.data in DATASETS else None
-        classes = tuple(self.card.get("classes") or ()) or (known.classes if known else numbered(count))
-        palette = tuple(tuple(colour) for colour in self.card.get("palette") or ()) or _palette(classes)
-        return DatasetSpec(self.card["source"]["name"], classes, palette, ("train", "val"), (512, 1024))
+        classes = tuple(self.facts.get("classes") or ()) or (known.classes if known else numbered(count))
+        palette = tuple(tuple(colour) for colour in self.facts.get("palette") or ()) or _palette(classes)
+        return DatasetSpec(self.facts["source"]["name"], classes, palette, ("train", "val"), (512, 1024))
 
     def model(self, image_size: tuple[int, int] | None = None) -> keras.Model:
-        model = build(self.card, image_size)
-        load_weights(model, self.weights_path)
-        return model
+        return card.rebuild(self.weights_path, image_size)
 
     def on(
         self, data: str, data_dir: str | None, taxonomy: str | None, skip_bad: bool = False
@@ -72,8 +65,8 @@ class Converted:
         """The same with its data named. UserError when the data's classes are not the checkpoint's."""
         if data not in DATASETS:
             raise UserError(f"There is no data set called {data}; there is {', '.join(DATASETS)}.")
-        names = tuple(self.card.get("classes") or ())
-        chosen = taxonomy or _matching(data, names, int(self.card["arguments"]["classes"]))
+        names = tuple(self.facts.get("classes") or ())
+        chosen = taxonomy or _matching(data, names, int(self.facts["arguments"]["classes"]))
         origin = dataclasses.replace(
             self.recipe, data=data, data_dir=data_dir, taxonomy=chosen, skip_bad=skip_bad
         )
@@ -89,40 +82,31 @@ class Converted:
 
 def load(path: Path) -> Converted:
     """Open FILE.weights.h5 by the card beside it. UserError when either is missing or makes no sense."""
-    card_path = card_of(path)
     if not path.is_file():
         raise UserError(f"{path} is not there: name a run folder, or weights that zoo.convert wrote")
-    if not card_path.is_file():
-        raise UserError(f"{card_path} is missing: it says which model {path.name} belongs to; convert again")
-    try:
-        text = card_path.read_bytes()
-        card = json.loads(text)
-        origin = Origin(str(card["model"]), hashlib.sha256(text).hexdigest())
-        if (
-            card["model"] not in zoo.MODELS
-            or int(card["arguments"]["classes"]) < 2
-            or not card["source"]["name"]
-        ):
-            raise ValueError(f"the model {card['model']} is not known")
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{card_path} is not what zoo.convert writes ({error}): convert again") from error
-    return Converted(path.parent, origin, path, card)
+    found = card.read(path)
+    if found["model"] not in zoo.MODELS:
+        raise UserError(f"{path} is a {found['model']}, which this version has no model of: convert it again")
+    sha256 = card.file_sha256(card.card_path(path))
+    return Converted(path.parent, Origin(str(found["model"]), sha256), path, found)
 
 
-def card_of(path: Path) -> Path:
-    """FILE.weights.h5 -> FILE.json."""
-    return path.with_name(path.name.removesuffix(SUFFIX) + ".json")
+def recipe_fields(path: Path, model: str) -> dict[str, Any]:
+    """What a Recipe says of the model's architecture, from the card of the weights that training starts from;
+    {} where they have none. UserError when they are of another model than the one named."""
+    if not card.card_path(path).is_file():
+        return {}
+    found = card.read(path)
+    if found["model"] != model:
+        raise UserError(
+            f"--init {path} is a {found['model']}, not a {model}: train that, or leave --init out"
+        )
+    options = {key: value for key, value in found["arguments"].items() if key not in RECIPES_OWN}
+    named = {key: options.pop(key) for key in ("backbone", "output_stride") if key in options}
+    return {**named, "model_options": options}
 
 
-def build(card: Mapping[str, Any], image_size: tuple[int, int] | None = None) -> keras.Model:
-    """The card's model with fresh weights."""
-    arguments = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in card["arguments"].items()
-    }
-    try:
-        return zoo.build(card["model"], image_size=image_size, **arguments)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+RECIPES_OWN = ("classes", "image_size", "batch_norm_momentum")  # decided by the data and the recipe
 
 
 def pictures(folder: Path) -> list[Example]:

@@ -15,6 +15,7 @@ from training.data.spec import DatasetSpec, Example
 from training.progress import counter
 from training.recipe import Recipe, from_json, split_options
 from training.weights import load_weights
+from zoo.convert import card
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def load(path: str | Path) -> Run | Converted:
     """Open a run folder, or FILE.weights.h5 of zoo.convert. UserError, naming what is missing, when it cannot
     be used."""
     folder = Path(path)
-    if folder.name.endswith(converted.SUFFIX):
+    if folder.name.endswith(card.SUFFIX):
         return converted.load(folder)
     if not folder.is_dir():
         raise UserError(f"{folder} is not a run folder: name one such as runs/NAME, or a FILE.weights.h5")
@@ -69,10 +70,7 @@ def load_split(
 
 def build_model(recipe: Recipe, classes: int, image_size: tuple[int, int] | None = None) -> keras.Model:
     """The recipe's model with fresh weights. zoo's ValueError becomes a UserError."""
-    options = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in recipe.model_options.items()
-    }
+    options = card.tuples(recipe.model_options)
     common = {
         "backbone": recipe.backbone,
         "output_stride": recipe.output_stride,

@@ -116,7 +116,13 @@ def _training_flags(command: Parser) -> None:
     )
     run.add_argument("--ema", type=float, metavar="DECAY", help="of the averaged weights; 0: none")
     run.add_argument("--bn-momentum", type=float, metavar="M")
-    run.add_argument("--loss", help="cross_entropy")
+    run.add_argument("--loss", help="cross_entropy or mask2former")
+    run.add_argument(
+        "--auxiliary-weight",
+        type=float,
+        metavar="WEIGHT",
+        help="of the auxiliary head's loss, if there is one",
+    )
     run.add_argument("--class-weights", help="none or inverse_log")
     run.add_argument("--precision", help="float32, mixed_bfloat16 or mixed_float16")
     run.add_argument(
@@ -136,10 +142,13 @@ def assemble(args: argparse.Namespace) -> Any:
     """The Recipe of a command line: the row of RECIPES, then the flags that were given."""
     import dataclasses
 
+    from training.converted import recipe_fields
     from training.data.augment import Augmentation
     from training.recipe import Recipe, default_recipe
 
     values: dict[str, Any] = dict(default_recipe(args.model, args.data))
+    if args.init and args.init.endswith(".weights.h5"):
+        values.update(recipe_fields(Path(args.init), args.model))
     fields = {field.name for field in dataclasses.fields(Recipe)}
     values.update({key: value for key, value in vars(args).items() if key in fields and value is not None})
     if args.classes:

@@ -1,0 +1,104 @@
+"""A public checkpoint's way through the house: converted, measured, exported, fine-tuned."""
+
+import json
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+import zoo
+from runtime import Segmenter
+from runtime.errors import UserError
+from tests.tiny import assert_refused, run, write_camvid
+from training import converted
+from training.converted import recipe_fields
+from training.data import camvid
+from zoo.convert import card
+from zoo.convert.checkpoint import Match
+
+CAMVID = next(iter(camvid.TAXONOMIES.values()))
+ARGUMENTS = {"classes": 11, "backbone": "mobilenet_v2", "output_stride": 16, "rates": (1, 2), "aspp_filters": 8,
+             "decoder_filters": 8, "low_level_filters": 8}  # fmt: skip
+
+
+def write(folder: Path, classes: tuple[str, ...] | None, palette=None, **arguments) -> Path:
+    """What zoo.convert leaves of a checkpoint with random weights."""
+    keras.utils.set_random_seed(1)
+    built = {**ARGUMENTS, **arguments}
+    model = zoo.build("deeplabv3plus", **built)
+    match = Match("somewhere", "deeplabv3plus", built, str, {}, classes=classes, palette=palette)
+    path = folder / "public.weights.h5"
+    card.write(path, model, match, built, "public.pth", "ab" * 32)
+    return path
+
+
+def test_classes_and_palette_travel_into_the_exported_file(tmp_path: Path) -> None:
+    names = tuple(f"thing {index}" for index in range(11))
+    palette = tuple((index, 2 * index, 3 * index) for index in range(11))
+    weights = write(tmp_path, names, palette)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for index in range(4):
+        noise = np.random.default_rng(index).integers(0, 256, (40, 60, 3), np.uint8)
+        cv2.imwrite(str(pictures / f"{index}.png"), noise)
+    done = run(
+        tmp_path,
+        "export",
+        str(weights),
+        "--pictures",
+        str(pictures),
+        "--precision",
+        "fp32",
+        "--size",
+        "32x48",
+    )
+    assert done.returncode == 0, done.stderr
+    (file,) = (tmp_path / "export").glob("*.tflite")
+    assert file.name == "public-fp32-mask-32x48.tflite"
+    segmenter = Segmenter(file)
+    assert segmenter.bundle is not None
+    assert (segmenter.bundle.labels, segmenter.bundle.palette) == (names, palette)
+    # Keras' own ids were the truth: that is a likeness, and no score
+    assert segmenter.bundle.miou is None
+    assert segmenter.bundle.facts["parity"]["truth"] == "Keras' own class ids"
+    assert segmenter.bundle.facts["source"]["name"] == "public.pth"
+
+
+def test_they_are_measured_and_fine_tuned_on_data_of_their_classes(tmp_path: Path) -> None:
+    weights = write(tmp_path, tuple(name.upper() for name in CAMVID.classes))
+    data = write_camvid(tmp_path / "camvid")
+    done = run(tmp_path, "training.evaluate", str(weights), "--data", "camvid", "--data-dir", str(data))
+    assert done.returncode == 0 and "Bicyclist" in done.stdout, done.stderr
+    done = run(
+        *(tmp_path, "training.train", "deeplabv3plus", "--data", "camvid", "--data-dir", str(data)),
+        *("--init", str(weights), "--epochs", "1", "--batch", "2", "--crop", "32x32", "--name", "tuned"),
+    )
+    assert done.returncode == 0, done.stderr
+    recipe = json.loads((tmp_path / "runs/tuned/recipe.json").read_text())
+    assert recipe["backbone"] == "mobilenet_v2" and recipe["model_options"]["rates"] == [1, 2]
+
+
+def test_data_is_matched_by_the_names_of_the_classes(tmp_path: Path) -> None:
+    found = converted.load(write(tmp_path, tuple(name.upper() for name in CAMVID.classes)))
+    assert found.on("camvid", "somewhere", None).recipe.taxonomy == next(iter(camvid.TAXONOMIES))
+    assert found.spec.palette == CAMVID.palette
+    with pytest.raises(UserError, match="has the classes"):
+        found.on("scenes", None, None)
+
+
+def test_unnamed_classes_are_numbered_and_coloured(tmp_path: Path) -> None:
+    spec = converted.load(write(tmp_path, None)).spec
+    assert spec.classes[:2] == ("class 0", "class 1") and len(set(spec.palette)) == 11
+
+
+def test_what_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
+    weights = write(tmp_path, None)
+    assert_refused(run(tmp_path, "export", str(weights)), "--data", "--pictures")
+    assert_refused(run(tmp_path, "training.evaluate", str(weights)), "--data")
+    with pytest.raises(UserError, match="is a deeplabv3plus, not a unet"):
+        recipe_fields(weights, "unet")
+    card.card_path(weights).unlink()
+    with pytest.raises(UserError, match="public.json"):
+        converted.load(weights)
