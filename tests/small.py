@@ -32,6 +32,22 @@ SMALL: dict[str, dict[str, Any]] = {
         "backbone_sizes": {"widths": (8, 16, 20, 32), "blocks": (1, 1, 1, 1), "drop_path": 0.05},
         "decoder_filters": 16,
     },
+    "mask2former": {
+        "backbone_sizes": {
+            "blocks": (1, 2, 1, 1),
+            "heads": (1, 2, 2, 4),
+            "channels": 16,
+            "window": 4,
+            "drop_path": 0.05,
+        },
+        "queries": 6,
+        "hidden": 32,
+        "heads": 4,
+        "encoder_layers": 1,
+        "encoder_feedforward": 32,
+        "decoder_layers": 2,
+        "decoder_feedforward": 32,
+    },
     "threshold": {"value": 100},
     "otsu": {"levels": 3},
 }

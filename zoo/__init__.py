@@ -9,6 +9,7 @@ import keras
 from zoo.deeplabv3 import deeplabv3
 from zoo.deeplabv3plus import deeplabv3plus
 from zoo.fcn import fcn
+from zoo.mask2former import mask2former
 from zoo.sam import sam
 from zoo.segformer import segformer
 from zoo.threshold import otsu, threshold
@@ -20,6 +21,7 @@ MODELS: dict[str, Callable[..., keras.Model]] = {
     "fcn": fcn,
     "unet": unet,
     "segformer": segformer,
+    "mask2former": mask2former,
     "sam": sam,
     "threshold": threshold,
     "otsu": otsu,

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
-from zoo.convert import huggingface_segformer, mmsegmentation_segformer
+from zoo.convert import huggingface_mask2former, huggingface_segformer, mmsegmentation_segformer
 from zoo.convert.checkpoint import Checkpoint, Match
 
 # What a checkpoint may be, in words, and the function that knows it. The first that answers is right.
 SOURCES: dict[str, Callable[[Checkpoint], Match | None]] = {
     "Hugging Face's SegFormer": huggingface_segformer.recognise,
+    "Hugging Face's Mask2Former": huggingface_mask2former.recognise,
     "mmsegmentation's SegFormer": mmsegmentation_segformer.recognise,
 }
 
