@@ -13,6 +13,11 @@ def poly(progress: tf.Tensor) -> tf.Tensor:
     return (1.0 - progress) ** POLY_POWER
 
 
+def linear(progress: tf.Tensor) -> tf.Tensor:
+    """1 - t, as in SegFormer (Xie et al. 2021, section 4.1: poly with the power 1)."""
+    return 1.0 - progress
+
+
 def cosine(progress: tf.Tensor) -> tf.Tensor:
     """Half a cosine (Loshchilov and Hutter, SGDR, 2017, eq. 5, one period)."""
     return 0.5 * (1.0 + tf.cos(progress * 3.141592653589793))
@@ -22,7 +27,7 @@ def constant(progress: tf.Tensor) -> tf.Tensor:
     return tf.ones_like(progress)
 
 
-SCHEDULES: dict[str, Callable[[Any], Any]] = {"poly": poly, "cosine": cosine, "constant": constant}
+SCHEDULES: dict[str, Callable[[Any], Any]] = {"poly": poly, "linear": linear, "cosine": cosine, "constant": constant}
 
 
 def learning_rate(name: str, step: tf.Tensor, *, base: float, warmup: int, steps: int) -> tf.Tensor:
