@@ -69,12 +69,15 @@ def convert(
     pictures: Sequence[np.ndarray] | None = None,
 ) -> bytes:
     """The flatbuffer. `pictures`, uint8 (H, W, 3), calibrate int8 and correct its biases (see bias.py); they
-    are not looked at otherwise.
+    are not looked at otherwise. A model without trained weights (a threshold) has nothing to quantise, and 8 bits
+    would spoil the histogram that it counts: every precision gives fp32's file.
 
     Raises ValueError when the result needs anything but built-in ops or static shapes.
     """
     import tensorflow as tf
 
+    if not model.trainable_variables:
+        precision = "fp32"
     chosen = list(pictures or [])
     with tempfile.TemporaryDirectory() as folder, _stderr_on_failure():
         _write_saved_model(model, folder, size, output, tf.float32 if precision == "int8" else tf.uint8)

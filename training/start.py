@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from training import loop, otsu, report
+from training import counting, loop, report
 from training.backbone_weights import load_backbone_weights
 from training.data.pipeline import DecodedCache
 from training.losses import CLASS_WEIGHTS, class_frequencies
@@ -39,7 +39,7 @@ def train(
         spec, examples = load_split(recipe, split, say)
         caches[split] = DecodedCache(examples, say=say)
     classes = len(spec.classes)
-    floor = otsu.baseline(caches["train"], caches["val"], classes)
+    floor = counting.floor(caches["train"], caches["val"], classes)
     say(f"Otsu's threshold, the floor: mIoU {100 * floor:.2f}% on val.")
     weights = None
     if recipe.class_weights != "none":
@@ -55,6 +55,9 @@ def train(
             load_weights(model, path / "best.weights.h5" if path.is_dir() else path)
         elif recipe.backbone_weights != "none":
             load_backbone_weights(model, recipe.backbone_weights, recipe.backbone)
+    if not model.trainable_variables:
+        prepared = (recipe, model, spec, caches["train"], caches["val"], run_folder)
+        return counting.train(*prepared, class_weights=weights, say=say)
     count = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
     name = f"{recipe.model} with {recipe.backbone}" if recipe.backbone else recipe.model
     say(f"{name}: {count / 1e6:.2f}M parameters.")
