@@ -4,7 +4,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import keras
+from runtime.quiet import stderr_closed
+
+with stderr_closed():  # TensorFlow under Keras starts with notes that nobody can act upon
+    import keras
 
 from zoo.deeplabv3 import deeplabv3
 from zoo.deeplabv3plus import deeplabv3plus
