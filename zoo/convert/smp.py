@@ -1,0 +1,216 @@
+"""segmentation_models_pytorch: state dicts of Unet and DeepLabV3Plus with torchvision's encoders.
+
+A checkpoint is a plain state dict, one of a wrapper that calls the network `model` (PyTorch Lightning) or
+`module` (DataParallel), or the folder of `save_pretrained`, whose config.json says what tensors cannot: atrous
+rates and output stride. Without it they are taken to be that library's defaults, (12, 24, 36) and 16.
+
+That library leaves it to its user to normalise pictures, by ImageNet's mean and deviation for these encoders;
+ours do it inside. A network of one class, its default, gives the logit of a sigmoid: here it has two classes, of
+which the first has the logit 0, so that softmax and argmax say what sigmoid and a threshold of 0.5 said.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from zoo.convert.checkpoint import Checkpoint, Match, Tensors
+
+HEAD = "segmentation_head.0"
+WRAPPERS = ("", "model.", "module.", "model.module.")
+DEFAULTS = {
+    "decoder_atrous_rates": (12, 24, 36),
+    "encoder_output_stride": 16,
+    "decoder_interpolation": "nearest",
+}
+ENCODERS = "ResNet, ResNeXt and MobileNetV2 of torchvision"
+UNUSED = (r".*\.num_batches_tracked", r"encoder\.(fc|classifier)\..*", r"classification_head\..*")
+
+# Blocks in the stacks, whether they are basic, groups and their width -> our backbone.
+RESNETS = {
+    ((2, 2, 2, 2), True, 1, 64): "resnet18_v1b",
+    ((3, 4, 6, 3), True, 1, 64): "resnet34_v1b",
+    ((3, 4, 6, 3), False, 1, 64): "resnet50_v1b",
+    ((3, 4, 23, 3), False, 1, 64): "resnet101_v1b",
+    ((3, 4, 6, 3), False, 32, 4): "resnext50_32x4d",
+    ((3, 4, 23, 3), False, 32, 8): "resnext101_32x8d",
+}
+
+# Paths of our layers, as regular expressions -> names of theirs.
+Names = Mapping[str, Callable[..., str]]
+PARTS = {"conv": 0, "bn": 1}  # of a Sequential
+RESNET: Names = {
+    r"conv1_(conv|bn)": lambda part: f"encoder.{part}1",
+    r"conv(\d)_block(\d+)_0_(conv|bn)": lambda stack, block, part: (
+        f"encoder.layer{int(stack) - 1}.{int(block) - 1}.downsample.{PARTS[part]}"
+    ),
+    r"conv(\d)_block(\d+)_([123])_(conv|bn)": lambda stack, block, index, part: (
+        f"encoder.layer{int(stack) - 1}.{int(block) - 1}.{part}{index}"
+    ),
+}
+MOBILENET_V2: Names = {
+    r"(Conv1|bn_Conv1)": lambda part: f"encoder.features.0.{int(part == 'bn_Conv1')}",
+    r"expanded_conv_(\w+)": lambda part: f"encoder.features.1.conv.{FIRST_BLOCK[part]}",
+    r"block_(\d+)_(\w+)": lambda block, part: f"encoder.features.{int(block) + 1}.conv.{BLOCK[part]}",
+    r"Conv_1(_bn)?": lambda part: f"encoder.features.18.{int(part is not None)}",
+}
+FIRST_BLOCK = {"depthwise": "0.0", "depthwise_BN": "0.1", "project": "1", "project_BN": "2"}
+BLOCK = {
+    "expand": "0.0",
+    "expand_BN": "0.1",
+    "depthwise": "1.0",
+    "depthwise_BN": "1.1",
+    "project": "2",
+    "project_BN": "3",
+}
+UNET: Names = {
+    r"up(\d)_([12])_(conv|bn)": lambda level, index, part: (
+        f"decoder.blocks.{4 - int(level)}.conv{index}.{PARTS[part]}"
+    ),
+    r"classifier": lambda: HEAD,
+}
+
+
+def recognise(checkpoint: Checkpoint) -> Match | None:
+    """A Unet or DeepLabV3Plus of segmentation_models_pytorch, or None.
+
+    Raises ValueError when it is one whose encoder or options are not known here.
+    """
+    tensors = _unwrapped(checkpoint.tensors)
+    config = {**DEFAULTS, **checkpoint.config}
+    if "decoder.blocks.0.conv1.0.weight" in tensors and "decoder.blocks.0.hl_conv.0.0.weight" not in tensors:
+        return _unet(tensors, config)
+    if "decoder.aspp.0.convs.0.0.weight" in tensors and "decoder.block2.0.0.weight" in tensors:
+        return _deeplabv3plus(tensors, config)
+    return None
+
+
+def _unwrapped(tensors: Tensors) -> Tensors:
+    """The network's own tensors without a wrapper's prefix; nothing when there is no such network."""
+    for prefix in WRAPPERS:
+        if f"{prefix}{HEAD}.weight" in tensors:
+            own = {name: array for name, array in tensors.items() if name.startswith(prefix)}
+            return {name.removeprefix(prefix): array for name, array in own.items()}
+    return {}
+
+
+def _unet(tensors: Tensors, config: Mapping[str, Any]) -> Match:
+    blocks = sum(bool(re.fullmatch(r"decoder\.blocks\.\d+\.conv2\.0\.weight", name)) for name in tensors)
+    if blocks != 5:
+        raise _unknown("Unet", f"encoder_depth={blocks}", "5")
+    if any(".attention" in name for name in tensors):
+        raise _unknown("Unet", "scSE attention in its decoder", "none of it")
+    if "decoder.center.0.0.weight" in tensors:
+        raise _unknown("Unet", "a VGG encoder", ENCODERS)
+    if config["decoder_interpolation"] != "nearest":
+        raise _unknown("Unet", f"decoder_interpolation={config['decoder_interpolation']!r}", "'nearest'")
+    filters = tuple(tensors[f"decoder.blocks.{block}.conv2.0.weight"].shape[0] for block in range(5))
+    backbone, sizes, names = _encoder(tensors, "Unet")
+    arguments: dict[str, Any] = {"backbone": backbone, "decoder_filters": filters}
+    if sizes:
+        arguments["backbone_sizes"] = sizes
+    return _match("unet", arguments, {**names, **UNET}, tensors)
+
+
+def _deeplabv3plus(tensors: Tensors, config: Mapping[str, Any]) -> Match:
+    separable = "decoder.aspp.0.convs.1.0.0.weight" in tensors
+    rates = tuple(int(rate) for rate in config["decoder_atrous_rates"])
+    backbone, sizes, names = _encoder(tensors, "DeepLabV3Plus")
+    sizes |= {"contracted": False} | ({"second_dilated": True} if names is RESNET else {})
+    arguments = {
+        "backbone": backbone,
+        "backbone_sizes": sizes,
+        "output_stride": int(config["encoder_output_stride"]),
+        "rates": rates,
+        "aspp_filters": tensors["decoder.aspp.0.convs.0.0.weight"].shape[0],
+        "aspp_separable": separable,
+        "aspp_output": True,
+        "low_level_filters": tensors["decoder.block1.0.weight"].shape[0],
+        "decoder_filters": tensors["decoder.block2.0.1.weight"].shape[0],
+        "decoder_convolutions": 1,
+        "decoder_separable": True,
+        "norm_between": False,
+        "norm_epsilon": 1e-5,
+        "align_corners": True,
+        "dropout": float(config.get("decoder_aspp_dropout", 0.5)),
+    }
+    return _match("deeplabv3plus", arguments, {**names, **_deeplabv3plus_names(rates)}, tensors)
+
+
+def _deeplabv3plus_names(rates: tuple[int, ...]) -> Names:
+    """Branches of ASPP go by number there and by rate here."""
+    branch = {str(rate): index + 1 for index, rate in enumerate(rates)}
+    aspp, separated = "decoder.aspp.0", {"depthwise": "0.0", "pointwise_conv": "0.1", "pointwise_bn": "1"}
+    return {
+        r"aspp_1x1_(conv|bn)": lambda part: f"{aspp}.convs.0.{PARTS[part]}",
+        r"aspp_rate(\d+)_(conv|bn)": lambda rate, part: f"{aspp}.convs.{branch[rate]}.{PARTS[part]}",
+        r"aspp_rate(\d+)_(depthwise|pointwise_\w+)": lambda rate, part: (
+            f"{aspp}.convs.{branch[rate]}.{separated[part]}"
+        ),
+        r"aspp_pooling_(conv|bn)": lambda part: f"{aspp}.convs.{len(rates) + 1}.{1 + PARTS[part]}",
+        r"aspp_projection_(conv|bn)": lambda part: f"{aspp}.project.{PARTS[part]}",
+        r"aspp_output_depthwise": lambda: "decoder.aspp.1.0",
+        r"aspp_output_pointwise_(conv|bn)": lambda part: "decoder.aspp." + ("1.1" if part == "conv" else "2"),
+        r"decoder_low_level_(conv|bn)": lambda part: f"decoder.block1.{PARTS[part]}",
+        r"decoder_1_(depthwise|pointwise_\w+)": lambda part: f"decoder.block2.{separated[part]}",
+        r"classifier": lambda: HEAD,
+    }
+
+
+def _encoder(tensors: Tensors, network: str) -> tuple[str, dict[str, Any], Names]:
+    """Our backbone, what differs from its row, and the names of its layers."""
+    if "encoder.layer1.0.conv1.weight" in tensors:
+        backbone, sizes = _resnet(tensors)
+        return backbone, sizes, RESNET
+    last = tensors.get("encoder.features.18.0.weight")
+    if last is not None and last.shape[:2] == (1280, 320):
+        return "mobilenet_v2_torchvision", {}, MOBILENET_V2
+    raise _unknown(network, "an encoder of another family", ENCODERS)
+
+
+def _resnet(tensors: Tensors) -> tuple[str, dict[str, Any]]:
+    """The row of RESNETS; for other numbers of blocks, one of that kind and the blocks."""
+    found = {re.match(r"encoder\.layer(\d)\.(\d+)\.", name) for name in tensors} - {None}
+    numbers = [(int(match[1]), int(match[2])) for match in found if match]
+    blocks = tuple(1 + max(block for stack, block in numbers if stack == index) for index in (1, 2, 3, 4))
+    basic = "encoder.layer1.0.conv3.weight" not in tensors
+    width, per_group = tensors["encoder.layer1.0.conv2.weight"].shape[:2]
+    groups = width // per_group
+    group_width = width // groups
+    if (blocks, basic, groups, group_width) in RESNETS:
+        return RESNETS[blocks, basic, groups, group_width], {}
+    kin = "resnet18_v1b" if basic else "resnet50_v1b"
+    return kin, {"blocks": blocks, "groups": groups, "group_width": group_width}
+
+
+def _match(model: str, arguments: dict[str, Any], names: Names, tensors: Tensors) -> Match:
+    if tensors[f"{HEAD}.weight"].shape[0] == 1:
+        tensors = {**tensors, **_two_classes(tensors)}
+    classes = tensors[f"{HEAD}.weight"].shape[0]
+    return Match(
+        source="segmentation_models_pytorch",
+        model=model,
+        arguments={"classes": classes, **arguments},
+        names=lambda path: _name(names, path),
+        tensors=tensors,
+        unused=UNUSED,
+    )
+
+
+def _two_classes(tensors: Tensors) -> dict[str, np.ndarray]:
+    """The classifier of a sigmoid with a class of logit 0 before it."""
+    ones = {f"{HEAD}.{part}": np.asarray(tensors[f"{HEAD}.{part}"]) for part in ("weight", "bias")}
+    return {name: np.concatenate([np.zeros_like(one), one]) for name, one in ones.items()}
+
+
+def _name(names: Names, path: str) -> str:
+    for pattern, name in names.items():
+        match = re.fullmatch(pattern, path)
+        if match:
+            return name(*match.groups())
+    return path
+
+
+def _unknown(network: str, there: str, here: str) -> ValueError:
+    return ValueError(f"is a {network} of segmentation_models_pytorch with {there}; known here is {here}")
