@@ -15,6 +15,7 @@ segmentation_models_pytorch's network, whose weights convert, has options of its
 separable convolutions (`norm_between`), one more convolution after ASPP (`aspp_output`), one in the decoder
 (`decoder_convolutions`), corners aligned, and PyTorch's `norm_epsilon`. mmsegmentation's, whose weights convert as
 well, has separable convolutions on ResNets too, a 3x3 projection (`projection_kernel`) and an `auxiliary` head.
+KerasHub's has one 1x1 convolution in its decoder (`decoder_kernel`) and ASPP at stride 32.
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,14 @@
 
 from collections.abc import Callable
 
-from zoo.convert import huggingface_mask2former, huggingface_segformer, mmsegmentation_segformer, smp
+from zoo.convert import (
+    huggingface_mask2former,
+    huggingface_segformer,
+    keras_hub,
+    mmsegmentation_segformer,
+    smp,
+)
+from zoo.convert.card import rebuild as rebuild
 from zoo.convert.checkpoint import Checkpoint, Match
 
 # What a checkpoint may be, in words, and the function that knows it. The first that answers is right.
@@ -11,6 +18,7 @@ SOURCES: dict[str, Callable[[Checkpoint], Match | None]] = {
     "Hugging Face's Mask2Former": huggingface_mask2former.recognise,
     "mmsegmentation's SegFormer": mmsegmentation_segformer.recognise,
     "segmentation_models_pytorch's Unet and DeepLabV3Plus": smp.recognise,
+    "KerasHub's DeepLabV3ImageSegmenter": keras_hub.recognise,
 }
 
 
