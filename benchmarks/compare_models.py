@@ -1,6 +1,6 @@
 """Every dense model trained on the drawn scenes for the same number of pictures: mIoU against latency.
 
-    python -m benchmarks.compare_models --data scenes              # about an hour on two cores; goes on where it stopped
+    python -m benchmarks.compare_models --data scenes              # an hour on two cores; goes on where it stopped
     python -m benchmarks.compare_models --data scenes --epochs 2   # a look at it
 
 Small variants from random weights: each takes its row of RECIPES for the data, but the same pictures, crop, batch and
@@ -130,8 +130,8 @@ HEAD = """\
 # The models side by side on the drawn scenes
 
 `python -m benchmarks.compare_models --data scenes --epochs {epochs}`, {date}, {machine}. Every model saw {images}
-pictures of {height}x{width} from random weights, one seed, its row of RECIPES; mIoU over 19 classes on {validation} pictures
-of `val`; latency of the whole path on two threads, all files in turn in one process. Drawn streets are no photographs,
+pictures of {height}x{width} from random weights, one seed, its row of RECIPES; mIoU over 19 classes on {validation}
+pictures of `val`; latency of the whole path on two threads, all files in turn in one process. Drawn streets are no photographs,
 and so short a training favours what learns fast: this ranks neither the papers nor their published weights.
 
 | model | mIoU, Keras | mIoU, file | precision | file | latency |
