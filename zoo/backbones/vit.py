@@ -21,6 +21,8 @@ from zoo import contract
 from zoo.layers import gelu, imagenet_normalisation
 
 NORM_EPSILON = 1e-6
+# Beyond so many tokens the heads attend one after the other: at 1024x1024 the scores of ViT-B's 12 take 800 MB.
+MANY = 1024
 Pair = tuple[int, int]
 
 
@@ -148,35 +150,44 @@ class RelativeAttention(layers.Layer):
 
     def call(self, x: Any) -> Any:
         height, width, channels = x.shape[1:]
-        query, key, value = (self._split(part) for part in ops.split(x, 3, axis=-1))  # (B * heads, h * w, d)
-        scores = ops.matmul(query * self.depth**-0.5, ops.transpose(key, (0, 2, 1)))
-        scores = ops.reshape(ops.cast(scores, "float32"), (-1, height * width, height, width))
-        scores = scores + self._along_rows(query, height, width) + self._along_columns(query, height, width)
-        shares = ops.softmax(ops.reshape(scores, (-1, height * width, height * width)))
-        found = ops.matmul(ops.cast(shares, self.compute_dtype), value)
-        found = ops.reshape(found, (-1, self.heads, height * width, self.depth))
+        query, key, value = (self._split(part) for part in ops.split(x, 3, axis=-1))  # (B, heads, h * w, d)
+        if height * width > MANY:
+            heads = [[part[:, head] for part in (query, key, value)] for head in range(self.heads)]
+            found = ops.stack([self._attend(*head, height, width) for head in heads], axis=1)
+        else:
+            flat = (ops.reshape(part, (-1, height * width, self.depth)) for part in (query, key, value))
+            found = self._attend(*flat, height, width)  # (B * heads, h * w, d)
+            found = ops.reshape(found, (-1, self.heads, height * width, self.depth))
         return ops.reshape(ops.transpose(found, (0, 2, 1, 3)), (-1, height, width, channels // 3))
 
     def _split(self, x: Any) -> Any:
-        """(B, h, w, C) -> (B * heads, h * w, d)."""
-        places = x.shape[1] * x.shape[2]
-        x = ops.transpose(ops.reshape(x, (-1, places, self.heads, self.depth)), (0, 2, 1, 3))
-        return ops.reshape(x, (-1, places, self.depth))
+        """(B, h, w, C) -> (B, heads, h * w, d)."""
+        x = ops.reshape(x, (-1, x.shape[1] * x.shape[2], self.heads, self.depth))
+        return ops.transpose(x, (0, 2, 1, 3))
+
+    def _attend(self, query: Any, key: Any, value: Any, height: int, width: int) -> Any:
+        """One head, or several of them in the batch: three (B, h * w, d) -> (B, h * w, d)."""
+        places = height * width
+        scores = ops.matmul(query * self.depth**-0.5, ops.transpose(key, (0, 2, 1)))
+        scores = ops.reshape(ops.cast(scores, "float32"), (-1, places, height, width))
+        scores = scores + self._along_rows(query, height, width) + self._along_columns(query, height, width)
+        shares = ops.softmax(ops.reshape(scores, (-1, places, places)))
+        return ops.matmul(ops.cast(shares, self.compute_dtype), value)
 
     def _along_rows(self, query: Any, height: int, width: int) -> Any:
-        """The part of the scores that the keys of a row share: (B * heads, h * w, h, 1)."""
+        """The part of the scores that the keys of a row share: (B, h * w, h, 1)."""
         table = ops.take(self.rel_pos_h, _offsets(height), axis=0)  # (h, key's row, d)
-        # Row by row of the queries: one plain product of (h, B * heads * w, d) and (h, d, h).
+        # Row by row of the queries: one plain product of (h, B * w, d) and (h, d, h).
         query = ops.transpose(ops.reshape(query, (-1, height, width, self.depth)), (1, 0, 2, 3))
-        found = self._per_line(query, table)  # (h, B * heads * w, h)
+        found = self._per_line(query, table)  # (h, B * w, h)
         found = ops.transpose(ops.reshape(found, (height, -1, width, height)), (1, 0, 2, 3))
         return ops.reshape(found, (-1, height * width, height, 1))
 
     def _along_columns(self, query: Any, height: int, width: int) -> Any:
-        """The part of the scores that the keys of a column share: (B * heads, h * w, 1, w)."""
+        """The part of the scores that the keys of a column share: (B, h * w, 1, w)."""
         table = ops.take(self.rel_pos_w, _offsets(width), axis=0)  # (w, key's column, d)
         query = ops.transpose(ops.reshape(query, (-1, height, width, self.depth)), (2, 0, 1, 3))
-        found = self._per_line(query, table)  # (w, B * heads * h, w)
+        found = self._per_line(query, table)  # (w, B * h, w)
         found = ops.transpose(ops.reshape(found, (width, -1, height, width)), (1, 2, 0, 3))
         return ops.reshape(found, (-1, height * width, 1, width))
 
