@@ -6,8 +6,10 @@ from zoo.convert import (
     huggingface_mask2former,
     huggingface_segformer,
     keras_hub,
+    mmsegmentation,
     mmsegmentation_segformer,
     smp,
+    torchvision,
 )
 from zoo.convert.card import rebuild as rebuild
 from zoo.convert.checkpoint import Checkpoint, Match
@@ -17,6 +19,8 @@ SOURCES: dict[str, Callable[[Checkpoint], Match | None]] = {
     "Hugging Face's SegFormer": huggingface_segformer.recognise,
     "Hugging Face's Mask2Former": huggingface_mask2former.recognise,
     "mmsegmentation's SegFormer": mmsegmentation_segformer.recognise,
+    "torchvision's DeepLabV3 and FCN": torchvision.recognise,
+    "mmsegmentation's DeepLabV3+, DeepLabV3 and FCN": mmsegmentation.recognise,
     "segmentation_models_pytorch's Unet and DeepLabV3Plus": smp.recognise,
     "KerasHub's DeepLabV3ImageSegmenter": keras_hub.recognise,
 }

@@ -1,0 +1,120 @@
+"""torchvision's DeepLabV3 and FCN converted: the same logits, auxiliary ones too, and Pascal VOC's classes."""
+
+import numpy as np
+import pytest
+
+import zoo
+from tests import references
+from zoo.convert import assign, torchvision
+from zoo.convert.checkpoint import Checkpoint
+
+SIZES = ((64, 96), (65, 97))
+
+
+def reference(name: str, **options):
+    """A network of torchvision with random weights."""
+    segmentation = references.torchvision().models.segmentation
+    references.torch().manual_seed(3)
+    module = getattr(segmentation, name)(weights=None, weights_backbone=None, **options)
+    return references.randomise(module)
+
+
+def tiny(model: str, **options):
+    """As torchvision puts it together, on a ResNet of six blocks."""
+    library = references.torchvision()
+    resnet, segmentation = library.models.resnet, library.models.segmentation
+    references.torch().manual_seed(3)
+    backbone = resnet.ResNet(
+        resnet.Bottleneck, [1, 1, 2, 2], replace_stride_with_dilation=[False, True, True]
+    )
+    assemble = {"deeplabv3": segmentation.deeplabv3._deeplabv3_resnet, "fcn": segmentation.fcn._fcn_resnet}
+    return references.randomise(assemble[model](backbone, **options))
+
+
+def converted(module, name: str = "tiny.pth"):
+    match = torchvision.recognise(Checkpoint(references.tensors(module), name))
+    model = zoo.build(match.model, **match.arguments)
+    report = assign.assign(model, match)
+    assert report.left_over == () and report.fresh == ()
+    return match, model
+
+
+def theirs(module, image: np.ndarray) -> dict[str, np.ndarray]:
+    torch = references.torch()
+    mean, deviation = np.array((0.485, 0.456, 0.406)), np.array((0.229, 0.224, 0.225))
+    pixels = ((image / 255 - mean) / deviation).astype(np.float32).transpose(0, 3, 1, 2)
+    with torch.no_grad():
+        outputs = module(torch.from_numpy(np.ascontiguousarray(pixels)))
+    return {key: value.permute(0, 2, 3, 1).numpy() for key, value in outputs.items()}
+
+
+def assert_same(module, model) -> None:
+    for height, width in SIZES:
+        image = references.pictures(height, width)
+        expected, found = theirs(module, image), model(image)
+        assert len(expected) == len(found)
+        references.assert_parity(np.asarray(found["logits"]), expected["out"])
+        if "aux" in expected:
+            references.assert_parity(np.asarray(found["aux_logits"]), expected["aux"])
+
+
+@pytest.mark.parametrize("auxiliary", [True, False], ids=["auxiliary", "plain"])
+@pytest.mark.parametrize("model", ["deeplabv3", "fcn"])
+def test_a_tiny_network_has_the_same_logits(model, auxiliary):
+    module = tiny(model, num_classes=5, aux=auxiliary)
+    match, ours = converted(module)
+    assert match.model == model and match.classes is None and match.palette is None
+    assert match.arguments["backbone_sizes"] == {"blocks": (1, 1, 2, 2)}
+    assert_same(module, ours)
+
+
+def test_twenty_one_classes_are_those_of_pascal_voc():
+    library = references.torchvision()
+    match = torchvision.recognise(Checkpoint(references.tensors(tiny("fcn", num_classes=21, aux=False)), ""))
+    names = library.models.segmentation.FCN_ResNet50_Weights.DEFAULT.meta["categories"]
+    assert match.classes == ("background", *names[1:])
+    assert match.palette == tuple(voc_colour(index) for index in range(21))
+
+
+def voc_colour(index: int) -> tuple[int, int, int]:
+    """VOCdevkit's rule: the bits of the class id, three at a time, from the top bit of R, G and B down."""
+    colour = [0, 0, 0]
+    for bit in range(8):
+        for channel in range(3):
+            colour[channel] |= (index >> (3 * bit + channel) & 1) << (7 - bit)
+    return tuple(colour)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["deeplabv3_resnet50", "deeplabv3_resnet101", "fcn_resnet50", "fcn_resnet101"]
+)
+def test_a_network_of_full_size_has_the_same_logits(name):
+    module = reference(name, aux_loss=True)
+    match, model = converted(module, f"{name}.pth")
+    kind, _, backbone = name.partition("_")
+    assert (match.model, match.arguments["backbone"]) == (kind, f"{backbone}_v1b")
+    assert "backbone_sizes" not in match.arguments
+    assert_same(module, model)
+    # as many as torchvision counts in the weights that it publishes, which have the auxiliary classifier
+    table = (
+        {"deeplabv3": "DeepLabV3", "fcn": "FCN"}[kind] + backbone.replace("resnet", "_ResNet") + "_Weights"
+    )
+    published = getattr(references.torchvision().models.segmentation, table).DEFAULT.meta["num_params"]
+    assert sum(int(np.prod(variable.shape)) for variable in model.trainable_variables) == published
+
+
+def test_what_is_not_torchvisions_is_left_to_others():
+    for tensors in (
+        {},
+        {"classifier.4.weight": np.zeros((5, 2, 1, 1))},
+        {"backbone.conv1.weight": np.zeros(1)},
+    ):
+        assert torchvision.recognise(Checkpoint(tensors, "x")) is None
+
+
+def test_other_atrous_rates_are_refused():
+    tensors = references.tensors(tiny("deeplabv3", num_classes=5, aux=False))
+    fewer = {name: array for name, array in tensors.items() if "convs.4" not in name}
+    with pytest.raises(ValueError, match="with 2 atrous rates, which it does not tell; known are 12, 24, 36"):
+        torchvision.recognise(Checkpoint(fewer, "x"))

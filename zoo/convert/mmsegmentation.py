@@ -1,0 +1,279 @@
+"""mmsegmentation's networks on ResNets: DeepLabV3+, DeepLabV3 and FCN of any depth, the .pth of 0.x and of 1.x.
+
+Shapes tell the backbone, the widths and the head. Atrous rates, strides and the alignment of corners they do not:
+the config in the meta does; without one they are taken to be those of the networks called D8 for 512x1024.
+One row of HEADS a network.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from zoo.backbones.dilation import Dilation
+from zoo.backbones.resnet import Layout
+from zoo.convert.checkpoint import Checkpoint, Match, Tensors
+from zoo.convert.mmsegmentation_config import Config, config, described, part
+from zoo.convert.torchvision import resnet_arguments, resnet_layout, resnet_name
+from zoo.layers import IMAGENET_DEVIATION, IMAGENET_MEAN
+
+EPSILON = 1e-5
+UNUSED = (r".*\.num_batches_tracked",)
+D8 = {
+    "backbone": {"strides": (1, 2, 1, 1), "dilations": (1, 1, 2, 4), "contract_dilation": True},
+    "decode_head": {"dilations": (1, 12, 24, 36)},
+}
+# What the library takes where its config is silent.
+DEFAULTS = {
+    "backbone": {"strides": (1, 2, 2, 2), "dilations": (1, 1, 1, 1), "contract_dilation": False},
+    "decode_head": {"dilations": (1, 6, 12, 18)},
+}
+RESNET = r"backbone\.(conv1|bn1|stem\.\d|layer[1-4]\.\d+\.(conv\d|bn\d|downsample\.\d))\.\w+"
+CONV = r"(conv|bn)\.\w+"
+SEPARABLE = rf"(depthwise|pointwise)_conv\.{CONV}"
+ASPP = rf"(aspp_modules\.\d\.({CONV}|{SEPARABLE})|(image_pool\.1|bottleneck)\.{CONV}|conv_seg\.\w+)"
+
+Arguments = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A network of ours and how mmsegmentation writes it.
+
+    All of a checkpoint's backbone and decode_head tensors must match `backbone` and `covers`, and `tell` be among
+    them. `arguments` are those of zoo.build; `rules` turn the path of a layer, a regular expression, into the
+    prefix of its tensors.
+    """
+
+    model: str
+    backbone: str
+    covers: str
+    tell: str
+    arguments: Callable[[Tensors, Config], dict[str, Any]]
+    rules: Callable[[Arguments], dict[str, str]]
+
+
+def recognise(checkpoint: Checkpoint) -> Match | None:
+    """A network of HEADS, or None. Raises ValueError where its config asks for what ours cannot do."""
+    tensors = checkpoint.tensors
+    head = next((head for head in HEADS if _is(head, tensors)), None)
+    if head is None:
+        return None
+    said = config(checkpoint.meta)
+    _check_normalisation(said)
+    arguments = head.arguments(tensors, said)
+    rules = head.rules(arguments)
+    classes, palette = described(checkpoint.meta)
+    return Match(
+        source="mmsegmentation",
+        model=head.model,
+        arguments=arguments,
+        names=lambda path: _name(rules, path),
+        tensors=tensors,
+        unused=UNUSED,
+        classes=classes,
+        palette=palette,
+    )
+
+
+def _is(head: Head, tensors: Tensors) -> bool:
+    covered = {"backbone": head.backbone, "decode_head": rf"decode_head\.{head.covers}"}
+    return head.tell in tensors and all(
+        re.fullmatch(covered[name.split(".")[0]], name)
+        for name in tensors
+        if name.split(".")[0] in covered and not name.endswith("num_batches_tracked")
+    )
+
+
+def _name(rules: Mapping[str, str], path: str) -> str:
+    for pattern, prefix in rules.items():
+        if match := re.fullmatch(pattern, path):
+            return match.expand(prefix)
+    return resnet_name(path, "backbone.") or path
+
+
+def _setting(said: Config, where: str) -> dict[str, Any]:
+    """What a config says of a part of the model, or what D8 has there where there is no config."""
+    if not part(said, "model"):
+        return D8.get(where, {})
+    return {**DEFAULTS.get(where, {}), **part(said, "model", where)}
+
+
+def _check_normalisation(said: Config) -> None:
+    """Both generations of configs may say how pictures are normalised: ours do it by ImageNet alone."""
+    done = part(said, "model", "data_preprocessor") or part(said, "img_norm_cfg")
+    for key, wanted in (("mean", IMAGENET_MEAN), ("std", IMAGENET_DEVIATION)):
+        values = done.get(key)
+        if values and not np.allclose(values, 255 * np.array(wanted), atol=0.01):
+            raise ValueError(f"normalises pictures by a {key} of {values}; known here is ImageNet's")
+
+
+def _common(tensors: Tensors, said: Config) -> dict[str, Any]:
+    """Arguments that all networks on a ResNet have."""
+    layout, output_stride = _backbone(tensors, said)
+    arguments = {
+        "classes": tensors["decode_head.conv_seg.weight"].shape[0],
+        **resnet_arguments(layout),
+        "output_stride": output_stride,
+        "norm_epsilon": EPSILON,
+        "align_corners": bool(_setting(said, "decode_head").get("align_corners", False)),
+    }
+    kernel = tensors.get("auxiliary_head.convs.0.conv.weight")
+    reads_p4 = kernel is not None and kernel.shape[1] == tensors["backbone.layer3.0.bn1.weight"].shape[0] * (
+        1 if layout.basic else 4
+    )
+    if reads_p4 and "auxiliary_head.convs.1.conv.weight" not in tensors:
+        arguments |= {"auxiliary": True, "auxiliary_filters": kernel.shape[0]}
+    return arguments
+
+
+def _backbone(tensors: Tensors, said: Config) -> tuple[Layout, int]:
+    """The ResNet and its output stride. Raises ValueError on rates that do not make up for the strides."""
+    backbone = _setting(said, "backbone")
+    strides, dilations = tuple(backbone["strides"]), tuple(backbone["dilations"])
+    output_stride = 4 * int(np.prod(strides))
+    dilation = Dilation(output_stride, reached=4)
+    kept, rates = [], []
+    for wanted in (1, 2, 2, 2):
+        kept.append(dilation.stride(wanted))
+        rates.append(dilation.rate)
+    if (tuple(kept), tuple(rates)) != (strides, dilations) or output_stride < 8:
+        raise ValueError(
+            f"has a ResNet with strides {strides} and dilations {dilations}; known here are those of output "
+            "strides 8, 16 and 32 whose dilations make up for the strides"
+        )
+    layout = replace(
+        resnet_layout(tensors, "backbone."),
+        contracted=bool(backbone["contract_dilation"]) or output_stride == 32,
+        last_rates=backbone.get("multi_grid"),
+    )
+    return layout, output_stride
+
+
+def _aspp(tensors: Tensors, said: Config) -> dict[str, Any]:
+    """Rates and widths of an ASPPHead or a DepthwiseSeparableASPPHead."""
+    dilations = tuple(_setting(said, "decode_head")["dilations"])
+    branches = len({name.split(".")[2] for name in tensors if name.startswith("decode_head.aspp_modules.")})
+    if dilations[:1] != (1,) or 1 in dilations[1:] or len(dilations) != branches:
+        raise ValueError(
+            f"has {branches} branches of pyramid pooling and the dilations {dilations}; known here is a first "
+            "one of 1 and one larger than 1 for each other branch"
+        )
+    return {
+        "rates": dilations[1:],
+        "aspp_filters": tensors["decode_head.bottleneck.conv.weight"].shape[0],
+        "projection_kernel": tensors["decode_head.bottleneck.conv.weight"].shape[2],
+    }
+
+
+def _deeplabv3(tensors: Tensors, said: Config) -> dict[str, Any]:
+    return {**_common(tensors, said), **_aspp(tensors, said)}
+
+
+def _deeplabv3plus(tensors: Tensors, said: Config) -> dict[str, Any]:
+    return {
+        **_common(tensors, said),
+        **_aspp(tensors, said),
+        "aspp_separable": True,
+        "low_level_filters": tensors["decode_head.c1_bottleneck.conv.weight"].shape[0],
+        "decoder_filters": tensors["decode_head.sep_bottleneck.0.pointwise_conv.conv.weight"].shape[0],
+        "decoder_separable": True,
+    }
+
+
+def _fcn(tensors: Tensors, said: Config) -> dict[str, Any]:
+    kernels = [
+        array
+        for name, array in tensors.items()
+        if re.fullmatch(r"decode_head\.convs\.\d\.conv\.weight", name)
+    ]
+    if kernels[0].shape[2:] != (3, 3):
+        raise ValueError(f"has an FCN head with convolutions of {kernels[0].shape[2:]}; known here is 3x3")
+    common = _common(tensors, said)
+    return {
+        **common,
+        "head_filters": kernels[0].shape[0],
+        "head_convolutions": len(kernels),
+        "head_rate": _setting(said, "decode_head").get("dilation", 1),
+        "concat_input": "decode_head.conv_cat.conv.weight" in tensors,
+        **(
+            {"auxiliary_rate": _setting(said, "auxiliary_head").get("dilation", 1)}
+            if common.get("auxiliary")
+            else {}
+        ),
+    }
+
+
+AUXILIARY_RULES = {
+    r"auxiliary_(conv|bn)": r"auxiliary_head.convs.0.\1",
+    r"auxiliary_classifier": r"auxiliary_head.conv_seg",
+    r"classifier": r"decode_head.conv_seg",
+}
+ASPP_RULES = {
+    r"aspp_1x1_(conv|bn)": r"decode_head.aspp_modules.0.\1",
+    r"aspp_pooling_(conv|bn)": r"decode_head.image_pool.1.\1",
+    r"aspp_projection_(conv|bn)": r"decode_head.bottleneck.\1",
+    **AUXILIARY_RULES,
+}
+
+
+def _separable_rules(ours: str, prefix: str) -> dict[str, str]:
+    return {
+        rf"{ours}_depthwise": rf"{prefix}.depthwise_conv.conv",
+        rf"{ours}_depthwise_bn": rf"{prefix}.depthwise_conv.bn",
+        rf"{ours}_pointwise_(conv|bn)": rf"{prefix}.pointwise_conv.\1",
+    }
+
+
+def _deeplabv3_rules(arguments: Arguments) -> dict[str, str]:
+    """Branches of the pyramid pooling go by number there and by rate here."""
+    rules = dict(ASPP_RULES)
+    for branch, rate in enumerate(arguments["rates"], 1):
+        rules[rf"aspp_rate{rate}_(conv|bn)"] = rf"decode_head.aspp_modules.{branch}.\1"
+    return rules
+
+
+def _deeplabv3plus_rules(arguments: Arguments) -> dict[str, str]:
+    rules = {**ASPP_RULES, r"decoder_low_level_(conv|bn)": r"decode_head.c1_bottleneck.\1"}
+    for branch, rate in enumerate(arguments["rates"], 1):
+        rules |= _separable_rules(f"aspp_rate{rate}", f"decode_head.aspp_modules.{branch}")
+    for index in (1, 2):
+        rules |= _separable_rules(f"decoder_{index}", f"decode_head.sep_bottleneck.{index - 1}")
+    return rules
+
+
+def _fcn_rules(arguments: Arguments) -> dict[str, str]:
+    rules = {r"head_join_(conv|bn)": r"decode_head.conv_cat.\1", **AUXILIARY_RULES}
+    for index in range(arguments["head_convolutions"]):
+        rules[rf"head_{index + 1}_(conv|bn)"] = rf"decode_head.convs.{index}.\1"
+    return rules
+
+
+HEADS = (
+    Head(
+        model="deeplabv3plus",
+        backbone=RESNET,
+        covers=rf"({ASPP}|c1_bottleneck\.{CONV}|sep_bottleneck\.[01]\.{SEPARABLE})",
+        tell="decode_head.c1_bottleneck.conv.weight",
+        arguments=_deeplabv3plus,
+        rules=_deeplabv3plus_rules,
+    ),
+    Head(
+        model="deeplabv3",
+        backbone=RESNET,
+        covers=ASPP,
+        tell="decode_head.aspp_modules.1.conv.weight",
+        arguments=_deeplabv3,
+        rules=_deeplabv3_rules,
+    ),
+    Head(
+        model="fcn",
+        backbone=RESNET,
+        covers=rf"(convs\.\d\.{CONV}|conv_cat\.{CONV}|conv_seg\.\w+)",
+        tell="decode_head.convs.0.conv.weight",
+        arguments=_fcn,
+        rules=_fcn_rules,
+    ),
+)
