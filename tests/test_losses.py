@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from runtime.errors import UserError
 from training import losses, schedules
 
 
@@ -39,16 +40,56 @@ def test_class_weights_give_the_weighted_mean(batch) -> None:
     np.testing.assert_allclose(got, total / weight_sum, rtol=1e-5)
 
 
+# What a model of 3 classes gives for one picture of 4 x 4.
+SHAPES = {"logits": (1, 4, 4, 3), "query_logits": (1, 5, 4), "mask_logits": (1, 5, 2, 2)}
+
+
 @pytest.mark.parametrize("name", losses.LOSSES)
-@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
-def test_an_image_that_is_all_void_gives_zero_and_no_gradient(name, dtype) -> None:
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16, tf.float16])
+@pytest.mark.parametrize("void", [True, False])
+def test_every_loss_is_finite_and_reaches_what_it_reads(name, dtype, void) -> None:
+    read = {key: tf.Variable(tf.random.stateless_normal(SHAPES[key], [1, 2])) for key in losses.READS[name]}
+    label = tf.fill((1, 4, 4), tf.constant(255 if void else 1, tf.uint8))
+    with tf.GradientTape() as tape:
+        outputs = {key: tf.cast(value, dtype) for key, value in read.items()}
+        loss = losses.LOSSES[name](outputs, label, None, seed=tf.constant([3, 4]))
+    assert loss.dtype == tf.float32 and np.isfinite(float(loss))
+    gradients = tape.gradient(loss, read)
+    assert all(np.all(np.isfinite(gradient)) for gradient in gradients.values())
+    assert void or all(np.any(np.asarray(gradient) != 0.0) for gradient in gradients.values())
+
+
+def test_a_picture_that_is_all_void_teaches_pixels_nothing() -> None:
     logits = tf.Variable(tf.random.stateless_normal((1, 4, 4, 3), [1, 2]))
     with tf.GradientTape() as tape:
-        loss = losses.LOSSES[name](
-            {"logits": tf.cast(logits, dtype)}, tf.fill((1, 4, 4), tf.constant(255, tf.uint8))
-        )
+        loss = losses.cross_entropy({"logits": logits}, tf.fill((1, 4, 4), tf.constant(255, tf.uint8)))
     assert float(loss) == 0.0
     assert np.all(tape.gradient(loss, logits).numpy() == 0.0)
+
+
+@pytest.mark.parametrize("weights", [None, [0.5, 1.0, 2.0, 4.0, 8.0]])
+def test_an_auxiliary_head_adds_its_weighted_loss(batch, weights) -> None:
+    """The sum that mmsegmentation and torchvision take, and the gradient that follows from it."""
+    logits, labels = tf.constant(batch[0]), tf.constant(batch[1])
+    auxiliary = tf.Variable(-logits)
+    with tf.GradientTape(persistent=True) as tape:
+        both = {"logits": logits, "aux_logits": auxiliary}
+        total = losses.training_loss(
+            losses.cross_entropy, both, labels, weights, auxiliary_weight=0.4, seed=tf.constant([0, 0])
+        )
+        alone = losses.cross_entropy({"logits": auxiliary}, labels, weights)
+    main = losses.cross_entropy({"logits": logits}, labels, weights)
+    np.testing.assert_allclose(total, main + 0.4 * alone, rtol=1e-6)
+    np.testing.assert_allclose(
+        tape.gradient(total, auxiliary), 0.4 * tape.gradient(alone, auxiliary), rtol=1e-5
+    )
+    assert set(losses.main_outputs(both)) == {"logits"}
+
+
+def test_a_loss_that_the_model_does_not_serve_is_refused() -> None:
+    losses.check("cross_entropy", {"logits": None, "aux_logits": None})
+    with pytest.raises(UserError, match="mask2former needs query_logits and mask_logits"):
+        losses.check("mask2former", {"logits": None})
 
 
 def test_inverse_log_weights() -> None:

@@ -26,7 +26,7 @@ from training.data.pipeline import (
     training_batches,
 )
 from training.data.spec import DatasetSpec
-from training.losses import LOSSES
+from training.losses import LOSSES, main_outputs
 from training.progress import bar
 from training.recipe import Recipe
 from training.step import Trainee, make_train_step, make_trainee
@@ -85,9 +85,7 @@ def train(
         return progress
     train_step = make_train_step(trainee, recipe, strategy, class_weights)
     evaluator = Validator(model, spec, validation, LOSSES[recipe.loss])
-    hooks = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=recipe.epochs)
-    model.stop_training = False
-    hooks.on_train_begin()
+    hooks = _begin(model, callbacks, recipe.epochs)
     feed = _Feed(_batches(recipe, training, progress.step, strategy))
     with (
         noted_signals() as stop,
@@ -116,10 +114,23 @@ def train(
     if stop:
         raise Stopped(f"stopped after step {progress.step} of {total}; the same command goes on from there")
     hooks.on_train_end()
+    _sum_up(progress, feed, say)
+    return progress
+
+
+def _begin(
+    model: keras.Model, callbacks: Sequence[keras.callbacks.Callback], epochs: int
+) -> keras.callbacks.CallbackList:
+    hooks = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=epochs)
+    model.stop_training = False
+    hooks.on_train_begin()
+    return hooks
+
+
+def _sum_up(progress: Progress, feed: "_Feed", say: Say) -> None:
     if progress.skipped:
         say(f"{progress.skipped} steps were not finite and were skipped.")
     say(f"{100 * feed.share():.1f}% of a training step was waiting for data.")
-    return progress
 
 
 def _batches(
@@ -200,7 +211,11 @@ def _end_of_epoch(
 
 
 class Validator:
-    """Runs the validation split through the model at each picture's own size; one confusion matrix."""
+    """Runs the validation split through the model at each picture's own size; one confusion matrix.
+
+    The loss is that of the main outputs, without auxiliary heads and earlier layers; what it draws at random is
+    the same every time.
+    """
 
     def __init__(
         self,
@@ -215,7 +230,7 @@ class Validator:
         def predict(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             outputs = model(images, training=False)
             ids = tf.argmax(outputs["logits"], axis=-1, output_type=tf.int32)
-            return tf.cast(ids, tf.uint8), loss(outputs, labels)
+            return tf.cast(ids, tf.uint8), loss(main_outputs(outputs), labels)
 
         self.predict = predict
 

@@ -7,12 +7,13 @@ not even a moving mean.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from training.losses import LOSSES
+from training.losses import LOSSES, check, training_loss
 from training.recipe import Recipe
 from training.schedules import learning_rate
 
@@ -95,7 +96,8 @@ def make_train_step(
 ) -> Callable[[Any, Any], tuple[tf.Tensor, tf.Tensor]]:
     """(images, labels) of one global batch -> (loss, whether the step was finite and taken)."""
     model, optimizer = trainee.model, trainee.optimizer
-    loss_of = LOSSES[recipe.loss]
+    check(recipe.loss, model.output)
+    loss_of = partial(training_loss, LOSSES[recipe.loss], auxiliary_weight=recipe.auxiliary_weight)
     factors = rate_factors(model, recipe.backbone_rate)
     replicas = strategy.num_replicas_in_sync
     scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
@@ -107,7 +109,7 @@ def make_train_step(
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             outputs, new_state = model.stateless_call(weights, state, images, training=True)
-            loss = loss_of(outputs, labels, class_weights)
+            loss = loss_of(outputs, labels, class_weights, seed=_seed(recipe, optimizer))
             target = optimizer.scale_loss(loss) if scaled else loss
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(target, weights)]
         if replicas > 1:
@@ -130,14 +132,7 @@ def make_train_step(
                 variable.value.assign(old + factor * (variable.value - old))
         for variable, value in zip(model.non_trainable_variables, new_state, strict=True):
             variable.value.assign(tf.cast(value, variable.dtype))
-        average()
-
-    def average() -> None:
-        taken = tf.cast(optimizer.iterations.value, tf.float32)
-        # A young average follows the weights closely, as in TF1's ExponentialMovingAverage(num_updates).
-        decay = tf.minimum(recipe.ema, (1.0 + taken) / (10.0 + taken))
-        for weight, shadow in zip(model.weights, trainee.ema, strict=bool(trainee.ema)):
-            shadow.assign(decay * shadow + (1.0 - decay) * weight.value)
+        _average(trainee, recipe.ema)
 
     @tf.function(reduce_retracing=True)
     def train_step(images: Any, labels: Any) -> tuple[tf.Tensor, tf.Tensor]:
@@ -149,6 +144,21 @@ def make_train_step(
         return loss, finite
 
     return train_step
+
+
+def _average(trainee: Trainee, longest: float) -> None:
+    taken = tf.cast(trainee.optimizer.iterations.value, tf.float32)
+    # A young average follows the weights closely, as in TF1's ExponentialMovingAverage(num_updates).
+    decay = tf.minimum(longest, (1.0 + taken) / (10.0 + taken))
+    for weight, shadow in zip(trainee.model.weights, trainee.ema, strict=bool(trainee.ema)):
+        shadow.assign(decay * shadow + (1.0 - decay) * weight.value)
+
+
+def _seed(recipe: Recipe, optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
+    """Two integers for what a loss draws at random, made from what every checkpoint holds: the steps taken."""
+    step = tf.stack([tf.constant(recipe.seed, tf.int32), tf.cast(optimizer.iterations.value, tf.int32)])
+    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+    return tf.random.experimental.stateless_fold_in(step, replica)
 
 
 def _shared(gradients: Any, loss: Any, new_state: Any) -> tuple[Any, Any, Any]:
