@@ -8,7 +8,7 @@ from keras import ops
 import zoo
 from tests.small import SMALL
 from zoo.backbones.mix_transformer import LAYOUTS, Layout, SpatialAttention
-from zoo.layers import gelu
+from zoo.layers import LayerNorm, gelu
 
 # Table 1 of the paper: parameters, in millions, of the encoder, and of the whole with 150 classes (ADE20K).
 PARAMETERS = {
@@ -126,6 +126,18 @@ def test_gelu_is_the_exact_one():
     x = np.array([-2.0, -1.0, 0.0, 1.0, 2.0], np.float32)
     shares = np.array([0.022750, 0.158655, 0.5, 0.841345, 0.977250])
     np.testing.assert_allclose(np.asarray(gelu(x)), x * shares, atol=2e-6)
+
+
+def test_layer_norm_is_keras_own_function():
+    x = np.random.default_rng(5).normal(3, 2, (2, 3, 5, 7)).astype(np.float32)
+    ours, keras_own = LayerNorm(epsilon=0.1), keras.layers.LayerNormalization(epsilon=0.1)
+    ours.build(x.shape), keras_own.build(x.shape)
+    weights = [np.linspace(0.5, 2, 7), np.linspace(-1, 1, 7)]
+    ours.set_weights(weights), keras_own.set_weights(weights)
+    np.testing.assert_allclose(ours(x), keras_own(x), atol=2e-6)
+    # 300 squared is no number of float16
+    half = LayerNorm(dtype="mixed_float16")(np.array([[-300.0, 300.0]], np.float16))
+    np.testing.assert_allclose(half, [[-1, 1]], rtol=1e-3)
 
 
 def test_other_backbones_fit_the_decoder():

@@ -52,6 +52,23 @@ class ResizeCornersLike(ResizeLike):
         return x
 
 
+@keras.saving.register_keras_serializable("kerbside")
+class LayerNorm(layers.LayerNormalization):
+    """Layer normalisation over the last axis, (..., C) -> (..., C), in float32 under any dtype policy.
+
+    The same function as Keras' own, in ops that quantise: what Keras writes becomes NEG and SQUARED_DIFFERENCE,
+    for which LiteRT has no int8 kernel or a slow one (an int8 file of six norms took five times as long), and
+    no int16 kernel at all.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        x = ops.cast(inputs, "float32")
+        x = x - ops.mean(x, axis=-1, keepdims=True)
+        variance = ops.mean(x * x, axis=-1, keepdims=True)
+        gamma, beta = ops.cast(self.gamma, "float32"), ops.cast(self.beta, "float32")
+        return ops.cast(x * ops.rsqrt(variance + self.epsilon) * gamma + beta, self.compute_dtype)
+
+
 def imagenet_normalisation(image: Any) -> Any:
     """RGB 0..255 -> each channel less its mean over ImageNet, in units of its standard deviation."""
     mean = ops.array([255 * value for value in IMAGENET_MEAN], "float32")

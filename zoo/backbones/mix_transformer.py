@@ -19,7 +19,7 @@ import keras
 from keras import initializers, layers, ops
 
 from zoo import contract
-from zoo.layers import gelu, imagenet_normalisation
+from zoo.layers import LayerNorm, gelu, imagenet_normalisation
 
 Four = tuple[int, int, int, int]
 
@@ -189,7 +189,7 @@ class SpatialAttention(layers.Layer):
 
 
 def _norm(x: Any, layout: Layout, name: str) -> Any:
-    return layers.LayerNormalization(epsilon=layout.epsilon, name=name)(x)
+    return LayerNorm(epsilon=layout.epsilon, name=name)(x)
 
 
 def _linear(x: Any, filters: int, name: str) -> Any:
