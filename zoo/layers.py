@@ -4,11 +4,18 @@ from typing import Any
 
 import keras
 from keras import layers, ops
+from keras.src.ops.image import Resize
 
 NORM_EPSILON = 1e-3  # Keras' default, and that of the TensorFlow reference code
 # Of RGB over ImageNet, in 0..1: what torchvision, timm and Hugging Face normalise with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+
+
+def resize(x: Any, size: tuple[Any, Any], interpolation: str = "bilinear") -> Any:
+    """(B, h, w, C) -> (B, H, W, C), half-pixel centres; H and W may be known only when the graph runs."""
+    # ops.image.resize compares such sizes with 0 in Python, which a graph refuses; its own operation does not.
+    return Resize(size, interpolation=interpolation, antialias=False).call(x)
 
 
 @keras.saving.register_keras_serializable("kerbside")
@@ -22,7 +29,7 @@ class ResizeLike(layers.Layer):
 
     def call(self, inputs: list[Any]) -> Any:
         x, reference = inputs
-        return ops.image.resize(x, ops.shape(reference)[1:3], interpolation="bilinear", antialias=False)
+        return resize(x, ops.shape(reference)[1:3])
 
     def compute_output_spec(self, inputs: list[Any]) -> keras.KerasTensor:
         x, reference = inputs
