@@ -44,7 +44,7 @@ class Head:
 
     All of a checkpoint's backbone and decode_head tensors must match `backbone` and `covers`, and `tell` be among
     them. `arguments` are those of zoo.build; `rules` turn the path of a layer, a regular expression, into the
-    prefix of its tensors.
+    prefix of its tensors; `tensors` puts them as ours are.
     """
 
     model: str
@@ -53,6 +53,7 @@ class Head:
     tell: str
     arguments: Callable[[Tensors, Config], dict[str, Any]]
     rules: Callable[[Arguments], dict[str, str]]
+    tensors: Callable[[Tensors], Tensors] = lambda tensors: tensors
 
 
 def recognise(checkpoint: Checkpoint) -> Match | None:
@@ -71,7 +72,7 @@ def recognise(checkpoint: Checkpoint) -> Match | None:
         model=head.model,
         arguments=arguments,
         names=lambda path: _name(rules, path),
-        tensors=tensors,
+        tensors=head.tensors(tensors),
         unused=UNUSED,
         classes=classes,
         palette=palette,
@@ -206,6 +207,13 @@ def _fcn(tensors: Tensors, said: Config) -> dict[str, Any]:
     }
 
 
+def _pooling_last(tensors: Tensors) -> Tensors:
+    """The projection's kernel reads the picture's mean first there, and after the other branches here."""
+    projection = "decode_head.bottleneck.conv.weight"
+    width = tensors["decode_head.image_pool.1.conv.weight"].shape[0]
+    return {**tensors, projection: np.roll(tensors[projection], -width, axis=1)}
+
+
 AUXILIARY_RULES = {
     r"auxiliary_(conv|bn)": r"auxiliary_head.convs.0.\1",
     r"auxiliary_classifier": r"auxiliary_head.conv_seg",
@@ -259,6 +267,7 @@ HEADS = (
         tell="decode_head.c1_bottleneck.conv.weight",
         arguments=_deeplabv3plus,
         rules=_deeplabv3plus_rules,
+        tensors=_pooling_last,
     ),
     Head(
         model="deeplabv3",
@@ -267,6 +276,7 @@ HEADS = (
         tell="decode_head.aspp_modules.1.conv.weight",
         arguments=_deeplabv3,
         rules=_deeplabv3_rules,
+        tensors=_pooling_last,
     ),
     Head(
         model="fcn",

@@ -1,0 +1,203 @@
+"""mmsegmentation's networks converted: the package itself, built from its own configs, gives the same logits."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import zoo
+from tests import references
+from zoo.convert import assign, mmsegmentation
+from zoo.convert.checkpoint import Checkpoint
+from zoo.convert.mmsegmentation_config import config, part
+
+SIZES = ((64, 96), (65, 97))
+CITYSCAPES = "4xb2-80k_cityscapes-512x1024"
+BLOCKS = (1, 1, 2, 2)
+
+
+def library_config(name: str) -> Any:
+    """A config that mmsegmentation ships, such as "fcn/fcn_r50-d8_4xb2-80k_cityscapes-512x1024"."""
+    folder = Path(references.mmseg().__file__).parent / ".mim" / "configs"
+    from mmengine.config import Config
+
+    return Config.fromfile(folder / f"{name}.py")
+
+
+def built(chosen: Any) -> Any:
+    """The network of a config, with random weights; on one machine SyncBN is BN."""
+    references.mmseg()
+    from mmseg.registry import MODELS
+    from mmseg.utils import register_all_modules
+
+    register_all_modules()
+    references.torch().manual_seed(3)
+    model = chosen.model.copy()
+    model.pretrained = None
+    for key in ("backbone", "decode_head", "auxiliary_head"):
+        model[key].norm_cfg = {"type": "BN"}
+    return references.randomise(MODELS.build(model))
+
+
+def small(chosen: Any, **decode_head: Any) -> Any:
+    """The same network on a ResNet of six blocks with a narrow head of five classes."""
+    references.mmseg()
+    from mmseg.models.backbones import ResNet, ResNetV1c
+    from mmseg.registry import MODELS
+
+    kind = {"ResNet": ResNet, "ResNetV1c": ResNetV1c}[chosen.model.backbone.type]
+    settings = {**kind.arch_settings, 50: (kind.arch_settings[50][0], BLOCKS)}
+    few = type(f"Small{kind.__name__}", (kind,), {"arch_settings": settings})
+    MODELS.register_module(module=few, force=True)
+    chosen.model.backbone.type = few.__name__
+    chosen.model.decode_head.update(channels=16, num_classes=5, **decode_head)
+    chosen.model.auxiliary_head.update(channels=8, num_classes=5)
+    return chosen
+
+
+def converted(module: Any, meta: dict[str, Any]) -> tuple[Any, Any]:
+    match = mmsegmentation.recognise(Checkpoint(references.tensors(module), "tiny.pth", meta=meta))
+    model = zoo.build(match.model, **match.arguments)
+    report = assign.assign(model, match)
+    assert report.left_over == () and report.fresh == ()
+    return match, model
+
+
+def theirs(module: Any, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and auxiliary logits (1, H, W, C) of an RGB picture, which the package is given as BGR."""
+    torch = references.torch()
+    bgr = torch.from_numpy(image[0, ..., ::-1].transpose(2, 0, 1).copy())
+    module.data_preprocessor.test_cfg = None
+    with torch.no_grad():
+        pixels = module.data_preprocessor({"inputs": [bgr], "data_samples": None})["inputs"]
+        meta = [{"img_shape": image.shape[1:3]}]
+        logits = module.encode_decode(pixels, meta)
+        auxiliary = module.auxiliary_head.predict(module.extract_feat(pixels), meta, {})
+    return tuple(output.permute(0, 2, 3, 1).numpy() for output in (logits, auxiliary))
+
+
+def assert_same(module: Any, model: Any) -> None:
+    for height, width in SIZES:
+        image = references.pictures(height, width)
+        found = model(image)
+        logits, auxiliary = theirs(module, image)
+        references.assert_parity(np.asarray(found["logits"]), logits)
+        references.assert_parity(np.asarray(found["aux_logits"]), auxiliary)
+
+
+TINY = {
+    "deeplabv3plus": (f"deeplabv3plus/deeplabv3plus_r50-d8_{CITYSCAPES}", {"c1_channels": 6}),
+    "deeplabv3": (f"deeplabv3/deeplabv3_r50-d8_{CITYSCAPES}", {}),
+    "fcn": (f"fcn/fcn_r50-d8_{CITYSCAPES}", {}),
+    # what only the config tells: output stride 16, other rates, corners aligned, the stem of ResNet
+    "fcn_d6": (f"fcn/fcn-d6_r50-d16_{CITYSCAPES}", {}),
+    "deeplabv3_769": ("deeplabv3/deeplabv3_r50-d8_4xb2-80k_cityscapes-769x769", {}),
+    "deeplabv3_r50b": (f"deeplabv3/deeplabv3_r50b-d8_{CITYSCAPES}", {}),
+}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_tiny_network_has_the_same_logits(name):
+    path, head = TINY[name]
+    chosen = small(library_config(path), **head)
+    module = built(chosen)
+    match, model = converted(module, {"cfg": chosen.pretty_text})
+    assert match.model == name.split("_")[0] and match.arguments["backbone_sizes"] == {"blocks": BLOCKS}
+    assert match.arguments["align_corners"] == (name == "deeplabv3_769")
+    assert match.arguments["output_stride"] == (16 if name == "fcn_d6" else 8)
+    assert_same(module, model)
+
+
+def test_multi_grid_and_whole_stacks_of_one_rate():
+    """The D16-MG124 networks, and a backbone without contract_dilation."""
+    chosen = library_config(f"deeplabv3/deeplabv3_r101-d16-mg124_{CITYSCAPES}")
+    chosen.model.backbone.update(depth=50, multi_grid=(1, 2), contract_dilation=False)
+    del chosen.model.decode_head.sampler  # takes part in training alone
+    chosen = small(chosen)
+    module = built(chosen)
+    match, model = converted(module, {"config": chosen.pretty_text})
+    sizes = {"blocks": BLOCKS, "contracted": False, "last_rates": (1, 2)}
+    assert match.arguments["backbone_sizes"] == sizes and match.arguments["rates"] == (6, 12, 18)
+    assert_same(module, model)
+
+
+def test_basic_blocks():
+    chosen = library_config(f"deeplabv3plus/deeplabv3plus_r18-d8_{CITYSCAPES}")
+    module = built(chosen)
+    match, model = converted(module, {})
+    assert match.arguments["backbone"] == "resnet18_v1c" and "backbone_sizes" not in match.arguments
+    assert match.arguments["low_level_filters"] == 12
+    assert_same(module, model)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [50, 101])
+@pytest.mark.parametrize("model", ["deeplabv3plus", "deeplabv3", "fcn"])
+def test_a_network_of_full_size_has_the_same_logits(model, depth):
+    if depth == 50 and model != "deeplabv3plus":
+        pytest.skip("the tiny one differs from it in numbers of blocks and channels only")
+    chosen = library_config(f"{model}/{model}_r{depth}-d8_{CITYSCAPES}")
+    module = built(chosen)
+    match, ours = converted(module, {})  # D8 is what a file without a config is taken to be
+    assert match.model == model and match.arguments["backbone"] == f"resnet{depth}_v1c"
+    assert "backbone_sizes" not in match.arguments
+    assert_same(module, ours)
+
+
+@pytest.fixture(scope="module")
+def fcn_tensors():
+    return references.tensors(built(small(library_config(TINY["fcn"][0]))))
+
+
+@pytest.mark.parametrize("generation", [0, 1])
+def test_classes_and_palette_come_along(fcn_tensors, generation):
+    references.mmseg()
+    from mmseg.datasets import CityscapesDataset
+
+    said = CityscapesDataset.METAINFO
+    old = {"CLASSES": said["classes"], "PALETTE": said["palette"]}
+    meta = {"dataset_meta": said} if generation else old
+    match = mmsegmentation.recognise(Checkpoint(fcn_tensors, "x", meta=meta))
+    assert match.classes[:3] == ("road", "sidewalk", "building") and len(match.classes) == 19
+    assert match.palette[0] == (128, 64, 128) and len(match.palette) == 19
+
+
+def recognised_with(tensors, **changes: dict[str, Any]):
+    chosen = library_config(TINY["fcn"][0])
+    for key, change in changes.items():
+        chosen.model[key].update(change)
+    return mmsegmentation.recognise(Checkpoint(tensors, "x", meta={"cfg": chosen.pretty_text}))
+
+
+def test_what_ours_cannot_do_is_refused(fcn_tensors):
+    assert recognised_with(fcn_tensors).arguments["output_stride"] == 8
+    with pytest.raises(ValueError, match=r"strides \(1, 2, 1, 1\) and dilations \(1, 1, 4, 8\)"):
+        recognised_with(fcn_tensors, backbone={"dilations": (1, 1, 4, 8)})
+    with pytest.raises(
+        ValueError, match=r"normalises pictures by a mean of \(0, 0, 0\); known here is ImageNet"
+    ):
+        recognised_with(fcn_tensors, data_preprocessor={"mean": [0, 0, 0]})
+    pyramid = references.tensors(built(small(library_config(TINY["deeplabv3"][0]))))
+    chosen = library_config(TINY["deeplabv3"][0])
+    chosen.model.decode_head.dilations = (1, 12, 24)
+    with pytest.raises(ValueError, match=r"4 branches of pyramid pooling and the dilations \(1, 12, 24\)"):
+        mmsegmentation.recognise(Checkpoint(pyramid, "x", meta={"cfg": chosen.pretty_text}))
+
+
+def test_what_is_another_network_is_left_to_others(fcn_tensors):
+    assert mmsegmentation.recognise(Checkpoint({}, "x")) is None
+    attention = {**fcn_tensors, "decode_head.cca.gamma": np.zeros(1)}  # CCNet's head is an FCN's and more
+    assert mmsegmentation.recognise(Checkpoint(attention, "x")) is None
+    high_resolution = {**fcn_tensors, "backbone.stage2.0.branches.0.0.conv1.weight": np.zeros(1)}  # HRNet
+    assert mmsegmentation.recognise(Checkpoint(high_resolution, "x")) is None
+
+
+def test_a_config_is_read_and_never_run():
+    text = (
+        "a = dict(b=[1, -2.5], c='x', d={'e': None})\nmodel = dict(backbone=a, f=print('ran'))\nimport os\n"
+    )
+    said = config({"cfg": text})
+    assert part(said, "model", "backbone") == {"b": (1, -2.5), "c": "x", "d": {"e": None}}
+    assert said["model"]["f"] is None
+    assert config({"cfg": "model = dict("}) == config({}) == config({"cfg": 3}) == {}
