@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from runtime.errors import UserError
 from runtime.signals import noted_signals
-from training import checkpoints, folder, metrics, report
+from training import checkpoints, folder, metrics, prompts, report
 from training.data.pipeline import (
     DecodedCache,
     evaluation_batches,
@@ -84,9 +84,11 @@ def train(
         say(f"this run is finished: {progress.step} steps, best mIoU {100 * progress.best_miou:.2f}%.")
         return progress
     train_step = make_train_step(trainee, recipe, strategy, class_weights)
-    evaluator = Validator(model, spec, validation, LOSSES[recipe.loss])
+    task = task_of(recipe.model)
+    evaluator = task.validator(model, spec, validation, LOSSES[recipe.loss])
     hooks = _begin(model, callbacks, recipe.epochs)
-    feed = _Feed(_batches(recipe, training, progress.step, strategy))
+    prepare = task.preparation(model) if task.preparation else None
+    feed = _Feed(_batches(recipe, training, progress.step, strategy, prepare))
     with (
         noted_signals() as stop,
         _writer(run_folder) as writer,
@@ -134,7 +136,11 @@ def _sum_up(progress: Progress, feed: "_Feed", say: Say) -> None:
 
 
 def _batches(
-    recipe: Recipe, training: DecodedCache, step: int, strategy: tf.distribute.Strategy
+    recipe: Recipe,
+    training: DecodedCache,
+    step: int,
+    strategy: tf.distribute.Strategy,
+    prepare: Callable[..., Any] | None,
 ) -> Iterator[Any]:
     batches = training_batches(
         training.examples,
@@ -144,6 +150,7 @@ def _batches(
         augmentation=recipe.augmentation,
         start_step=step,
         cache=training,
+        prepare=prepare,
     )
     if strategy.num_replicas_in_sync > 1:
         batches = strategy.experimental_distribute_dataset(batches)
@@ -173,7 +180,7 @@ def _take(step: Callable[..., Any], images: Any, labels: Any, progress: Progress
 def _end_of_epoch(
     recipe: Recipe,
     trainee: Trainee,
-    evaluator: "Validator",
+    evaluator: Any,
     progress: Progress,
     epoch: int,
     run_folder: Path,
@@ -249,6 +256,29 @@ class Validator:
             if int(index) in shown:
                 previews.append((image.numpy()[0], truth, predicted))
         return metrics.scores(matrix, self.spec.classes), float(np.mean(losses)), previews
+
+
+@dataclass(frozen=True)
+class Task:
+    """How a model learns: `preparation(model)` gives what turns an augmented sample, (image, label, seed), into
+    inputs and targets, None where they are what they are; `validator(model, spec, cache, loss)`, called, gives
+    scores with miou and pixel_accuracy, the mean loss, and previews (rgb, truth ids, predicted ids)."""
+
+    preparation: Callable[[keras.Model], Callable[..., Any]] | None
+    validator: Callable[..., Any]
+
+
+TASKS = {
+    "semantic": Task(None, Validator),
+    "prompted": Task(prompts.preparation, prompts.Validator),
+}
+# The task of a model that is not a semantic segmenter.
+MODEL_TASKS = {"sam": "prompted"}
+
+
+def task_of(model: str) -> Task:
+    """The task of a row of zoo.MODELS."""
+    return TASKS[MODEL_TASKS.get(model, "semantic")]
 
 
 @contextmanager

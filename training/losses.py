@@ -13,6 +13,7 @@ import tensorflow as tf
 from runtime.errors import UserError
 from training.data.spec import IGNORE_ID
 from training.mask_loss import mask2former
+from training.prompt_loss import sam
 
 
 def cross_entropy(
@@ -38,12 +39,16 @@ def cross_entropy(
     return tf.math.divide_no_nan(tf.reduce_sum(loss * weight), tf.reduce_sum(weight))
 
 
-LOSSES: dict[str, Callable[..., tf.Tensor]] = {"cross_entropy": cross_entropy, "mask2former": mask2former}
+LOSSES: dict[str, Callable[..., tf.Tensor]] = {"cross_entropy": cross_entropy, "mask2former": mask2former, "sam": sam}
 # What each reads of the model's outputs, and which can weight classes.
-READS = {"cross_entropy": ("logits",), "mask2former": ("query_logits", "mask_logits")}
+READS = {
+    "cross_entropy": ("logits",),
+    "mask2former": ("query_logits", "mask_logits"),
+    "sam": ("masks", "iou", "single_mask", "single_iou"),
+}
 WEIGHTED = ("cross_entropy",)
 # The loss of a model that is not trained by pixel-wise cross-entropy.
-MODEL_LOSSES = {"mask2former": "mask2former"}
+MODEL_LOSSES = {"mask2former": "mask2former", "sam": "sam"}
 
 
 def check(loss: str, outputs: Collection[str]) -> None:

@@ -229,6 +229,19 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
         "bn_momentum": 0.9,
         "ema": 0.998,
     },
+    # Prompts of drawn regions, from scratch: an encoder of 5 small blocks, a decoder of a quarter of SAM's width.
+    ("sam", "scenes"): {
+        "model_options": {"patch": 8, "encoder_width": 96, "encoder_blocks": 5, "encoder_heads": 3,
+                          "encoder_ffn_width": 288, "window": 8, "global_blocks": (2, 4), "width": 64,
+                          "decoder_heads": 4, "decoder_ffn_width": 256, "iou_width": 64},
+        "data_options": {"size": (128, 256), "train_count": 400, "val_count": 50},
+        "crop": (128, 256),
+        "epochs": 30,
+        "learning_rate": 8e-4,
+        "weight_decay": 0.1,
+        "schedule": "cosine",
+        "ema": 0.98,
+    },
 }  # fmt: skip
 
 

@@ -78,7 +78,11 @@ def build_model(recipe: Recipe, classes: int, image_size: tuple[int, int] | None
     }
     taken = inspect.signature(zoo.MODELS[recipe.model]).parameters
     common = {name: value for name, value in common.items() if name in taken and value != ""}
+    if "classes" in taken:
+        common["classes"] = classes
+    if taken["image_size"].default is not None:  # a model for pictures of one size only
+        image_size = image_size or recipe.crop
     try:
-        return zoo.build(recipe.model, classes=classes, image_size=image_size, **{**common, **options})
+        return zoo.build(recipe.model, image_size=image_size, **{**common, **options})
     except ValueError as error:
         raise UserError(str(error)) from error

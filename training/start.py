@@ -39,8 +39,9 @@ def train(
         spec, examples = load_split(recipe, split, say)
         caches[split] = DecodedCache(examples, say=say)
     classes = len(spec.classes)
-    floor = counting.floor(caches["train"], caches["val"], classes)
-    say(f"Otsu's threshold, the floor: mIoU {100 * floor:.2f}% on val.")
+    if recipe.model not in loop.MODEL_TASKS:
+        floor = counting.floor(caches["train"], caches["val"], classes)
+        say(f"Otsu's threshold, the floor: mIoU {100 * floor:.2f}% on val.")
     weights = None
     if recipe.class_weights != "none":
         labels = (caches["train"].read(index)[1] for index in range(len(caches["train"].examples)))

@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -94,9 +95,12 @@ def training_batches(
     cache: DecodedCache | None = None,
     cache_bytes: int | None = None,
     workers: int = 2,
+    prepare: Callable[..., Any] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> tf.data.Dataset:
     """Endless (images uint8 (B, h, w, 3), labels uint8 (B, h, w)) from `start_step` on; `crop` is (h, w).
+
+    `prepare(image, label, seed)` may make something else of each sample: (inputs, targets), nested as they like.
 
     The pictures are cached in `cache`, or in a new one of at most `cache_bytes` (see DecodedCache).
     """
@@ -108,10 +112,11 @@ def training_batches(
         epoch, position = divmod(int(number), steps * batch)
         return _read_marked(kept, int(order(epoch)[position]))
 
-    def sample(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def sample(number: tf.Tensor) -> tuple[Any, Any]:
         image, label = _numpy_pair(read, number)
         seed_pair = tf.stack([tf.constant(seed, tf.int64), number])
-        return augment.apply(image, label, seed_pair, crop, augmentation)
+        image, label = augment.apply(image, label, seed_pair, crop, augmentation)
+        return prepare(image, label, seed_pair) if prepare else (image, label)
 
     numbers = tf.data.Dataset.range(start_step * batch, tf.int64.max)
     dataset = numbers.map(sample, num_parallel_calls=workers, deterministic=True)
