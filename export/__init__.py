@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runtime.errors import UserError
 from training.data.spec import Example
 
 # Names, not functions: `python -m export --help` must not wait for TensorFlow.
@@ -13,6 +14,8 @@ EXPORTERS: dict[str, str] = {
     "tflite": "export.tflite",
     "saved_model": "export.savedmodel",
 }
+# Of models that are no semantic segmenters (training.loop.TASKS): the exporter of the task, by target.
+TASK_EXPORTERS: dict[tuple[str, str], str] = {("prompted", "tflite"): "export.sam"}
 PRECISIONS = ("fp32", "fp16", "dynamic", "int8")
 OUTPUTS = ("mask", "scores")
 
@@ -39,7 +42,12 @@ class Job:
 Examples = Callable[[str], list[Example]]
 
 
-def exporter(name: str) -> Callable[[Any, Job, Examples], Path]:
-    """The function `export(run, job, examples)` of a row of EXPORTERS; it returns the path that it wrote."""
-    function: Callable[[Any, Job, Examples], Path] = importlib.import_module(EXPORTERS[name]).export
+def exporter(name: str, task: str = "semantic") -> Callable[[Any, Job, Examples], Path]:
+    """The function `export(run, job, examples)` of a row of EXPORTERS, or of TASK_EXPORTERS for another task; it
+    returns the path that it wrote. UserError when there is none."""
+    if task != "semantic" and (task, name) not in TASK_EXPORTERS:
+        formats = ", ".join(target for known, target in TASK_EXPORTERS if known == task)
+        raise UserError(f"a {task} model cannot be exported as {name}: choose --format {formats}")
+    module = EXPORTERS[name] if task == "semantic" else TASK_EXPORTERS[task, name]
+    function: Callable[[Any, Job, Examples], Path] = importlib.import_module(module).export
     return function

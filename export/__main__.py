@@ -91,9 +91,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     start_tensorflow()
 
     from training.converted import Converted
+    from training.loop import MODEL_TASKS
     from training.run import load
 
     run = load(args.run)
+    task = MODEL_TASKS.get(run.recipe.model, "semantic")
+    export = exporter(args.format, task)
     if isinstance(run, Converted):
         run = _with_data(run, args)
     elif args.data or args.data_dir or args.classes or args.pictures:
@@ -101,7 +104,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{args.run} is a run and is compared on its own data: leave --data and --pictures out"
         )
     examples = examples_of(run, args.pictures)
-    if size is None:
+    if task == "prompted":
+        size = _size_of_model(run, size)
+    elif size is None:
         size = _size_of_data(run, examples)
     precision = args.precision or ("fp32" if args.format == "saved_model" else "int8")
     output = args.output or "mask"
@@ -120,10 +125,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         allow_loss=args.allow_loss,
         threads=args.threads,
     )
-    written = exporter(args.format)(run, job, examples)
+    written = export(run, job, examples)
     total = sum(file.stat().st_size for file in [written, *written.rglob("*")] if file.is_file())
     print(f"{written}  {total / 1e6:.2f} MB")
-    if args.format == "tflite":
+    if task == "prompted":
+        decoder = written.with_name(written.name.replace("-encoder", "-decoder"))
+        print(f"{decoder}  {decoder.stat().st_size / 1e6:.2f} MB")
+        print(f"next: python -m runtime.prompted {written} {decoder} PICTURE --point X,Y --out masks")
+    elif args.format == "tflite":
         print(f"next: python -m runtime {written} PICTURE --out masks")
     return 0
 
@@ -177,6 +186,15 @@ def _size_of_data(run: Any, examples: Examples) -> tuple[int, int]:
         raise UserError(f"{run.recipe.data} val has no picture to take the size from; give --size HxW.")
     height, width = found[0].read()[0].shape[:2]
     return _checked_size(f"{height}x{width}")
+
+
+def _size_of_model(run: Any, wanted: tuple[int, int] | None) -> tuple[int, int]:
+    """Of a model whose position embeddings are for one size."""
+    facts = getattr(run, "facts", None)
+    size = tuple(facts["arguments"]["image_size"]) if facts else run.recipe.crop
+    if wanted not in (None, size):
+        raise UserError(f"{run.recipe.model} takes pictures of {size[0]}x{size[1]} only; leave --size out.")
+    return size
 
 
 def _checked_size(text: str) -> tuple[int, int]:

@@ -79,7 +79,7 @@ def convert(
     if not model.trainable_variables:
         precision = "fp32"
     chosen = list(pictures or [])
-    with tempfile.TemporaryDirectory() as folder, _stderr_on_failure():
+    with tempfile.TemporaryDirectory() as folder, stderr_on_failure():
         _write_saved_model(model, folder, size, output, tf.float32 if precision == "int8" else tf.uint8)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
@@ -151,7 +151,7 @@ def interpreter(flatbuffer: bytes, threads: int = 2) -> Any:
     """A LiteRT interpreter, ready to run."""
     from ai_edge_litert.interpreter import Interpreter
 
-    with _stderr_on_failure():
+    with stderr_on_failure():
         litert = Interpreter(model_content=flatbuffer, num_threads=threads)
         litert.allocate_tensors()
     return litert
@@ -219,7 +219,7 @@ def _builtin(code: Any) -> int:
 
 
 @contextlib.contextmanager
-def _stderr_on_failure() -> Iterator[None]:
+def stderr_on_failure() -> Iterator[None]:
     """Hold back what C++ writes to stderr (pages of it for a sound conversion) unless something fails."""
     sys.stderr.flush()
     kept = os.dup(2)

@@ -1,5 +1,7 @@
 """`PromptedSegmenter(encoder, decoder)`: SAM from two `.tflite` files, one run a picture, one run a prompt.
 
+    python -m runtime.prompted ENCODER.tflite DECODER.tflite PICTURE --point 410,120 --out masks
+
     segmenter = PromptedSegmenter("NAME-encoder.tflite", "NAME-decoder.tflite").set_image(rgb)
     masks, scores = segmenter.predict(points=[(410, 120)])          # a click: what of (whole, part, sub-part)?
     masks, scores = segmenter.predict(box=(80, 40, 600, 300), multimask=False)
@@ -12,7 +14,10 @@ its code). Where the picture shrinks, pixels are averaged over their area; the a
 bilinear filter, which smooths a little more.
 """
 
+import argparse
+import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +26,9 @@ import cv2
 import numpy as np
 
 from runtime.bundle import read_bundle, read_model
-from runtime.errors import UserError
+from runtime.errors import UserError, exit_on_user_error
+from runtime.files import write_whole
+from runtime.image import overlay, read_rgb
 from runtime.segmenter import _load as load_interpreter
 
 PADDING = (123.675, 116.28, 103.53)
@@ -170,3 +177,62 @@ def _half(path: Path, part: str, inputs: Sequence[str], outputs: Sequence[str], 
         f"{path} is not the {part} of a prompted segmenter: it should take {', '.join(inputs)} and give "
         f"{', '.join(outputs)}."
     )
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        prog="python -m runtime.prompted",
+        description="Cut out what a point or a box in a picture means. NAME_mask0.png (255 inside) and "
+        "NAME_overlay0.png are of the mask that is scored best, and so on; NAME.json has the scores.",
+    )
+    result.add_argument("encoder", type=Path, metavar="ENCODER.tflite")
+    result.add_argument("decoder", type=Path, metavar="DECODER.tflite")
+    result.add_argument("picture", type=Path, metavar="PICTURE")
+    result.add_argument(
+        "--point", action="append", default=[], metavar="X,Y", help="in the object; repeatable"
+    )
+    result.add_argument("--not", dest="outside", action="append", default=[], metavar="X,Y", help="not in it")
+    result.add_argument("--box", metavar="X1,Y1,X2,Y2", help="around the object")
+    result.add_argument("--one", action="store_true", help="one mask, where the prompt leaves no doubt")
+    result.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the masks go")
+    result.add_argument("--threads", type=int, default=2, metavar="N", help="CPU threads (default 2)")
+    return result
+
+
+def main(arguments: list[str] | None = None) -> int:
+    args = parser().parse_args(arguments)
+    points = [_numbers(text, 2) for text in args.point + args.outside]
+    labels = [FOREGROUND] * len(args.point) + [BACKGROUND] * len(args.outside)
+    box = None if args.box is None else _numbers(args.box, 4)
+    rgb = read_rgb(args.picture)
+    segmenter = PromptedSegmenter(args.encoder, args.decoder, args.threads).set_image(rgb)
+    masks, scores = segmenter.predict(points, labels, box, multimask=not args.one)
+    best = np.argsort(-scores)
+    for rank, index in enumerate(best):
+        shown = overlay(rgb, np.where(masks[index], 0, 255).astype(np.uint8), ((255, 60, 40),), 0.5)
+        stem = args.out / args.picture.stem
+        write_whole(stem.with_name(f"{stem.name}_mask{rank}.png"), _png(255 * masks[index].astype(np.uint8)))
+        write_whole(stem.with_name(f"{stem.name}_overlay{rank}.png"), _png(shown[..., ::-1]))
+    found = [{"iou_expected": float(scores[index]), "share": float(masks[index].mean())} for index in best]
+    write_whole(stem.with_name(f"{stem.name}.json"), (json.dumps({"masks": found}, indent=2) + "\n").encode())
+    expected = ", ".join(f"{row['iou_expected']:.2f}" for row in found)
+    print(f"{len(found)} masks, expected IoU {expected} -> {args.out}")
+    return 0
+
+
+def _numbers(text: str, count: int) -> list[float]:
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if len(found) != count:
+        raise UserError(f"'{text}' is not {count} numbers with commas between, such as 410,120.")
+    return found
+
+
+def _png(array: np.ndarray) -> bytes:
+    return bytes(cv2.imencode(".png", np.ascontiguousarray(array))[1])
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_user_error(main))

@@ -50,7 +50,7 @@ class Converted:
     @property
     def spec(self) -> DatasetSpec:
         """The checkpoint's own classes, or those of the data named for it."""
-        count = int(self.facts["arguments"]["classes"])
+        count = int(self.facts["arguments"].get("classes", 0))
         known = _spec_of_data(self.recipe, count) if self.recipe.data in DATASETS else None
         classes = tuple(self.facts.get("classes") or ()) or (known.classes if known else numbered(count))
         palette = tuple(tuple(colour) for colour in self.facts.get("palette") or ()) or _palette(classes)
@@ -66,7 +66,7 @@ class Converted:
         if data not in DATASETS:
             raise UserError(f"There is no data set called {data}; there is {', '.join(DATASETS)}.")
         names = tuple(self.facts.get("classes") or ())
-        chosen = taxonomy or _matching(data, names, int(self.facts["arguments"]["classes"]))
+        chosen = taxonomy or _matching(data, names, int(self.facts["arguments"].get("classes", 0)))
         origin = dataclasses.replace(
             self.recipe, data=data, data_dir=data_dir, taxonomy=chosen, skip_bad=skip_bad
         )

@@ -173,6 +173,24 @@ def fixed(label: np.ndarray, index: int) -> list[Prompt]:
     return [prompt for prompt in drawn if prompt is not None]
 
 
+def inputs(image: np.ndarray, asked: list[Prompt], frame: tuple[int, int]) -> dict[str, np.ndarray]:
+    """A picture, uint8 (H, W, 3), and its prompts as SAM takes them, a batch of one."""
+    size = image.shape[:2]
+    return {
+        "image": fit(image, frame)[None],
+        "points": np.stack([scaled(prompt.points, size, frame) for prompt in asked])[None],
+        "point_labels": np.stack([prompt.labels for prompt in asked])[None],
+        "boxes": np.stack([scaled(prompt.box, size, frame) for prompt in asked])[None],
+    }
+
+
+def elements(prompt: Prompt) -> dict[str, Any]:
+    """A prompt as `runtime.PromptedSegmenter` takes it."""
+    used = prompt.labels != UNUSED
+    box = prompt.box if prompt.box[2] >= prompt.box[0] else None
+    return {"points": prompt.points[used], "labels": prompt.labels[used], "box": box}
+
+
 def intersection_over_union(mask: np.ndarray, region: np.ndarray) -> float:
     """Of a mask bool (H, W) and a region, over the pixels that count."""
     counted, inside = region != IGNORE_ID, region == INSIDE
@@ -225,17 +243,11 @@ class Validator:
         """The best-scored mask of each prompt, bool (H, W), and the loss."""
         size = image.shape[:2]
         regions = [_framed(prompt.region, self.frame) for prompt in prompts]
-        inputs = {
-            "image": fit(image, self.frame)[None],
-            "points": np.stack([scaled(prompt.points, size, self.frame) for prompt in prompts])[None],
-            "point_labels": np.stack([prompt.labels for prompt in prompts])[None],
-            "boxes": np.stack([scaled(prompt.box, size, self.frame) for prompt in prompts])[None],
-        }
         targets = {
             "region": np.stack([_shrunk(region, self.mask) for region in regions])[None],
             "several": np.array([[prompt.several for prompt in prompts]]),
         }
-        tensors = tf.nest.map_structure(tf.constant, (inputs, targets))
+        tensors = tf.nest.map_structure(tf.constant, (inputs(image, prompts, self.frame), targets))
         masks, scores, loss = self.predict(*tensors)
         best = scores.numpy()[0].argmax(-1)
         logits = [mask[choice] for mask, choice in zip(masks.numpy()[0], best, strict=True)]

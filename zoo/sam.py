@@ -22,7 +22,7 @@ from keras import layers, ops
 
 from zoo import contract
 from zoo.backbones.vit import Layout, vit
-from zoo.layers import IMAGENET_MEAN, gelu
+from zoo.layers import IMAGENET_MEAN, LayerNorm, gelu
 from zoo.prompt_encoder import DenseEmbedding, OutputTokens, PromptEncoder, Unfold
 
 IMAGE_ENCODER, PROMPT_DECODER = "image_encoder", "prompt_decoder"
@@ -195,7 +195,7 @@ class _TwoWay:
             found = self._attend(query, key, tokens, f"{name}_to_tokens", self.inner, left_out)
             image = self._norm(image + found, f"{name}_to_tokens_norm")
         found = self._attend(tokens + places, image + grid, image, "decoder_final", self.inner)
-        tokens = layers.LayerNormalization(epsilon=1e-5, name="decoder_final_norm")(tokens + found)
+        tokens = LayerNorm(epsilon=1e-5, name="decoder_final_norm")(tokens + found)
         return tokens, image
 
     def _attend(self, query: Any, key: Any, value: Any, name: str, inner: int, left_out: Any = None) -> Any:
@@ -207,7 +207,7 @@ class _TwoWay:
         return layers.Dense(self.width, name=f"{name}_out")(TokenAttention(self.heads, name=name)(parts))
 
     def _norm(self, x: Any, name: str) -> Any:
-        return layers.LayerNormalization(epsilon=self.epsilon, name=name)(x)
+        return LayerNorm(epsilon=self.epsilon, name=name)(x)
 
 
 @keras.saving.register_keras_serializable("kerbside")
@@ -246,7 +246,7 @@ class TokenAttention(layers.Layer):
 def _masks(tokens: Any, image: Any, width: int) -> Any:
     """Each mask token becomes a filter over the image, four times as fine: (B, 4, 4h, 4w)."""
     x = Upscale(width // 4, name="upscale1")(image)
-    x = gelu(layers.LayerNormalization(epsilon=1e-6, name="upscale1_norm")(x))
+    x = gelu(LayerNorm(epsilon=1e-6, name="upscale1_norm")(x))
     x = gelu(Upscale(width // 8, name="upscale2")(x))  # (B, 4h, 4w, width / 8)
     filters = [
         _perceptron(tokens[:, 1 + index, :], (width, width, width // 8), f"mask{index}_filter")

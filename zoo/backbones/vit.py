@@ -18,7 +18,7 @@ import numpy as np
 from keras import initializers, layers, ops
 
 from zoo import contract
-from zoo.layers import gelu, imagenet_normalisation
+from zoo.layers import LayerNorm, gelu, imagenet_normalisation
 
 NORM_EPSILON = 1e-6
 # Beyond so many tokens the heads attend one after the other: at 1024x1024 the scores of ViT-B's 12 take 800 MB.
@@ -211,7 +211,7 @@ def _offsets(side: int) -> np.ndarray:
 
 
 def _norm(x: Any, name: str) -> Any:
-    return layers.LayerNormalization(epsilon=NORM_EPSILON, name=name)(x)
+    return LayerNorm(epsilon=NORM_EPSILON, name=name)(x)
 
 
 def _linear(x: Any, filters: int, name: str) -> Any:
