@@ -132,7 +132,8 @@ HEAD = """\
 `python -m benchmarks.compare_models --data scenes --epochs {epochs}`, {date}, {machine}. Every model saw {images}
 pictures of {height}x{width} from random weights, one seed, its row of RECIPES; mIoU over 19 classes on {validation}
 pictures of `val`; latency of the whole path on two threads, all files in turn in one process. Drawn streets are no
-photographs, and so short a training favours what learns fast: this ranks neither the papers nor their published weights.
+photographs, and so short a training favours what learns fast:
+this ranks neither the papers nor their published weights.
 
 | model | mIoU, Keras | mIoU, file | precision | file | latency |
 |---|---|---|---|---|---|"""

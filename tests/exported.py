@@ -45,13 +45,13 @@ def colour_model(size: tuple[int, int]) -> keras.Model:
     return model
 
 
-def colour_examples(size: tuple[int, int], count: int) -> list[Example]:
-    """Blocks of COLOURS with some noise, labelled by their colour; the first row is void."""
+def colour_examples(size: tuple[int, int], count: int, block: int = 8) -> list[Example]:
+    """Blocks of COLOURS, `block` pixels a side, with some noise, labelled by their colour; the first row is void."""
 
     def read(index: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng(index)
-        small = rng.integers(0, len(COLOURS), (-(-size[0] // 8), -(-size[1] // 8)))
-        ids = np.kron(small, np.ones((8, 8), int))[: size[0], : size[1]]
+        small = rng.integers(0, len(COLOURS), (-(-size[0] // block), -(-size[1] // block)))
+        ids = np.kron(small, np.ones((block, block), int))[: size[0], : size[1]]
         rgb = np.array(COLOURS)[ids] + rng.integers(-9, 10, (*size, 3))
         label = ids.astype(np.uint8)
         label[0] = 255
