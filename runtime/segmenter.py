@@ -135,6 +135,23 @@ class Segmenter:
         ids = self._ids(self.invoke(self.prepare(rgb)), (rgb.shape[0], rgb.shape[1]))
         return Segmentation(ids, self.labels, self.palette, time.perf_counter() - start, rgb)
 
+    def scores(self, rgb: np.ndarray) -> np.ndarray:
+        """Scores of a picture, float32 (H, W, C) at its size, quantised ones as the numbers they stand for.
+
+        UserError when the file gives class ids only.
+        """
+        if self.output != "scores":
+            raise UserError(f"{self.path} gives class ids, not scores; export it with --output scores.")
+        raw, (scale, zero) = self.invoke(self.prepare(rgb)), self._output["quantization"]
+        values = (raw.astype(np.float32) - zero) * np.float32(scale) if scale else raw.astype(np.float32)
+        if values.shape[:2] == rgb.shape[:2]:
+            return values
+        size = (rgb.shape[1], rgb.shape[0])
+        planes = (np.ascontiguousarray(values[..., index]) for index in range(values.shape[2]))
+        return np.stack(
+            [cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in planes], axis=-1
+        )
+
     def warm_up(self) -> "Segmenter":
         """Run once on black, because the first run allocates; itself, for chaining."""
         self.invoke(self.prepare(np.zeros((*self.size, 3), np.uint8)))
