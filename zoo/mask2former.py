@@ -21,8 +21,8 @@ import keras
 from keras import layers, ops
 
 from zoo import backbones, contract
-from zoo.layers import ResizeLike
-from zoo.pixel_decoder import GROUPS, LEVELS, LearnedRows, drop, layer_norm, mlp, pixel_decoder
+from zoo.layers import LayerNorm, ResizeLike, resize
+from zoo.pixel_decoder import GROUPS, LEVELS, NORM_EPSILON, LearnedRows, drop, layer_norm, mlp, pixel_decoder
 
 QUERY_LOGITS = "query_logits"
 MASK_LOGITS = "mask_logits"
@@ -160,7 +160,7 @@ def _transformer_decoder(
     x = LearnedRows(queries, hidden, name="query_features")(mask_features)  # (B, Q, hidden)
     place = LearnedRows(queries, hidden, name="query_positions")(mask_features)
 
-    norm = layers.LayerNormalization(epsilon=1e-5, name="decoder_norm")
+    norm = LayerNorm(epsilon=NORM_EPSILON, name="decoder_norm")
     embedder = [
         layers.Dense(hidden, activation=activation, name=f"mask_embedding{index + 1}")
         for index, activation in enumerate(("relu", "relu", None))
@@ -288,10 +288,10 @@ class SemanticScores(layers.Layer):
         classes = ops.softmax(query_logits, axis=-1)[..., :-1]  # (B, Q, C), "no object" left out
         size = ops.shape(image)[1:3]
         if self.stride == 1:
-            masks = _resize(masks, size)
+            masks = resize(masks, size)
         scores = _product(ops.sigmoid(masks), ops.transpose(classes, (0, 2, 1)))
         if self.stride != 1:
-            scores = _resize(scores, size)
+            scores = resize(scores, size)
         return ops.log(ops.maximum(scores, LEAST_SCORE))
 
     def compute_output_spec(self, inputs: Sequence[Any]) -> keras.KerasTensor:
@@ -300,7 +300,3 @@ class SemanticScores(layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "stride": self.stride}
-
-
-def _resize(x: Any, size: Any) -> Any:
-    return ops.image.resize(x, size, interpolation="bilinear", antialias=False)

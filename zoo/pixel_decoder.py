@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from zoo.layers import ResizeLike
+from zoo.layers import LayerNorm, ResizeLike
 
 NORM_EPSILON = 1e-5
 GROUPS = 32  # of every group norm
@@ -69,7 +69,7 @@ def group_norm(x: Any, name: str) -> Any:
 
 
 def layer_norm(x: Any, name: str) -> Any:
-    return layers.LayerNormalization(epsilon=NORM_EPSILON, name=name)(x)
+    return LayerNorm(epsilon=NORM_EPSILON, name=name)(x)
 
 
 def drop(x: Any, rate: float) -> Any:
@@ -98,7 +98,8 @@ class LearnedRows(layers.Layer):
     def call(self, like: Any) -> Any:
         rows = ops.expand_dims(ops.convert_to_tensor(self.weight, self.compute_dtype), 0)
         batch = ops.shape(like)[0]
-        return rows if batch == 1 else ops.tile(rows, (batch, 1, 1))
+        alone = isinstance(batch, int) and batch == 1  # spares an exported graph the copy
+        return rows if alone else ops.tile(rows, (batch, 1, 1))
 
     def compute_output_spec(self, like: Any) -> keras.KerasTensor:
         return keras.KerasTensor((like.shape[0], self.rows, self.channels), dtype=self.compute_dtype)

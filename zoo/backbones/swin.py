@@ -20,7 +20,7 @@ import keras
 from keras import layers, ops
 
 from zoo import contract
-from zoo.layers import gelu, imagenet_normalisation
+from zoo.layers import LayerNorm, gelu, imagenet_normalisation
 
 NORM_EPSILON = 1e-5
 PATCH = 4  # a side of the pictures' patches, in pixels
@@ -116,7 +116,7 @@ def _patch_merging(x: Any, prefix: str) -> Any:
 
 
 def _norm(x: Any, name: str) -> Any:
-    return layers.LayerNormalization(epsilon=NORM_EPSILON, name=name)(x)
+    return LayerNorm(epsilon=NORM_EPSILON, name=name)(x)
 
 
 def _dense(units: int, name: str, bias: bool = True) -> layers.Dense:
