@@ -73,7 +73,7 @@ class Layout:
 
 _v1b = partial(Layout, bias=False, epsilon=1e-5, stride_on_3x3=True, normalise=imagenet_normalisation)
 _v1c = partial(_v1b, deep_stem=True)
-_basic = {"basic": True, "second_dilated": False}
+_basic: dict[str, Any] = {"basic": True, "second_dilated": False}
 
 LAYOUTS = {
     "resnet50": Layout(blocks=(3, 4, 6, 3)),

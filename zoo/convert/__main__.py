@@ -17,7 +17,7 @@ from runtime.errors import UserError, exit_on_user_error
 from runtime.quiet import stderr_closed
 from zoo.convert import card, hub, readers, recognise
 from zoo.convert.assign import Report, assign
-from zoo.convert.checkpoint import Match
+from zoo.convert.checkpoint import Checkpoint, Match
 
 SHOWN = 6  # names of tensors that a line lists before it counts the rest
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with stderr_closed():  # the first tensor starts the devices, with notes that nobody can act upon
         keras.ops.zeros(1)
     try:
-        match = recognise(source.checkpoint)
+        match = _recognise(source.checkpoint)
         arguments = _arguments(match, args.classes)
         _say(f"{name}: {_described(match)}")
         model = _build(match, arguments)
@@ -70,6 +70,13 @@ def _checked_out(out: str) -> Path:
     if path.is_dir():
         raise UserError(f"--out {out} is a folder; name a file in it.")
     return path
+
+
+def _recognise(checkpoint: Checkpoint) -> Match:
+    try:
+        return recognise(checkpoint)
+    except (KeyError, IndexError) as error:  # a source looked for what tells the variant
+        raise ValueError(f"lacks {error}, which would tell what variant it is") from error
 
 
 def _arguments(match: Match, classes: int | None) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -86,7 +87,9 @@ def rebuild(path: str | Path, image_size: tuple[int, int] | None = None) -> kera
                 f"{weights} is not what {card_path(weights).name} was written for; convert it again."
             )
         model = zoo.build(card["model"], image_size=image_size, **card["arguments"])
-        model.load_weights(weights)
+        with warnings.catch_warnings():  # what does not fit raises as well
+            warnings.simplefilter("ignore")
+            model.load_weights(weights)
     except (OSError, KeyError, ValueError) as error:
         raise UserError(f"{weights} cannot be loaded: {_first_line(error)}.") from error
     return model

@@ -104,7 +104,7 @@ class NumpyType:
         """Numbers as an array; None for what is no number."""
         if not re.fullmatch(r"[iufb]\d", self.code) or not isinstance(data, bytes):
             return None
-        kind = np.dtype(self.code).newbyteorder(self.order if self.order in "<>" else "=")
+        kind = np.dtype((">" if self.order == ">" else "<") + self.code)
         return np.frombuffer(data, kind).reshape(shape, order="F" if fortran else "C")
 
 
