@@ -21,10 +21,9 @@ import keras
 from keras import layers, ops
 
 from zoo import backbones, contract
-from zoo.layers import ResizeLike, conv_norm_relu, imagenet_normalisation
+from zoo.layers import ResizeLike, conv_norm_relu, imagenet_normalisation, resize
 
 EPSILON = 1e-5  # of the norms, PyTorch's
-AUXILIARY_FILTERS = 64
 
 
 @keras.saving.register_keras_serializable("kerbside")
@@ -43,7 +42,7 @@ class DoubleLike(layers.Layer):
         x, reference = inputs
         height, width = (-(-side // self.stride) for side in ops.shape(reference)[1:3])
         even = (height + height % 2, width + width % 2)
-        x = ops.image.resize(x, even, interpolation="nearest", antialias=False)
+        x = resize(x, even, "nearest")
         if all(isinstance(side, int) and side % 2 == 0 for side in (height, width)):
             return x  # a slice that cuts nothing would stay in an exported file
         return x[:, :height, :width]
@@ -69,6 +68,7 @@ def unet(
     head_filters: int = 0,
     dropout: float = 0.0,
     auxiliary: bool = False,
+    auxiliary_filters: int = 64,
     batch_norm_momentum: float = 0.99,
 ) -> keras.Model:
     """U-Net: image (B, H, W, 3), RGB 0..255 -> {"logits": (B, H, W, classes) float32}.
@@ -77,13 +77,14 @@ def unet(
     channels and of twice as many at each level below (the paper: 64 and 5). With one, `backbone_sizes` are the
     `sizes` of backbones.build, and `decoder_filters` those of the five blocks from stride 16 to the full size.
     `head_filters` puts a 3x3 convolution before the classifier, 0 none; `dropout` comes before the classifier.
-    `auxiliary` adds "aux_logits", as large as the logits, for the loss alone. Raises ValueError on a value that
-    makes no sense.
+    `auxiliary` adds "aux_logits", as large as the logits, for the loss alone, from a 3x3 convolution of
+    `auxiliary_filters`. Raises ValueError on a value that makes no sense.
     """
     contract.check_count("classes", classes, at_least=2)
     contract.check_count("base_filters", base_filters)
     contract.check_count("depth", depth, at_least=2)
     contract.check_count("head_filters", head_filters, at_least=0)
+    contract.check_count("auxiliary_filters", auxiliary_filters)
     contract.check_fraction("dropout", dropout)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
     image_size = contract.check_image_size(image_size)
@@ -103,7 +104,7 @@ def unet(
     # In float32 under any dtype policy: what follows are softmax, loss and argmax.
     outputs = {contract.LOGITS: layers.Activation("linear", dtype="float32", name=contract.LOGITS)(logits)}
     if auxiliary:
-        x = conv_norm_relu(half, AUXILIARY_FILTERS, 3, momentum=momentum, epsilon=EPSILON, name="auxiliary")
+        x = conv_norm_relu(half, auxiliary_filters, 3, momentum=momentum, epsilon=EPSILON, name="auxiliary")
         x = layers.Dropout(dropout, name="auxiliary_dropout")(x)
         x = layers.Conv2D(classes, 1, name="auxiliary_classifier")(x)  # (B, H/2, W/2, classes)
         outputs[contract.AUX_LOGITS] = ResizeLike(dtype="float32", name=contract.AUX_LOGITS)([x, image])

@@ -1,4 +1,4 @@
-"""mmsegmentation's networks on ResNets: DeepLabV3+, DeepLabV3 and FCN of any depth, the .pth of 0.x and of 1.x.
+"""mmsegmentation's networks, the .pth of 0.x and of 1.x: DeepLabV3+, DeepLabV3 and FCN on ResNets, and U-Net.
 
 Shapes tell the backbone, the widths and the head. Atrous rates, strides and the alignment of corners they do not:
 the config in the meta does; without one they are taken to be those of the networks called D8 for 512x1024.
@@ -31,6 +31,10 @@ DEFAULTS = {
     "decode_head": {"dilations": (1, 6, 12, 18)},
 }
 RESNET = r"backbone\.(conv1|bn1|stem\.\d|layer[1-4]\.\d+\.(conv\d|bn\d|downsample\.\d))\.\w+"
+UNET = (
+    r"backbone\.(encoder\.(0\.0|[1-9]\.1)\.convs\.[01]"
+    r"|decoder\.\d\.(upsample\.interp_upsample\.1|conv_block\.convs\.[01]))\.(conv|bn)\.\w+"
+)
 CONV = r"(conv|bn)\.\w+"
 SEPARABLE = rf"(depthwise|pointwise)_conv\.{CONV}"
 ASPP = rf"(aspp_modules\.\d\.({CONV}|{SEPARABLE})|(image_pool\.1|bottleneck)\.{CONV}|conv_seg\.\w+)"
@@ -207,6 +211,22 @@ def _fcn(tensors: Tensors, said: Config) -> dict[str, Any]:
     }
 
 
+def _unet(tensors: Tensors, said: Config) -> dict[str, Any]:
+    """UNet-S5-D16 of any width and depth, whose FCN heads have one convolution each."""
+    arguments = {
+        "classes": tensors["decode_head.conv_seg.weight"].shape[0],
+        "base_filters": tensors["backbone.encoder.0.0.convs.0.conv.weight"].shape[0],
+        "depth": len({name.split(".")[2] for name in tensors if name.startswith("backbone.encoder.")}),
+        "head_filters": tensors["decode_head.convs.0.conv.weight"].shape[0],
+        "dropout": _setting(said, "decode_head").get("dropout_ratio", 0.1),
+    }
+    kernel = tensors.get("auxiliary_head.convs.0.conv.weight")
+    # The auxiliary head that ours has reads the features at half the picture's size.
+    if kernel is not None and kernel.shape[1] == 2 * arguments["base_filters"]:
+        arguments |= {"auxiliary": True, "auxiliary_filters": kernel.shape[0]}
+    return arguments
+
+
 def _pooling_last(tensors: Tensors) -> Tensors:
     """The projection's kernel reads the picture's mean first there, and after the other branches here."""
     projection = "decode_head.bottleneck.conv.weight"
@@ -259,6 +279,18 @@ def _fcn_rules(arguments: Arguments) -> dict[str, str]:
     return rules
 
 
+def _unet_rules(arguments: Arguments) -> dict[str, str]:
+    rules = {r"head_(conv|bn)": r"decode_head.convs.0.\1", **AUXILIARY_RULES}
+    for level in range(arguments["depth"]):
+        # From the second level on, a max-pooling comes first in a stage.
+        stage, up = f"backbone.encoder.{level}.{min(level, 1)}", f"backbone.decoder.{level}"
+        rules[rf"up{level}_halve_(conv|bn)"] = rf"{up}.upsample.interp_upsample.1.\1"
+        for index in (1, 2):
+            rules[rf"level{level}_{index}_(conv|bn)"] = rf"{stage}.convs.{index - 1}.\1"
+            rules[rf"up{level}_{index}_(conv|bn)"] = rf"{up}.conv_block.convs.{index - 1}.\1"
+    return rules
+
+
 HEADS = (
     Head(
         model="deeplabv3plus",
@@ -285,5 +317,13 @@ HEADS = (
         tell="decode_head.convs.0.conv.weight",
         arguments=_fcn,
         rules=_fcn_rules,
+    ),
+    Head(
+        model="unet",
+        backbone=UNET,
+        covers=rf"(convs\.0\.{CONV}|conv_seg\.\w+)",
+        tell="backbone.encoder.0.0.convs.0.conv.weight",
+        arguments=_unet,
+        rules=_unet_rules,
     ),
 )

@@ -11,11 +11,13 @@ which the first has the logit 0, so that softmax and argmax say what sigmoid and
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from zoo.convert.checkpoint import Checkpoint, Match, Tensors
+from zoo.convert.torchvision import resnet_arguments, resnet_layout, resnet_name
 
 HEAD = "segmentation_head.0"
 WRAPPERS = ("", "model.", "module.", "model.module.")
@@ -27,28 +29,9 @@ DEFAULTS = {
 ENCODERS = "ResNet, ResNeXt and MobileNetV2 of torchvision"
 UNUSED = (r".*\.num_batches_tracked", r"encoder\.(fc|classifier)\..*", r"classification_head\..*")
 
-# Blocks in the stacks, whether they are basic, groups and their width -> our backbone.
-RESNETS = {
-    ((2, 2, 2, 2), True, 1, 64): "resnet18_v1b",
-    ((3, 4, 6, 3), True, 1, 64): "resnet34_v1b",
-    ((3, 4, 6, 3), False, 1, 64): "resnet50_v1b",
-    ((3, 4, 23, 3), False, 1, 64): "resnet101_v1b",
-    ((3, 4, 6, 3), False, 32, 4): "resnext50_32x4d",
-    ((3, 4, 23, 3), False, 32, 8): "resnext101_32x8d",
-}
-
 # Paths of our layers, as regular expressions -> names of theirs.
 Names = Mapping[str, Callable[..., str]]
 PARTS = {"conv": 0, "bn": 1}  # of a Sequential
-RESNET: Names = {
-    r"conv1_(conv|bn)": lambda part: f"encoder.{part}1",
-    r"conv(\d)_block(\d+)_0_(conv|bn)": lambda stack, block, part: (
-        f"encoder.layer{int(stack) - 1}.{int(block) - 1}.downsample.{PARTS[part]}"
-    ),
-    r"conv(\d)_block(\d+)_([123])_(conv|bn)": lambda stack, block, index, part: (
-        f"encoder.layer{int(stack) - 1}.{int(block) - 1}.{part}{index}"
-    ),
-}
 MOBILENET_V2: Names = {
     r"(Conv1|bn_Conv1)": lambda part: f"encoder.features.0.{int(part == 'bn_Conv1')}",
     r"expanded_conv_(\w+)": lambda part: f"encoder.features.1.conv.{FIRST_BLOCK[part]}",
@@ -106,21 +89,18 @@ def _unet(tensors: Tensors, config: Mapping[str, Any]) -> Match:
     if config["decoder_interpolation"] != "nearest":
         raise _unknown("Unet", f"decoder_interpolation={config['decoder_interpolation']!r}", "'nearest'")
     filters = tuple(tensors[f"decoder.blocks.{block}.conv2.0.weight"].shape[0] for block in range(5))
-    backbone, sizes, names = _encoder(tensors, "Unet")
-    arguments: dict[str, Any] = {"backbone": backbone, "decoder_filters": filters}
-    if sizes:
-        arguments["backbone_sizes"] = sizes
+    backbone, names = _encoder(tensors, "Unet", {})
+    arguments = {**backbone, "decoder_filters": filters}
     return _match("unet", arguments, {**names, **UNET}, tensors)
 
 
 def _deeplabv3plus(tensors: Tensors, config: Mapping[str, Any]) -> Match:
     separable = "decoder.aspp.0.convs.1.0.0.weight" in tensors
     rates = tuple(int(rate) for rate in config["decoder_atrous_rates"])
-    backbone, sizes, names = _encoder(tensors, "DeepLabV3Plus")
-    sizes |= {"contracted": False} | ({"second_dilated": True} if names is RESNET else {})
+    # A whole stage has the rate that makes up for its stride.
+    backbone, names = _encoder(tensors, "DeepLabV3Plus", {"contracted": False})
     arguments = {
-        "backbone": backbone,
-        "backbone_sizes": sizes,
+        **backbone,
         "output_stride": int(config["encoder_output_stride"]),
         "rates": rates,
         "aspp_filters": tensors["decoder.aspp.0.convs.0.0.weight"].shape[0],
@@ -158,30 +138,17 @@ def _deeplabv3plus_names(rates: tuple[int, ...]) -> Names:
     }
 
 
-def _encoder(tensors: Tensors, network: str) -> tuple[str, dict[str, Any], Names]:
-    """Our backbone, what differs from its row, and the names of its layers."""
+def _encoder(tensors: Tensors, network: str, sizes: dict[str, Any]) -> tuple[dict[str, Any], Names]:
+    """`backbone` and `backbone_sizes`, whose row has these sizes replaced too, and the names of its layers."""
     if "encoder.layer1.0.conv1.weight" in tensors:
-        backbone, sizes = _resnet(tensors)
-        return backbone, sizes, RESNET
+        dilated = {"second_dilated": True} if sizes else {}
+        layout = replace(resnet_layout(tensors, "encoder."), **sizes, **dilated)
+        return resnet_arguments(layout), {r"(conv\d_\w+)": lambda path: resnet_name(path, "encoder.") or path}
     last = tensors.get("encoder.features.18.0.weight")
     if last is not None and last.shape[:2] == (1280, 320):
-        return "mobilenet_v2_torchvision", {}, MOBILENET_V2
+        chosen: dict[str, Any] = {"backbone": "mobilenet_v2_torchvision"}
+        return chosen | ({"backbone_sizes": sizes} if sizes else {}), MOBILENET_V2
     raise _unknown(network, "an encoder of another family", ENCODERS)
-
-
-def _resnet(tensors: Tensors) -> tuple[str, dict[str, Any]]:
-    """The row of RESNETS; for other numbers of blocks, one of that kind and the blocks."""
-    found = {re.match(r"encoder\.layer(\d)\.(\d+)\.", name) for name in tensors} - {None}
-    numbers = [(int(match[1]), int(match[2])) for match in found if match]
-    blocks = tuple(1 + max(block for stack, block in numbers if stack == index) for index in (1, 2, 3, 4))
-    basic = "encoder.layer1.0.conv3.weight" not in tensors
-    width, per_group = tensors["encoder.layer1.0.conv2.weight"].shape[:2]
-    groups = width // per_group
-    group_width = width // groups
-    if (blocks, basic, groups, group_width) in RESNETS:
-        return RESNETS[blocks, basic, groups, group_width], {}
-    kin = "resnet18_v1b" if basic else "resnet50_v1b"
-    return kin, {"blocks": blocks, "groups": groups, "group_width": group_width}
 
 
 def _match(model: str, arguments: dict[str, Any], names: Names, tensors: Tensors) -> Match:

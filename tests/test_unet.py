@@ -1,0 +1,147 @@
+"""U-Net's own arithmetic: the paper's channels, the way up at any size, and what an exported file is made of."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import zoo
+from export import tflite
+from tests import references
+from zoo.layers import ResizeCornersLike
+from zoo.unet import DoubleLike
+
+# As small as a ResNet gets.
+ENCODER = {"backbone": "resnet18_v1b", "backbone_sizes": {"blocks": (1, 1, 1, 1)}}
+NARROW = {"decoder_filters": (16, 12, 8, 8, 4)}
+
+
+def convolution(kernel: int, inputs: int, outputs: int) -> int:
+    """Weights without a bias, and the four values a channel of a batch norm."""
+    return kernel * kernel * inputs * outputs + 4 * outputs
+
+
+def test_plain_has_the_papers_channels():
+    """Figure 1: 64 to 1024 channels down, back to 64 by two convolutions a level, joined to as many again."""
+    down = [64, 128, 256, 512, 1024]
+    expected = 0
+    for inputs, outputs in zip([3, *down[:-1]], down, strict=True):
+        expected += convolution(3, inputs, outputs) + convolution(3, outputs, outputs)
+    for coarse, fine in zip(down[:0:-1], down[-2::-1], strict=True):
+        expected += convolution(1, coarse, fine) + convolution(3, 2 * fine, fine) + convolution(3, fine, fine)
+    model = zoo.build("unet", classes=2)
+    assert model.count_params() == expected + 64 * 2 + 2
+    for level, channels in enumerate(down[:-1]):
+        assert model.get_layer(f"up{level}_concat").output.shape[-1] == 2 * channels
+
+
+def test_decoder_has_the_channels_of_what_it_joins():
+    model = zoo.build("unet", image_size=(64, 96), backbone="mobilenet_v2", classes=3)
+    joined = {"P5": 320, "P4": 576, "P3": 192, "P2": 144, "P1": 96}
+    inputs, expected = joined["P5"], 0
+    for skip, outputs in zip([*list(joined.values())[1:], 0], (256, 128, 64, 32, 16), strict=True):
+        expected += convolution(3, inputs + skip, outputs) + convolution(3, outputs, outputs)
+        inputs = outputs
+    head = 9 * 16 * 3 + 3
+    assert model.count_params() - model.get_layer("backbone").count_params() == expected + head
+
+
+@pytest.mark.parametrize("backbone", ["kerascv_csp_darknet_s", "mit_b0"])
+def test_a_pyramid_that_begins_at_stride_4_is_doubled_past_it(backbone):
+    model = zoo.build("unet", image_size=(45, 70), backbone=backbone, classes=3, **NARROW)
+    assert "P1" not in model.get_layer("backbone").output
+    assert model.get_layer("up1_double").output.shape[1:3] == (23, 35)
+    assert model.get_layer("up0_double").output.shape[1:3] == (45, 70)
+    assert np.isfinite(np.asarray(model(references.pictures(45, 70))["logits"])).all()
+
+
+@pytest.mark.parametrize(("old", "new"), [(3, 6), (3, 5), (1, 1), (1, 2)])
+def test_doubling_takes_what_stands_at_half_the_position(old, new):
+    x = np.arange(old, dtype=np.float32).reshape(1, 1, old, 1)
+    doubled = DoubleLike()([x, np.zeros((1, 2, new, 3), np.float32)])
+    expected = np.broadcast_to(np.arange(new) // 2, (2, new))
+    np.testing.assert_array_equal(np.asarray(doubled)[0, ..., 0], expected)
+    halved = DoubleLike(stride=2)([x, np.zeros((1, 4, 2 * new - 1, 3), np.float32)])
+    np.testing.assert_array_equal(halved, doubled)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (3, 7), (2, 2), (9, 9)])
+def test_aligned_corners(size):
+    """The corners stay, and between them a plane stays a plane: from 3 to 5, positions are 0, 0.5, ... 2."""
+    rows, columns = np.arange(3.0)[:, None], np.arange(4.0)
+    plane = (10 * rows + columns).astype(np.float32)[None, ..., None]
+    found = ResizeCornersLike()([plane, np.zeros((1, *size, 1), np.float32)])
+    expected = 10 * np.linspace(0, 2, size[0])[:, None] + np.linspace(0, 3, size[1])
+    np.testing.assert_allclose(np.asarray(found)[0, ..., 0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"base_filters": 4, "depth": 3, "auxiliary": True}, {**ENCODER, **NARROW, "auxiliary": True}],
+    ids=["plain", "resnet"],
+)
+def test_one_graph_for_every_size(arguments):
+    """The sizes of a picture may be known only when the graph runs."""
+    model = zoo.build("unet", classes=3, **arguments)
+    graph = tf.function(
+        lambda image: model(image, training=False), input_signature=[tf.TensorSpec((1, None, None, 3))]
+    )
+    for height, width in ((64, 96), (33, 47)):
+        images = references.pictures(height, width)
+        expected, found = model(images), graph(images.astype(np.float32))
+        assert set(found) == {"logits", "aux_logits"}
+        for key in found:
+            assert found[key].shape == (1, height, width, 3)
+            np.testing.assert_allclose(found[key], expected[key], atol=1e-5 * np.abs(expected[key]).max())
+
+
+def test_the_auxiliary_head_reads_half_the_size_and_learns():
+    model = zoo.build("unet", image_size=(33, 47), base_filters=4, depth=3, auxiliary=True, classes=3)
+    assert model.get_layer("auxiliary_conv").output.shape[1:3] == (17, 24)
+    own = [variable for variable in model.trainable_variables if variable.path.startswith("auxiliary")]
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.square(model(references.pictures(33, 47), training=True)["aux_logits"]))
+    assert len(own) == 5
+    for gradient in tape.gradient(loss, [variable.value for variable in own]):
+        assert np.abs(gradient).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "resizing"),
+    [
+        ({"base_filters": 4, "depth": 3}, "RESIZE_BILINEAR"),
+        ({**ENCODER, **NARROW}, "RESIZE_NEAREST_NEIGHBOR"),
+    ],
+    ids=["plain", "resnet"],
+)
+def test_exported_files_resize_by_one_op_a_level_and_cut_nothing(arguments, resizing):
+    model = zoo.build("unet", image_size=(64, 96), classes=3, **arguments)
+    pictures = list(references.pictures(64, 96, count=2))
+    levels = 2 if resizing == "RESIZE_BILINEAR" else 5
+    expected = np.asarray(model(pictures[0][None])["logits"])[0]
+    for precision, bound in (("fp32", 1e-5), ("int8", 0.1)):
+        flatbuffer = tflite.convert(model, (64, 96), precision, "scores", pictures)
+        ops = tflite.op_names(tflite.read_flatbuffer(flatbuffer))
+        assert ops.count(resizing) == levels and "STRIDED_SLICE" not in ops
+        difference = np.abs(tflite.runner(flatbuffer)(pictures[0]) - expected).max()
+        assert difference < bound * np.ptp(expected)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("base_filters", 0),
+        ("depth", 1),
+        ("head_filters", -1),
+        ("auxiliary_filters", 0),
+        ("dropout", 1.0),
+        ("backbone", "vgg"),
+        ("image_size", (0, 64)),
+        ("decoder_filters", (16, 8)),
+        ("decoder_filters", (16, 8, 8, 8, 0)),
+        ("decoder_filters", "five"),
+    ],
+)
+def test_unet_refuses_what_makes_no_sense(argument, value):
+    chosen = {"backbone": "mobilenet_v2"} if argument == "decoder_filters" else {}
+    with pytest.raises(ValueError, match=argument):
+        zoo.build("unet", **{**chosen, argument: value})
