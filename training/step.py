@@ -48,8 +48,9 @@ def build_optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Op
         optimizer: Any = keras.optimizers.SGD(momentum=0.9, nesterov=True, **common)
     else:
         optimizer = keras.optimizers.AdamW(**common)
-    # Norms and biases are not decayed: shrinking them only moves the scale that the next layer undoes.
-    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
+    # Norms and biases are not decayed: shrinking them only moves the scale that the next layer undoes. Nor are
+    # Mask2Former's learned rows (queries, their positions and the levels'), which its authors leave alone too.
+    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma", "^weight$"])
     if recipe.precision == "mixed_float16":
         return keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
