@@ -68,16 +68,14 @@ def _from_cache(name: str, repository: str, revision: str | None, error: Excepti
     """What an earlier call fetched, when the hub does not answer."""
     import huggingface_hub
 
-    try:
-        folder = Path(huggingface_hub.snapshot_download(repository, revision=revision, local_files_only=True))
-    except Exception:
-        folder = None
-    if folder is None or not any((folder / file).exists() for file in (*WEIGHTS, *KERAS_HUB.values())):
-        raise UserError(
-            f"{name} is no file or folder here, and the hub at {huggingface_hub.constants.ENDPOINT} cannot be reached "
-            f"({type(error).__name__}); with a network it is fetched, or name a local file."
-        ) from error
-    return folder
+    for file in (*WEIGHTS, *KERAS_HUB.values()):
+        found = huggingface_hub.try_to_load_from_cache(repository, file, revision=revision)
+        if isinstance(found, str):
+            return Path(found).parent
+    raise UserError(
+        f"{name} is no file or folder here, and the hub at {huggingface_hub.constants.ENDPOINT} cannot be reached "
+        f"({type(error).__name__}); with a network it is fetched, or name a local file."
+    ) from error
 
 
 def _choose(name: str, present: list[str]) -> list[str]:
