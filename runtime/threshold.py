@@ -59,7 +59,8 @@ def multi_otsu_values(rgb: np.ndarray, levels: int = 3) -> tuple[int, ...]:
     if levels == 3:
         return _largest((bottom[:, None] + top) + between)
     # One first threshold at a time: 256 KB instead of 64 MB.
-    best, found = np.float32(-np.inf), (0, 0, 0)
+    best = np.float32(-np.inf)
+    found: tuple[int, ...] = (0, 0, 0)
     for first in range(int(values[0]), int(values[-1])):
         sums = ((bottom[first] + top) + between[first][:, None]) + between
         if sums.max() > best:

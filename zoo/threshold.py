@@ -23,6 +23,7 @@ Deviations:
 - Exact up to 2^24 pixels (16.7 million) a picture, the whole numbers that float32 holds.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -119,7 +120,8 @@ class OtsuThresholds(layers.Layer):
         counts = _histogram(grey)
         if self.levels == 2:
             return ops.cast(_two_levels(counts)[:, None], "float32")
-        search = {3: _three_levels, 4: _four_levels}.get(self.levels, _more_levels)
+        searches: dict[int, Callable[..., Any]] = {3: _three_levels, 4: _four_levels}
+        search = searches.get(self.levels, _more_levels)
         chosen = ops.cast(search(*_criteria(counts), self.levels), "float32")
         return _unless_few_values(counts, chosen)
 
@@ -291,7 +293,8 @@ def _best_pair(sums: Any) -> tuple[Any, Any]:
 
 def _more_levels(bottom: Any, top: Any, between: Any, levels: int) -> Any:
     """Dynamic programming from the brightest region down: (B, levels - 1) int32."""
-    best, following = top, []
+    following: list[Any] = []
+    best = top
     for _ in range(levels - 2):
         sums = between + best[:, None]  # (B, t, u): from t on, with the next threshold at u
         following.insert(0, _first_of_the_best(sums))
