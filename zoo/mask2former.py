@@ -48,7 +48,6 @@ def mask2former(
     decoder_feedforward: int = 2048,
     dropout: float = 0.0,
     score_stride: int = 1,
-    auxiliary: bool = True,
     batch_norm_momentum: float = 0.99,
 ) -> keras.Model:
     """Mask2Former: image (B, H, W, 3), RGB 0..255 -> a dict, all float32:
@@ -56,8 +55,8 @@ def mask2former(
     - `logits` (B, H, W, classes): the logarithm of the semantic scores, at most log(queries);
     - `query_logits` (B, queries, classes + 1), before the softmax; the last is "no object";
     - `mask_logits` (B, queries, ceil(H/4), ceil(W/4)), before the sigmoid;
-    - with `auxiliary`, `aux_query_logits` (B, L, ...) and `aux_mask_logits` (B, L, ...): what the L =
-      decoder_layers earlier layers predict, the untouched queries first, for deep supervision.
+    - `aux_query_logits` (B, L, ...) and `aux_mask_logits` (B, L, ...): what the L = decoder_layers earlier layers
+      predict, the untouched queries first, for deep supervision; a graph that does not use them leaves them out.
 
     image_size is (H, W), or None for any size. `backbone_sizes` replaces fields of the backbone's row. `hidden`
     channels are shared by encoder, decoder and masks. `score_stride` 1 resizes masks to the picture before they
@@ -85,9 +84,7 @@ def mask2former(
     )
     class_predictor = layers.Dense(classes + 1, dtype="float32", name="class_predictor")
     found = [(class_predictor(query), mask) for query, mask in predictions]
-    return keras.Model(
-        image, _outputs(image, mask_features, found, score_stride, auxiliary), name="mask2former"
-    )
+    return keras.Model(image, _outputs(image, mask_features, found, score_stride), name="mask2former")
 
 
 def _check(
@@ -115,23 +112,21 @@ def _check(
 
 
 def _outputs(
-    image: Any, mask_features: Any, found: list[tuple[Any, Any]], score_stride: int, auxiliary: bool
+    image: Any, mask_features: Any, found: list[tuple[Any, Any]], score_stride: int
 ) -> dict[str, Any]:
     """The outputs by name, of the class logits and mask embeddings of every prediction, the last being the best."""
     *earlier, (query_logits, embedding) = found
     product = MaskProduct(dtype="float32", name="mask_product")
     masks = product([mask_features, embedding])  # (B, H/4, W/4, Q)
     scores = SemanticScores(score_stride, dtype="float32", name=contract.LOGITS)
-    outputs = {
+    aux_masks = [ops.transpose(product([mask_features, mask]), (0, 3, 1, 2)) for _, mask in earlier]
+    return {
         contract.LOGITS: scores([query_logits, masks, image]),
         QUERY_LOGITS: query_logits,
         MASK_LOGITS: ops.transpose(masks, (0, 3, 1, 2)),
+        AUX_QUERY_LOGITS: ops.stack([query for query, _ in earlier], axis=1),
+        AUX_MASK_LOGITS: ops.stack(aux_masks, axis=1),
     }
-    if auxiliary:
-        aux_masks = [ops.transpose(product([mask_features, mask]), (0, 3, 1, 2)) for _, mask in earlier]
-        outputs[AUX_QUERY_LOGITS] = ops.stack([query for query, _ in earlier], axis=1)
-        outputs[AUX_MASK_LOGITS] = ops.stack(aux_masks, axis=1)
-    return outputs
 
 
 def _transformer_decoder(
