@@ -10,6 +10,7 @@ from tests import references
 from zoo.convert import readers, recognise, smp
 from zoo.convert.assign import assign
 from zoo.convert.checkpoint import Checkpoint
+from zoo.layers import leaves
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of get_preprocessing_params, for RGB in 0..1
 CLASSES = 5
@@ -51,6 +52,16 @@ def assert_same_logits(module, model, sizes) -> None:
         references.assert_parity(np.asarray(model(images)["logits"]), their_logits(module, images))
 
 
+def assert_same_strides_and_rates(module, model) -> None:
+    """Of every convolution larger than 1x1: random features vary too little to tell each rate from its half."""
+    names = recognise(Checkpoint(references.tensors(module), "random")).names
+    convolutions = [layer for layer in leaves(model) if getattr(layer, "kernel_size", (1, 1)) != (1, 1)]
+    assert len(convolutions) > 15
+    for layer in convolutions:
+        theirs = module.get_submodule(names(layer.name))
+        assert (layer.strides, layer.dilation_rate) == (theirs.stride, theirs.dilation), layer.name
+
+
 UNET_ENCODERS = {
     "resnet18": "resnet18_v1b",
     "mobilenet_v2": "mobilenet_v2_torchvision",
@@ -88,6 +99,7 @@ def test_the_encoder_is_found_from_shapes(encoder):
 def test_deeplabv3plus(encoder, output_stride):
     module = reference("DeepLabV3Plus", encoder, encoder_output_stride=output_stride)
     model = converted(module, {"encoder_output_stride": output_stride})
+    assert_same_strides_and_rates(module, model)
     assert_same_logits(module, model, [(64, 64), (64, 96)])
 
 
