@@ -16,7 +16,9 @@ EXPORTERS: dict[str, str] = {
 }
 # Of models that are no semantic segmenters (training.loop.TASKS): the exporter of the task, by target.
 TASK_EXPORTERS: dict[tuple[str, str], str] = {("prompted", "tflite"): "export.sam"}
-PRECISIONS = ("fp32", "fp16", "dynamic", "int8")
+PRECISIONS = ("fp32", "fp16", "dynamic", "mixed", "int8")
+# A model's own default; int8 where it has no row. docs/export.md has the figures.
+DEFAULT_PRECISION: dict[str, str] = {"segformer": "mixed"}
 OUTPUTS = ("mask", "scores")
 
 

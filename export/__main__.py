@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from export import EXPORTERS, OUTPUTS, PRECISIONS, Examples, Job, exporter
+from export import DEFAULT_PRECISION, EXPORTERS, OUTPUTS, PRECISIONS, Examples, Job, exporter
 from runtime.errors import UserError, exit_on_user_error
 from training.data.spec import Example
 from training.quiet import start_tensorflow
@@ -42,8 +42,9 @@ def parser() -> Parser:
     command.add_argument(
         "--precision",
         choices=PRECISIONS,
-        help="int8 (the default of tflite): a quarter of the size, the fastest; fp16: half the size; "
-        "dynamic: int8 weights, float arithmetic; fp32: the same numbers as the run",
+        help="int8 (the default of tflite for most models): a quarter of the size, the fastest; mixed (that of "
+        "segformer): int8 convolutions, the rest float; fp16: half the size; dynamic: int8 weights, float "
+        "arithmetic; fp32: the same numbers as the run",
     )
     command.add_argument(
         "--output",
@@ -62,7 +63,7 @@ def parser() -> Parser:
         metavar="N",
         type=int,
         default=100,
-        help="train pictures that int8 learns ranges from",
+        help="train pictures that int8 and mixed learn ranges from",
     )
     command.add_argument(
         "--parity-images", metavar="N", type=int, help="val pictures to compare on; all if not given"
@@ -71,7 +72,7 @@ def parser() -> Parser:
         "--allow-loss",
         metavar="POINTS",
         type=float,
-        help="mIoU points that fp16, dynamic or int8 may lose, in place of the usual bound; recorded in the file",
+        help="mIoU points that all but fp32 may lose, in place of the usual bound; recorded in the file",
     )
     command.add_argument(
         "--threads", metavar="N", type=int, default=2, help="of LiteRT during the comparison"
@@ -108,7 +109,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         size = _size_of_model(run, size)
     elif size is None:
         size = _size_of_data(run, examples)
-    precision = args.precision or ("fp32" if args.format == "saved_model" else "int8")
+    usual = "fp32" if args.format == "saved_model" else DEFAULT_PRECISION.get(run.recipe.model, "int8")
+    precision = args.precision or usual
+    if task == "prompted" and precision == "mixed":
+        raise UserError(f"{run.recipe.model} has no mixed precision: choose int8, dynamic, fp16 or fp32")
     output = args.output or "mask"
     name = run.folder.resolve().name
     if isinstance(run, Converted):

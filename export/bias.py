@@ -27,14 +27,16 @@ def correct(
 ) -> bytes:  # fmt: skip
     """`quantised` with new biases. Both files come from one model; `pictures` are uint8 (H, W, 3).
 
-    Layers are paired by the name of their output; one without a partner, or whose bias another layer shares,
-    stays as it is.
+    Layers are paired by the name of their output; one without a partner, in float, or whose bias another layer
+    shares, stays as it is.
     """
     from export import tflite
 
     model, float_model = tflite.read_flatbuffer(quantised), tflite.read_flatbuffer(reference)
     partners = {layer.name: layer for layer in _layers(float_model)}
-    layers = [layer for layer in _layers(model) if layer.name in partners and not layer.shared]
+    layers = [
+        layer for layer in _layers(model) if layer.name in partners and layer.quantised and not layer.shared
+    ]
     for start in range(0, len(layers), GROUP):
         group = layers[start : start + GROUP]
         float_file = _observed(float_model, [partners[layer.name] for layer in group])
@@ -68,6 +70,7 @@ class _Layer:
         self.name = graph.tensors[self.output].name
         self.shared = sum(tensor.buffer == bias.buffer for tensor in graph.tensors) > 1
         scale = bias.quantization.scale if bias.quantization else None
+        self.quantised = scale is not None
         self.scales = np.ones(1) if scale is None else np.asarray(scale, np.float64)
 
 

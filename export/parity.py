@@ -45,6 +45,7 @@ BOUNDS = {
     "fp32": Bounds(difference=1e-3, agreement=0.9999, loss=0.01),
     "fp16": Bounds(difference=None, agreement=0.995, loss=0.1),
     "dynamic": Bounds(difference=None, agreement=None, loss=0.5),
+    "mixed": Bounds(difference=None, agreement=None, loss=0.3),
     "int8": Bounds(difference=None, agreement=None, loss=0.5),
 }
 

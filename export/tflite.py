@@ -28,6 +28,14 @@ from training.progress import counter
 
 # Means settle soon: 12 and 16 pictures of CamVid gave the same agreement with Keras within 0.03%.
 CORRECTION_PICTURES = 16
+CALIBRATED = ("mixed", "int8")
+# What `mixed` computes in int8: where the weights and nearly all of the arithmetic are, and what runs on a single
+# tensor on the way from one such op to the next. Norms, softmax, the products of two feature maps in attention and
+# the sums of residual branches stay float32: they lose most in 256 steps, and XNNPACK is fast at them in float.
+MIXED_INT8 = (
+    "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "GELU", "PAD", "RESIZE_BILINEAR", "RELU", "RELU6",
+    "AVERAGE_POOL_2D", "MAX_POOL_2D", "CONCATENATION", "LEAKY_RELU", "HARD_SWISH",
+)  # fmt: skip
 
 
 def export(run: Any, job: Job, examples: Examples) -> Path:
@@ -37,7 +45,7 @@ def export(run: Any, job: Job, examples: Examples) -> Path:
     """
     model = run.model(image_size=job.size)
     pictures = None
-    if job.precision == "int8":
+    if job.precision in CALIBRATED:
         pictures = calibration_pictures(examples("train"), job.calibration_images, job.size)
     print(f"converting to {job.precision}, {job.output}, {job.size[0]}x{job.size[1]} ...", flush=True)
     flatbuffer = convert(model, job.size, job.precision, job.output, pictures)
@@ -68,9 +76,9 @@ def convert(
     output: str,
     pictures: Sequence[np.ndarray] | None = None,
 ) -> bytes:
-    """The flatbuffer. `pictures`, uint8 (H, W, 3), calibrate int8 and correct its biases (see bias.py); they
-    are not looked at otherwise. A model without trained weights (a threshold) has nothing to quantise, and 8 bits
-    would spoil the histogram that it counts: every precision gives fp32's file.
+    """The flatbuffer. `pictures`, uint8 (H, W, 3), calibrate mixed and int8 and correct their biases (see
+    bias.py); they are not looked at otherwise. A model without trained weights (a threshold) has nothing to
+    quantise, and 8 bits would spoil the histogram that it counts: every precision gives fp32's file.
 
     Raises ValueError when the result needs anything but built-in ops or static shapes.
     """
@@ -91,12 +99,27 @@ def convert(
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.representative_dataset = lambda: ([p[None].astype(np.float32)] for p in chosen)
             converter.inference_input_type = tf.uint8
-        flatbuffer: bytes = bytes(converter.convert())
-    if precision == "int8":
+        flatbuffer = _quantise_in_part(converter, chosen) if precision == "mixed" else converter.convert()
+    flatbuffer = bytes(flatbuffer)
+    if precision in CALIBRATED:
         reference = convert(model, size, "fp32", output)
         shown = chosen[:: -(-len(chosen) // CORRECTION_PICTURES)]
         flatbuffer = bias.correct(flatbuffer, reference, shown, progress=counter("correcting biases"))
     check(flatbuffer)
+    return flatbuffer
+
+
+def _quantise_in_part(converter: Any, pictures: Sequence[np.ndarray]) -> bytes:
+    """Calibrate, then quantise the ops of MIXED_INT8 and no other; uint8 input and float32 scores stay."""
+    # What tf.lite.experimental.QuantizationDebugger does, less its instrumented copies of the model.
+    import tensorflow as tf
+    from tensorflow.lite.python.convert import mlir_quantize
+
+    converter.representative_dataset = lambda: ([picture[None]] for picture in pictures)
+    converter._experimental_calibrate_only = True
+    calibrated = bytes(converter.convert())
+    kept = sorted(set(op_names(read_flatbuffer(calibrated))) - set(MIXED_INT8))
+    flatbuffer: bytes = mlir_quantize(calibrated, input_data_type=tf.uint8, denylisted_ops=kept)
     return flatbuffer
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import zoo
-from export import bias, parity, savedmodel, tflite
+from export import PRECISIONS, bias, parity, savedmodel, tflite
 from runtime.errors import UserError
 from tests.exported import colour_examples, colour_model, colour_spec, perturb
 from training.data.spec import DatasetSpec, Example
@@ -129,7 +129,7 @@ def test_progress_counts_every_picture():
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "dynamic", "int8"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_true_file_passes_and_a_perturbed_one_does_not(precision):
     model, examples, spec = colour_model(SIZE), colour_examples(SIZE, 4), colour_spec()
     pictures = tflite.calibration_pictures(examples, 4, SIZE)
