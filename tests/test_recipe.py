@@ -11,7 +11,8 @@ from runtime.errors import UserError
 from tests.tiny import assert_refused, run
 from training import data, train
 from training.data.augment import Augmentation
-from training.recipe import RECIPES, Recipe, from_json, split_options
+from training.recipe import Recipe, from_json, split_options
+from training.recipes import RECIPES
 
 
 def recipe(**changes) -> Recipe:

@@ -56,7 +56,7 @@ def parser() -> Parser:
         prog="python -m training.train",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="An option that is not given takes its value from RECIPES in training/recipe.py.",
+        epilog="An option that is not given takes its value from RECIPES in training/recipes.py.",
     )
     command.add_argument("model", help="a model of the zoo, such as deeplabv3plus")
     data = command.add_argument_group("data")

@@ -1,0 +1,181 @@
+"""RECIPES: how each model is trained on each data set. What a row leaves out is the Recipe's own default."""
+
+from typing import Any
+
+from training.data.augment import Augmentation
+
+# Drawn streets, from scratch, in minutes on two cores.
+SCENES: dict[str, Any] = {
+    "data_options": {"size": (128, 256), "train_count": 400, "val_count": 50},
+    "crop": (128, 256),
+    "epochs": 20,
+    "learning_rate": 2e-3,
+    "bn_momentum": 0.9,
+    "ema": 0.98,
+}
+# 367 pictures of 480x360, from an ImageNet backbone.
+CAMVID: dict[str, Any] = {
+    "crop": (320, 320),
+    "epochs": 100,
+    "backbone_rate": 0.3333,
+    "class_weights": "inverse_log",
+    "augmentation": Augmentation(scale=(0.6, 2.0)),
+    "ema": 0.998,
+}
+# mmsegmentation's 80,000 steps of 8 pictures on Cityscapes. Needs a GPU; not measured here.
+SCHEDULE_80K: dict[str, Any] = {
+    "crop": (512, 1024),
+    "epochs": 215,
+    "optimizer": "sgd",
+    "learning_rate": 0.01,
+    "weight_decay": 5e-4,
+    "backbone_weights": "imagenet",
+    "bn_momentum": 0.9,
+    "ema": 0.0,
+}
+
+# One row a (model, data): what differs from the Recipe's own defaults. A flag on the command line wins over it.
+# One row a (model, data). A flag on the command line wins over it.
+RECIPES: dict[tuple[str, str], dict[str, Any]] = {
+    # The paper's model at the size and crop of mmsegmentation's 80k schedule (80.97 mIoU there). Needs a GPU;
+    # not measured here.
+    ("deeplabv3plus", "cityscapes"): SCHEDULE_80K,
+    # `make train`: a small network from scratch that shows something in 10 minutes on two cores.
+    ("deeplabv3plus", "scenes"): {
+        **SCENES,
+        "backbone": "mobilenet_v2",
+        "model_options": {"rates": (3, 6, 9, 12), "aspp_filters": 128, "decoder_filters": 128,
+                          "aspp_separable": True, "decoder_separable": True},
+    },
+    # 480x360 pictures on a phone: docs/results.md has the command, the hours and the scores.
+    ("deeplabv3plus", "camvid"): {
+        **CAMVID,
+        "backbone": "mobilenet_v2",
+        "model_options": {"rates": (3, 6, 9, 12), "aspp_filters": 128, "decoder_filters": 128,
+                          "aspp_separable": True, "decoder_separable": True},
+    },
+    # mmsegmentation's 80k schedule and auxiliary head (80.20 mIoU there). Needs a GPU; not measured here.
+    ("deeplabv3", "cityscapes"): {
+        **SCHEDULE_80K,
+        "output_stride": 8,
+        "model_options": {"rates": (12, 24, 36), "aspp_filters": 512, "projection_kernel": 3, "auxiliary": True},
+    },
+    ("deeplabv3", "scenes"): {
+        **SCENES,
+        "backbone": "mobilenet_v2",
+        "output_stride": 16,
+        "model_options": {"rates": (3, 6, 9), "aspp_filters": 128, "aspp_separable": True},
+    },
+    # mmsegmentation's 80k schedule, head and auxiliary head (75.13 mIoU there with ResNet-101). Needs a GPU; not
+    # measured here.
+    ("fcn", "cityscapes"): {
+        **SCHEDULE_80K,
+        "model_options": {"head_convolutions": 2, "concat_input": True, "auxiliary": True},
+    },
+    ("fcn", "scenes"): {
+        **SCENES,
+        "backbone": "mobilenet_v2",
+        "output_stride": 16,
+        "model_options": {"head_filters": 128},
+    },
+    ("deeplabv3", "camvid"): {
+        **CAMVID,
+        "backbone": "mobilenet_v2",
+        "output_stride": 16,
+        "model_options": {"rates": (3, 6, 9), "aspp_filters": 128, "aspp_separable": True},
+    },
+    ("fcn", "camvid"): {
+        **CAMVID,
+        "backbone": "mobilenet_v2",
+        "output_stride": 16,
+        "model_options": {"head_filters": 128},
+    },
+    # The paper's schedule (section 4.1): 160,000 steps of 8 pictures, the decoder at ten times the encoder's rate.
+    # It starts from an encoder trained on ImageNet, by `init`. Needs a GPU; not measured here.
+    ("segformer", "cityscapes"): {
+        "backbone": "mit_b0",
+        "crop": (1024, 1024),
+        "epochs": 430,
+        "learning_rate": 6e-4,
+        "backbone_rate": 0.1,
+        "weight_decay": 0.01,
+        "schedule": "linear",
+        "warmup_epochs": 4.0,
+        "clip_norm": 0.0,
+        "bn_momentum": 0.9,
+        "ema": 0.0,
+    },
+    ("segformer", "scenes"): {
+        **SCENES,
+        "backbone": "mit_b0",
+        "learning_rate": 1e-3,
+        "weight_decay": 0.01,
+    },
+    ("segformer", "camvid"): {
+        **CAMVID,
+        "backbone": "mit_b0",
+        "learning_rate": 6e-4,
+        "weight_decay": 0.01,
+        "bn_momentum": 0.9,
+    },
+    # The authors' schedule (section 4.1 and their Cityscapes configuration): 90,000 steps of 16 crops, a tenth of the
+    # rate in the backbone. It starts from a backbone trained on ImageNet, by `init`. Needs a GPU; not measured here.
+    ("mask2former", "cityscapes"): {
+        "backbone": "swin_tiny",
+        "crop": (512, 1024),
+        "batch": 16,
+        "epochs": 484,
+        "learning_rate": 1e-4,
+        "backbone_rate": 0.1,
+        "weight_decay": 0.05,
+        "warmup_epochs": 0.0,
+        "clip_norm": 0.01,
+        "ema": 0.0,
+    },
+    # From scratch on two cores: a small backbone, and decoders of a few narrow layers.
+    ("mask2former", "scenes"): {
+        **SCENES,
+        "backbone": "mobilenet_v2",
+        "model_options": {"queries": 24, "hidden": 64, "encoder_layers": 2, "encoder_feedforward": 128,
+                          "decoder_layers": 3, "decoder_feedforward": 128},
+        "learning_rate": 1e-3,
+        "weight_decay": 0.01,
+    },
+    # mmsegmentation's UNet-S5-D16 and its 160k schedule of 16 pictures (69.10 mIoU there). Needs a GPU; not
+    # measured here.
+    ("unet", "cityscapes"): {
+        "model_options": {"head_filters": 64, "dropout": 0.1, "auxiliary": True},
+        "crop": (512, 1024),
+        "batch": 16,
+        "epochs": 860,
+        "optimizer": "sgd",
+        "learning_rate": 0.01,
+        "weight_decay": 5e-4,
+        "bn_momentum": 0.9,
+        "ema": 0.0,
+    },
+    ("unet", "scenes"): {
+        **SCENES,
+        "backbone": "mobilenet_v2",
+        "model_options": {"decoder_filters": (96, 64, 48, 24, 16)},
+    },
+    ("unet", "camvid"): {
+        **CAMVID,
+        "backbone": "mobilenet_v2",
+        "model_options": {"decoder_filters": (128, 96, 64, 32, 16)},
+    },
+    # Prompts of drawn regions, from scratch: an encoder of 5 small blocks, a decoder of a quarter of SAM's width.
+    ("sam", "scenes"): {
+        **SCENES,
+        "model_options": {"patch": 8, "encoder_width": 96, "encoder_blocks": 5, "encoder_heads": 3,
+                          "encoder_ffn_width": 288, "window": 8, "global_blocks": (2, 4), "width": 64,
+                          "decoder_heads": 4, "decoder_ffn_width": 256, "iou_width": 64},
+        "epochs": 30,
+        "learning_rate": 8e-4,
+        "weight_decay": 0.1,
+        "schedule": "cosine",
+    },
+    # One pass that counts.
+    ("threshold", "scenes"): {**SCENES, "epochs": 1},
+    ("otsu", "scenes"): {**SCENES, "epochs": 1},
+}  # fmt: skip
