@@ -115,10 +115,10 @@ def aspp(
     convolution that projects them all. `atrous` makes the 3x3 ones from (x, filters, kernel, dilation=, name=): plain,
     or separable as in DeepLabV3+ (arXiv:1802.02611).
     """
-    norm = {"momentum": momentum, "epsilon": epsilon}
-    branches = [conv_norm_relu(x, filters, **norm, name="aspp_1x1")]
+    plain = partial(conv_norm_relu, momentum=momentum, epsilon=epsilon)
+    branches = [plain(x, filters, name="aspp_1x1")]
     for rate in rates:
         branches.append(atrous(x, filters, 3, dilation=rate, name=f"aspp_rate{rate}"))
-    branches.append(image_pooling(x, filters, **norm, name="aspp_pooling"))
+    branches.append(image_pooling(x, filters, momentum=momentum, epsilon=epsilon, name="aspp_pooling"))
     x = layers.Concatenate(name="aspp_concat")(branches)  # (B, h, w, filters * (len(rates) + 2))
-    return conv_norm_relu(x, filters, projection_kernel, **norm, name="aspp_projection")
+    return plain(x, filters, projection_kernel, name="aspp_projection")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from zoo.backbones.dilation import Dilation
-from zoo.backbones.resnet import Layout
+from zoo.backbones.resnet import STACK_FILTERS, Layout
 from zoo.convert.checkpoint import Checkpoint, Match, Tensors
 from zoo.convert.mmsegmentation_config import Config, config, described, part
 from zoo.convert.torchvision import resnet_arguments, resnet_layout, resnet_name
@@ -21,12 +21,12 @@ from zoo.layers import IMAGENET_DEVIATION, IMAGENET_MEAN
 
 EPSILON = 1e-5
 UNUSED = (r".*\.num_batches_tracked",)
-D8 = {
+D8: dict[str, dict[str, Any]] = {
     "backbone": {"strides": (1, 2, 1, 1), "dilations": (1, 1, 2, 4), "contract_dilation": True},
     "decode_head": {"dilations": (1, 12, 24, 36)},
 }
 # What the library takes where its config is silent.
-DEFAULTS = {
+DEFAULTS: dict[str, dict[str, Any]] = {
     "backbone": {"strides": (1, 2, 2, 2), "dilations": (1, 1, 1, 1), "contract_dilation": False},
     "decode_head": {"dilations": (1, 6, 12, 18)},
 }
@@ -126,10 +126,9 @@ def _common(tensors: Tensors, said: Config) -> dict[str, Any]:
         "align_corners": bool(_setting(said, "decode_head").get("align_corners", False)),
     }
     kernel = tensors.get("auxiliary_head.convs.0.conv.weight")
-    reads_p4 = kernel is not None and kernel.shape[1] == tensors["backbone.layer3.0.bn1.weight"].shape[0] * (
-        1 if layout.basic else 4
-    )
-    if reads_p4 and "auxiliary_head.convs.1.conv.weight" not in tensors:
+    p4 = STACK_FILTERS[2] * (1 if layout.basic else 4)
+    is_single = "auxiliary_head.convs.1.conv.weight" not in tensors
+    if kernel is not None and kernel.shape[1] == p4 and is_single:
         arguments |= {"auxiliary": True, "auxiliary_filters": kernel.shape[0]}
     return arguments
 
