@@ -32,12 +32,6 @@ UNUSED = (r".*\.num_batches_tracked", r"encoder\.(fc|classifier)\..*", r"classif
 # Paths of our layers, as regular expressions -> names of theirs.
 Names = Mapping[str, Callable[..., str]]
 PARTS = {"conv": 0, "bn": 1}  # of a Sequential
-MOBILENET_V2: Names = {
-    r"(Conv1|bn_Conv1)": lambda part: f"encoder.features.0.{int(part == 'bn_Conv1')}",
-    r"expanded_conv_(\w+)": lambda part: f"encoder.features.1.conv.{FIRST_BLOCK[part]}",
-    r"block_(\d+)_(\w+)": lambda block, part: f"encoder.features.{int(block) + 1}.conv.{BLOCK[part]}",
-    r"Conv_1(_bn)?": lambda part: f"encoder.features.18.{int(part is not None)}",
-}
 FIRST_BLOCK = {"depthwise": "0.0", "depthwise_BN": "0.1", "project": "1", "project_BN": "2"}
 BLOCK = {
     "expand": "0.0",
@@ -46,6 +40,12 @@ BLOCK = {
     "depthwise_BN": "1.1",
     "project": "2",
     "project_BN": "3",
+}
+MOBILENET_V2: Names = {
+    r"(Conv1|bn_Conv1)": lambda part: f"encoder.features.0.{int(part == 'bn_Conv1')}",
+    r"expanded_conv_(\w+)": lambda part: f"encoder.features.1.conv.{FIRST_BLOCK[part]}",
+    r"block_(\d+)_(\w+)": lambda block, part: f"encoder.features.{int(block) + 1}.conv.{BLOCK[part]}",
+    r"Conv_1(_bn)?": lambda part: f"encoder.features.18.{int(part is not None)}",
 }
 UNET: Names = {
     r"up(\d)_([12])_(conv|bn)": lambda level, index, part: (
@@ -141,7 +141,7 @@ def _deeplabv3plus_names(rates: tuple[int, ...]) -> Names:
 def _encoder(tensors: Tensors, network: str, sizes: dict[str, Any]) -> tuple[dict[str, Any], Names]:
     """`backbone` and `backbone_sizes`, whose row has these sizes replaced too, and the names of its layers."""
     if "encoder.layer1.0.conv1.weight" in tensors:
-        dilated = {"second_dilated": True} if sizes else {}
+        dilated: dict[str, Any] = {"second_dilated": True} if sizes else {}
         layout = replace(resnet_layout(tensors, "encoder."), **sizes, **dilated)
         return resnet_arguments(layout), {r"(conv\d_\w+)": lambda path: resnet_name(path, "encoder.") or path}
     last = tensors.get("encoder.features.18.0.weight")
