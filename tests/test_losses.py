@@ -1,5 +1,7 @@
 """Losses, class weights and schedules against Keras' own and against arithmetic."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -40,16 +42,30 @@ def test_class_weights_give_the_weighted_mean(batch) -> None:
     np.testing.assert_allclose(got, total / weight_sum, rtol=1e-5)
 
 
-# What a model of 3 classes gives for one picture of 4 x 4.
-SHAPES = {"logits": (1, 4, 4, 3), "query_logits": (1, 5, 4), "mask_logits": (1, 5, 2, 2)}
+# What a model gives for one picture of 4 x 4: 3 classes, 5 queries, 2 prompts.
+SHAPES = {
+    "logits": (1, 4, 4, 3), "query_logits": (1, 5, 4), "mask_logits": (1, 5, 2, 2),
+    "masks": (1, 2, 3, 4, 4), "iou": (1, 2, 3), "single_mask": (1, 2, 1, 4, 4), "single_iou": (1, 2, 1),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", losses.LOSSES)
-@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16, tf.float16])
+def targets(name: str, value: int) -> Any:
+    """The picture's label map, or SAM's regions: one prompt of one element, one of several."""
+    if name == "sam":
+        region = tf.fill((1, 2, 4, 4), tf.constant(value, tf.uint8))
+        return {"region": region, "several": tf.constant([[False, True]])}
+    return tf.fill((1, 4, 4), tf.constant(value, tf.uint8))
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [(name, tf.float32) for name in losses.LOSSES]
+    + [(name, dtype) for name in ("cross_entropy", "mask2former") for dtype in (tf.bfloat16, tf.float16)],
+)
 @pytest.mark.parametrize("void", [True, False])
 def test_every_loss_is_finite_and_reaches_what_it_reads(name, dtype, void) -> None:
     read = {key: tf.Variable(tf.random.stateless_normal(SHAPES[key], [1, 2])) for key in losses.READS[name]}
-    label = tf.fill((1, 4, 4), tf.constant(255 if void else 1, tf.uint8))
+    label = targets(name, 255 if void else 1)
     with tf.GradientTape() as tape:
         outputs = {key: tf.cast(value, dtype) for key, value in read.items()}
         loss = losses.LOSSES[name](outputs, label, None, seed=tf.constant([3, 4]))

@@ -1,8 +1,8 @@
 """Losses: plain functions of (outputs, labels, class_weights, seed=), in a literal table. 255 is never a class.
 
-`outputs` is the model's dict, `labels` (B, H, W) integers, `class_weights` one float a class or None, `seed` two
-integers that decide whatever the loss draws at random: the step gives other ones at every step and on every
-replica, and the same ones again after a resume.
+`outputs` is the model's dict, `labels` (B, H, W) integers (SAM has its own), `class_weights` one float a class or
+None, `seed` two integers that decide whatever the loss draws at random: the step gives other ones at every step
+and on every replica, and the same ones again after a resume.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -39,7 +39,11 @@ def cross_entropy(
     return tf.math.divide_no_nan(tf.reduce_sum(loss * weight), tf.reduce_sum(weight))
 
 
-LOSSES: dict[str, Callable[..., tf.Tensor]] = {"cross_entropy": cross_entropy, "mask2former": mask2former, "sam": sam}
+LOSSES: dict[str, Callable[..., tf.Tensor]] = {
+    "cross_entropy": cross_entropy,
+    "mask2former": mask2former,
+    "sam": sam,
+}
 # What each reads of the model's outputs, and which can weight classes.
 READS = {
     "cross_entropy": ("logits",),
