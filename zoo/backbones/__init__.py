@@ -45,49 +45,22 @@ BACKBONES = {
         partial(mobilenet_v2, mobilenet.TORCHVISION), "ImageNet's mean and deviation"
     ),
     "mobilenet_v3_large": Row(mobilenet_v3_large, "RGB to -1..1", "MobileNetV3Large"),
-    "kerascv_resnet18_v2": Row(partial(keras_cv_backbone, BASES["resnet18_v2"]), "RGB to 0..1"),
-    "kerascv_resnet50_v2": Row(partial(keras_cv_backbone, BASES["resnet50_v2"]), "RGB to 0..1"),
-    "kerascv_mobilenet_v3_large": Row(
-        partial(keras_cv_backbone, BASES["mobilenet_v3_large"]), "RGB to 0..1", output_strides=(32,)
-    ),
-    "kerascv_efficientnetv2_b0": Row(
-        partial(keras_cv_backbone, BASES["efficientnetv2_b0"]), "RGB to 0..1", output_strides=(32,)
-    ),
-    "kerascv_efficientnetlite_b0": Row(
-        partial(keras_cv_backbone, BASES["efficientnetlite_b0"]), "RGB to 0..1", output_strides=(32,)
-    ),
-    "kerascv_densenet121": Row(
-        partial(keras_cv_backbone, BASES["densenet121"]), "RGB to 0..1", output_strides=(32,)
-    ),
-    "kerascv_csp_darknet_s": Row(
-        partial(keras_cv_backbone, BASES["csp_darknet_s"]), "RGB to 0..1", output_strides=(32,)
-    ),
-    "swin_tiny": Row(partial(swin, SWIN["swin_tiny"]), "ImageNet's mean and deviation", output_strides=(32,)),
-    "swin_small": Row(
-        partial(swin, SWIN["swin_small"]), "ImageNet's mean and deviation", output_strides=(32,)
-    ),
-    "swin_base": Row(partial(swin, SWIN["swin_base"]), "ImageNet's mean and deviation", output_strides=(32,)),
-    "swin_large": Row(
-        partial(swin, SWIN["swin_large"]), "ImageNet's mean and deviation", output_strides=(32,)
-    ),
-    "mit_b0": Row(
-        partial(mix_transformer, MIT_LAYOUTS["mit_b0"]), "ImageNet's mean and deviation", output_strides=(32,)
-    ),
-    "mit_b1": Row(
-        partial(mix_transformer, MIT_LAYOUTS["mit_b1"]), "ImageNet's mean and deviation", output_strides=(32,)
-    ),
-    "mit_b2": Row(
-        partial(mix_transformer, MIT_LAYOUTS["mit_b2"]), "ImageNet's mean and deviation", output_strides=(32,)
-    ),
-    "mit_b3": Row(
-        partial(mix_transformer, MIT_LAYOUTS["mit_b3"]), "ImageNet's mean and deviation", output_strides=(32,)
-    ),
-    "mit_b4": Row(
-        partial(mix_transformer, MIT_LAYOUTS["mit_b4"]), "ImageNet's mean and deviation", output_strides=(32,)
-    ),
-    "mit_b5": Row(
-        partial(mix_transformer, MIT_LAYOUTS["mit_b5"]), "ImageNet's mean and deviation", output_strides=(32,)
-    ),
+    **{
+        f"kerascv_{name}": Row(
+            partial(keras_cv_backbone, base),
+            "RGB to 0..1",
+            output_strides=(8, 16, 32) if name.startswith("resnet") else (32,),
+        )
+        for name, base in BASES.items()
+    },
+    **{
+        name: Row(partial(swin, layout), "ImageNet's mean and deviation", output_strides=(32,))
+        for name, layout in SWIN.items()
+    },
+    **{
+        name: Row(partial(mix_transformer, layout), "ImageNet's mean and deviation", output_strides=(32,))
+        for name, layout in MIT_LAYOUTS.items()
+    },
 }
 
 
@@ -119,7 +92,7 @@ def build(
 
 def _resized(name: str, builder: Any, sizes: Mapping[str, Any]) -> Any:
     """The builder of the same family with fields of its row, a dataclass, replaced."""
-    row = builder.args[0] if isinstance(builder, partial) else None
+    row: Any = builder.args[0] if isinstance(builder, partial) else None
     valid = [field.name for field in fields(row)] if row is not None and is_dataclass(row) else []
     for size in sizes:
         if size not in valid:
