@@ -43,7 +43,7 @@ def test_the_hash_is_of_the_recipe_and_not_of_the_machine() -> None:
         ({"backbone": "vgg"}, ["vgg", "resnet101", "mobilenet_v2"]),
         ({"taxonomy": "camvid99"}, ["camvid99", "camvid11"]),
         ({"optimizer": "adam"}, ["adam", "adamw", "sgd"]),
-        ({"schedule": "linear"}, ["linear", "poly"]),
+        ({"schedule": "stairs"}, ["stairs", "poly"]),
         ({"precision": "half"}, ["half", "mixed_bfloat16"]),
         ({"class_weights": "median"}, ["median", "inverse_log"]),
         ({"data_dir": None}, ["--data-dir"]),

@@ -30,10 +30,11 @@ def dense(array: np.ndarray) -> np.ndarray:
     return array.reshape(array.shape[:2]).T
 
 
-_NORM = {"gamma": ("weight", same), "beta": ("bias", same)}
+Turn = Callable[[np.ndarray], np.ndarray]
+_NORM: dict[str, tuple[str, Turn]] = {"gamma": ("weight", same), "beta": ("bias", same)}
 
 # Keras' layer -> its variable -> PyTorch's name for it, and how to turn it.
-TORCH: dict[str, dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]]] = {
+TORCH: dict[str, dict[str, tuple[str, Turn]]] = {
     "Conv2D": {"kernel": ("weight", convolution), "bias": ("bias", same)},
     "DepthwiseConv2D": {"kernel": ("weight", depthwise), "bias": ("bias", same)},
     "Dense": {"kernel": ("weight", dense), "bias": ("bias", same)},
@@ -100,10 +101,10 @@ def _values(model: keras.Model, match: Match) -> tuple[list[tuple[Any, str, np.n
     values, missing = [], []
     for variable in model.weights:
         prefix = match.names(_layer_path(variable))
-        name, turn = f"{prefix}/{variable.name}", same
-        if match.layout == "torch":
-            suffix, turn = _torch_name(owners[id(variable)], variable.name)
-            name = f"{prefix}.{suffix}"
+        suffix, turn = _torch_name(owners[id(variable)], variable.name)
+        name = f"{prefix}.{suffix}"
+        if match.layout == "keras":
+            name, turn = f"{prefix}/{variable.name}", same
         if name in match.tensors:
             values.append((variable, name, turn(np.asarray(match.tensors[name]))))
         else:
@@ -111,7 +112,7 @@ def _values(model: keras.Model, match: Match) -> tuple[list[tuple[Any, str, np.n
     return values, missing
 
 
-def _torch_name(layer: Any, variable: str) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
+def _torch_name(layer: Any, variable: str) -> tuple[str, Turn]:
     """A variable's row of TORCH, that of the nearest base class; one of our own layers keeps its names."""
     for kind in type(layer).__mro__:
         if kind.__name__ in TORCH:
