@@ -41,10 +41,10 @@ def huggingface(**options):
 
 
 def attentive(module):
-    """Queries and keys large enough for the softmax to choose: PyTorch's first ones give every key the same."""
+    """Attention that counts: with the first weights every key gets the same, and little of it is passed on."""
     with references.torch().no_grad():
         for name, parameter in module.named_parameters():
-            if any(part in name for part in ("q_proj.weight", "k_proj.weight", "in_proj_weight")):
+            if any(part in name for part in ("_proj.weight", "in_proj_weight")):
                 parameter.mul_(2 * parameter.shape[1] ** -0.5 / parameter.std())
     return module
 
