@@ -46,48 +46,68 @@ class Row(NamedTuple):
 
 
 SMP = "segmentation_models_pytorch"
-V1C = "mmsegmentation"
+MMSEG = "mmsegmentation"
 HF = "Hugging Face"
-MMSEG_ASPP = {"output_stride": 8, "rates": (12, 24, 36), "aspp_separable": True, "decoder_separable": True}
-SMP_ASPP = {"rates": (12, 24, 36), "aspp_separable": True, "decoder_separable": True}
-TORCHVISION = {"output_stride": 8}
+SMP_PLUS = {"rates": (12, 24, 36), "aspp_separable": True, "aspp_output": True, "decoder_separable": True,
+            "decoder_convolutions": 1, "norm_between": False, "align_corners": True}  # fmt: skip
+MMSEG_PLUS = {"output_stride": 8, "rates": (12, 24, 36), "aspp_filters": 512, "projection_kernel": 3,
+              "aspp_separable": True, "decoder_filters": 512, "decoder_separable": True}  # fmt: skip
+MMSEG_V3 = {"output_stride": 8, "rates": (12, 24, 36), "aspp_filters": 512, "projection_kernel": 3}
+MMSEG_FCN = {"output_stride": 8, "head_filters": 512, "head_convolutions": 2, "concat_input": True}
+TORCHVISION_V3 = {"output_stride": 8, "rates": (12, 24, 36), "head_convolution": True}
+TORCHVISION_FCN = {"output_stride": 8, "head_filters": 512}
+MOBILE = {"aspp_separable": True, "decoder_separable": True}
+KERAS = "ImageNet (keras.applications)"
 
 ROWS: dict[str, Row] = {
-    "deeplabv3plus resnet101": Row("deeplabv3plus", {}, "ImageNet (keras.applications)"),
-    "deeplabv3plus resnet50": Row("deeplabv3plus", {"backbone": "resnet50"}, "ImageNet (keras.applications)"),
-    "deeplabv3plus mobilenet_v2": Row(
-        "deeplabv3plus",
-        {"backbone": "mobilenet_v2", "aspp_separable": True, "decoder_separable": True},
-        "ImageNet (keras.applications)",
-    ),
+    "deeplabv3plus resnet101": Row("deeplabv3plus", {}, KERAS),
+    "deeplabv3plus resnet50": Row("deeplabv3plus", {"backbone": "resnet50"}, KERAS),
+    "deeplabv3plus mobilenet_v2": Row("deeplabv3plus", {"backbone": "mobilenet_v2", **MOBILE}, KERAS),
     "deeplabv3plus mobilenet_v3_large": Row(
-        "deeplabv3plus",
-        {"backbone": "mobilenet_v3_large", "aspp_separable": True, "decoder_separable": True},
-        "ImageNet (keras.applications)",
+        "deeplabv3plus", {"backbone": "mobilenet_v3_large", **MOBILE}, KERAS
     ),
-    "deeplabv3plus resnet50_v1b": Row("deeplabv3plus", {"backbone": "resnet50_v1b", **SMP_ASPP}, SMP),
-    "deeplabv3plus resnet101_v1b": Row("deeplabv3plus", {"backbone": "resnet101_v1b", **SMP_ASPP}, SMP),
-    "deeplabv3plus resnext50_32x4d": Row("deeplabv3plus", {"backbone": "resnext50_32x4d", **SMP_ASPP}, SMP),
-    "deeplabv3plus resnext101_32x8d": Row("deeplabv3plus", {"backbone": "resnext101_32x8d", **SMP_ASPP}, SMP),
-    "deeplabv3plus resnet50_v1c": Row("deeplabv3plus", {"backbone": "resnet50_v1c", **MMSEG_ASPP}, V1C),
-    "deeplabv3plus resnet101_v1c": Row("deeplabv3plus", {"backbone": "resnet101_v1c", **MMSEG_ASPP}, V1C),
+    "deeplabv3plus resnet50_v1b": Row("deeplabv3plus", {"backbone": "resnet50_v1b", **SMP_PLUS}, SMP),
+    "deeplabv3plus resnet101_v1b": Row("deeplabv3plus", {"backbone": "resnet101_v1b", **SMP_PLUS}, SMP),
+    "deeplabv3plus resnext50_32x4d": Row("deeplabv3plus", {"backbone": "resnext50_32x4d", **SMP_PLUS}, SMP),
+    "deeplabv3plus resnext101_32x8d": Row("deeplabv3plus", {"backbone": "resnext101_32x8d", **SMP_PLUS}, SMP),
+    "deeplabv3plus mobilenet_v2_torchvision": Row(
+        "deeplabv3plus", {"backbone": "mobilenet_v2_torchvision", **SMP_PLUS}, SMP
+    ),
+    "deeplabv3plus resnet50_v1c": Row("deeplabv3plus", {"backbone": "resnet50_v1c", **MMSEG_PLUS}, MMSEG),
+    "deeplabv3plus resnet101_v1c": Row("deeplabv3plus", {"backbone": "resnet101_v1c", **MMSEG_PLUS}, MMSEG),
+    "deeplabv3plus resnet50_v1b as in KerasHub": Row(
+        "deeplabv3plus",
+        {
+            "backbone": "resnet50_v1b",
+            "output_stride": 32,
+            "rates": (6, 12, 18),
+            "decoder_convolutions": 1,
+            "decoder_kernel": 1,
+        },
+        "KerasHub",
+    ),
     "deeplabv3plus kerascv_efficientnetv2_b0": Row(
         "deeplabv3plus",
         {"backbone": "kerascv_efficientnetv2_b0", "output_stride": 32, "rates": (3, 6, 9)},
         "none",
     ),
-    "deeplabv3 resnet50_v1b": Row("deeplabv3", {"backbone": "resnet50_v1b", **TORCHVISION}, "torchvision"),
-    "deeplabv3 resnet101_v1b": Row("deeplabv3", {"backbone": "resnet101_v1b", **TORCHVISION}, "torchvision"),
-    "deeplabv3 resnet101_v1c": Row("deeplabv3", {"backbone": "resnet101_v1c", "output_stride": 8}, V1C),
-    "fcn resnet50_v1b": Row("fcn", {"backbone": "resnet50_v1b", **TORCHVISION}, "torchvision"),
-    "fcn resnet101_v1b": Row("fcn", {"backbone": "resnet101_v1b", **TORCHVISION}, "torchvision"),
-    "fcn resnet101_v1c": Row("fcn", {"backbone": "resnet101_v1c", "output_stride": 8}, V1C),
-    "unet plain": Row("unet", {"backbone": None}, f"{V1C} (UNet-S5-D16)"),
+    "deeplabv3 resnet50_v1b": Row("deeplabv3", {"backbone": "resnet50_v1b", **TORCHVISION_V3}, "torchvision"),
+    "deeplabv3 resnet101_v1b": Row(
+        "deeplabv3", {"backbone": "resnet101_v1b", **TORCHVISION_V3}, "torchvision"
+    ),
+    "deeplabv3 resnet50_v1c": Row("deeplabv3", {"backbone": "resnet50_v1c", **MMSEG_V3}, MMSEG),
+    "deeplabv3 resnet101_v1c": Row("deeplabv3", {"backbone": "resnet101_v1c", **MMSEG_V3}, MMSEG),
+    "fcn resnet50_v1b": Row("fcn", {"backbone": "resnet50_v1b", **TORCHVISION_FCN}, "torchvision"),
+    "fcn resnet101_v1b": Row("fcn", {"backbone": "resnet101_v1b", **TORCHVISION_FCN}, "torchvision"),
+    "fcn resnet50_v1c": Row("fcn", {"backbone": "resnet50_v1c", **MMSEG_FCN}, MMSEG),
+    "fcn resnet101_v1c": Row("fcn", {"backbone": "resnet101_v1c", **MMSEG_FCN}, MMSEG),
+    "unet plain": Row("unet", {"backbone": None}, f"{MMSEG} (UNet-S5-D16)"),
     "unet mobilenet_v2_torchvision": Row("unet", {"backbone": "mobilenet_v2_torchvision"}, SMP),
     "unet resnext50_32x4d": Row("unet", {"backbone": "resnext50_32x4d"}, SMP),
+    "unet resnet34_v1b": Row("unet", {"backbone": "resnet34_v1b"}, SMP),
     "unet resnet50_v1b": Row("unet", {"backbone": "resnet50_v1b"}, SMP),
     **{
-        f"segformer mit_b{size}": Row("segformer", {"backbone": f"mit_b{size}"}, f"{HF}, {V1C}")
+        f"segformer mit_b{size}": Row("segformer", {"backbone": f"mit_b{size}"}, f"{HF}, {MMSEG}")
         for size in range(6)
     },
     "mask2former resnet50_v1b": Row("mask2former", {"backbone": "resnet50_v1b"}, HF),
