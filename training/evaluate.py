@@ -114,9 +114,15 @@ def _run(path: Path, plan: inference.Plan, data: Data) -> Subject:
     import tensorflow as tf
 
     from training.converted import Converted
+    from training.loop import MODEL_TASKS
     from training.run import load
 
     run = load(path)
+    if run.recipe.model in MODEL_TASKS:
+        raise UserError(
+            f"{path} is a {run.recipe.model}, which answers prompts: its history.csv has the mIoU on fixed prompts, "
+            "and python -m export compares its files on them"
+        )
     folder = run.folder / "evaluation"
     if isinstance(run, Converted):
         folder /= path.name.removesuffix(".weights.h5")

@@ -37,7 +37,7 @@ class Layout:
     heads: int = 12
     ffn_width: int = 3072
     window: int = 14
-    global_blocks: tuple[int, ...] = (2, 5, 8, 11)
+    global_blocks: Sequence[int] = (2, 5, 8, 11)
     outputs: int = 256
 
     def __post_init__(self) -> None:
@@ -153,10 +153,10 @@ class RelativeAttention(layers.Layer):
         query, key, value = (self._split(part) for part in ops.split(x, 3, axis=-1))  # (B, heads, h * w, d)
         if height * width > MANY:
             heads = [[part[:, head] for part in (query, key, value)] for head in range(self.heads)]
-            found = ops.stack([self._attend(*head, height, width) for head in heads], axis=1)
+            found = ops.stack([self._attend(head, height, width) for head in heads], axis=1)
         else:
-            flat = (ops.reshape(part, (-1, height * width, self.depth)) for part in (query, key, value))
-            found = self._attend(*flat, height, width)  # (B * heads, h * w, d)
+            flat = [ops.reshape(part, (-1, height * width, self.depth)) for part in (query, key, value)]
+            found = self._attend(flat, height, width)  # (B * heads, h * w, d)
             found = ops.reshape(found, (-1, self.heads, height * width, self.depth))
         return ops.reshape(ops.transpose(found, (0, 2, 1, 3)), (-1, height, width, channels // 3))
 
@@ -165,9 +165,9 @@ class RelativeAttention(layers.Layer):
         x = ops.reshape(x, (-1, x.shape[1] * x.shape[2], self.heads, self.depth))
         return ops.transpose(x, (0, 2, 1, 3))
 
-    def _attend(self, query: Any, key: Any, value: Any, height: int, width: int) -> Any:
+    def _attend(self, parts: Sequence[Any], height: int, width: int) -> Any:
         """One head, or several of them in the batch: three (B, h * w, d) -> (B, h * w, d)."""
-        places = height * width
+        (query, key, value), places = parts, height * width
         scores = ops.matmul(query * self.depth**-0.5, ops.transpose(key, (0, 2, 1)))
         scores = ops.reshape(ops.cast(scores, "float32"), (-1, places, height, width))
         scores = scores + self._along_rows(query, height, width) + self._along_columns(query, height, width)
