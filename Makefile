@@ -2,6 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# Two at a time: tracing a graph takes one core. A file's tests stay together, since they share models.
+TWO := -n 2 --dist loadfile
 
 .PHONY: train test test-all lint format app
 
@@ -23,10 +25,10 @@ train: $(VENV)/.installed ## DeepLabV3+ on the drawn scenes, within 10 minutes o
 	$(BIN)/python -m training.train deeplabv3plus --data scenes --name first
 
 test: $(VENV)/.parity ## what CI runs
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(TWO) -m "not slow"
 
 test-all: $(VENV)/.parity ## the slow ones too
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TWO)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -32,7 +32,7 @@ from runtime.files import whole_file, write_whole
 COST_SIZE = (512, 1024)
 FILE_SIZE = (256, 512)
 CLASSES = 19
-CALIBRATION = 4
+CALIBRATION = 2
 CACHE = Path("runs/zoo_table")
 PAGE = Path("docs/models.md")
 
