@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from zoo.convert import (
     huggingface_mask2former,
+    huggingface_sam,
     huggingface_segformer,
     keras_hub,
     mmsegmentation,
@@ -18,6 +19,7 @@ from zoo.convert.checkpoint import Checkpoint, Match
 SOURCES: dict[str, Callable[[Checkpoint], Match | None]] = {
     "Hugging Face's SegFormer": huggingface_segformer.recognise,
     "Hugging Face's Mask2Former": huggingface_mask2former.recognise,
+    "SAM of Hugging Face and of its authors": huggingface_sam.recognise,
     "mmsegmentation's SegFormer": mmsegmentation_segformer.recognise,
     "torchvision's DeepLabV3 and FCN": torchvision.recognise,
     "mmsegmentation's DeepLabV3+, DeepLabV3 and FCN": mmsegmentation.recognise,
