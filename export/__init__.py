@@ -18,7 +18,12 @@ EXPORTERS: dict[str, str] = {
 TASK_EXPORTERS: dict[tuple[str, str], str] = {("prompted", "tflite"): "export.sam"}
 PRECISIONS = ("fp32", "fp16", "dynamic", "mixed", "int8")
 # A model's own default; int8 where it has no row. docs/export.md has the figures.
-DEFAULT_PRECISION: dict[str, str] = {"segformer": "mixed", "mask2former": "mixed"}
+DEFAULT_PRECISION: dict[str, str] = {
+    "segformer": "mixed",
+    "mask2former": "mixed",
+    "threshold": "fp32",  # nothing to quantise
+    "otsu": "fp32",
+}
 OUTPUTS = ("mask", "scores")
 
 
