@@ -184,11 +184,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         except loop.Stopped as stopped:
             print(f"{stopped}.", file=sys.stderr)
             return 130
+    next_commands = [f"python -m export {run_folder} --format tflite"]
+    if recipe.model not in loop.MODEL_TASKS:  # a prompted model has no classes to evaluate or to show
+        next_commands = [
+            f"python -m training.evaluate {run_folder}",
+            *next_commands,
+            "streamlit run streamlit_app.py",
+        ]
     print(
         f"\nbest mIoU {100 * progress.best_miou:.2f}% (epoch {progress.best_epoch + 1}) in {run_folder}. Next:\n"
-        f"  python -m training.evaluate {run_folder}\n"
-        f"  python -m export {run_folder} --format tflite --precision int8\n"
-        "  streamlit run streamlit_app.py"
+        + "\n".join(f"  {command}" for command in next_commands)
     )
     return 0
 
