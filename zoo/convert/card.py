@@ -86,7 +86,9 @@ def rebuild(path: str | Path, image_size: tuple[int, int] | None = None) -> kera
             raise UserError(
                 f"{weights} is not what {card_path(weights).name} was written for; convert it again."
             )
-        model = zoo.build(card["model"], image_size=image_size, **card["arguments"])
+        # A model whose position embeddings have one size says which among its arguments.
+        size = card["arguments"].get("image_size") if image_size is None else image_size
+        model = zoo.build(card["model"], **{**card["arguments"], "image_size": size})
         with warnings.catch_warnings():  # what does not fit raises as well
             warnings.simplefilter("ignore")
             model.load_weights(weights)
