@@ -7,8 +7,9 @@ import pytest
 
 import zoo
 from tests import references
+from tests.tiny import run
 from zoo.backbones import vit
-from zoo.convert import assign, huggingface_sam
+from zoo.convert import assign, huggingface_sam, rebuild
 from zoo.convert.checkpoint import Checkpoint
 from zoo.prompt_encoder import NO_BOX, UNUSED
 
@@ -226,3 +227,11 @@ def test_vit_b_at_its_own_size():
     masks = sum(count for name, count in counts.items() if "mask_embed" in name and "no_mask" not in name)
     assert model.count_params() == sum(counts.values()) - masks  # which are not built: no mask is a prompt
     assert_same(module, model, 1024)
+
+
+def test_a_folder_of_hugging_face_is_converted_and_rebuilt_at_its_size(tmp_path):
+    module, _ = huggingface(32, **TINY)
+    module.save_pretrained(tmp_path / "sam")
+    done = run(tmp_path, "zoo.convert", "sam", "--out", "sam.weights.h5")
+    assert done.returncode == 0 and "0 left over, 0 missing" in done.stdout, done.stderr
+    assert_same(module, rebuild(tmp_path / "sam.weights.h5"), 32)
