@@ -137,16 +137,18 @@ def assert_parity(ours: np.ndarray, theirs: np.ndarray) -> None:
     assert scale > 0 and np.isfinite(ours).all()
     difference = float(np.abs(ours - theirs).max())
     equal = float((ours.argmax(-1) == theirs.argmax(-1)).mean())
-    _record(difference / scale, equal)
+    record(difference / scale, equal)
     assert difference < 1e-4 * scale, (
         f"logits differ by {difference:.3g}, {difference / scale:.2g} of their range"
     )
     assert equal >= 0.9999, f"{100 * equal:.3f}% of the pixels have the same class"
 
 
-def _record(difference: float, equal: float) -> None:
-    """For benchmarks.zoo_table, which runs these tests and prints what they measured."""
+def record(difference: float, equal: float) -> None:
+    """The largest difference, of the range, and the share of equal pixels: for benchmarks.zoo_table, which runs these tests and prints what they measured."""
     if "KERBSIDE_PARITY" in os.environ:
         test = os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0]
         with open(os.environ["KERBSIDE_PARITY"], "a") as file:
-            file.write(json.dumps({"test": test, "difference": difference, "equal": equal}) + "\n")
+            file.write(
+                json.dumps({"test": test, "difference": float(difference), "equal": float(equal)}) + "\n"
+            )

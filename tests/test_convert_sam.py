@@ -102,6 +102,7 @@ def assert_near(ours, theirs):
     assert ours.shape == theirs.shape
     scale = theirs.max() - theirs.min()
     assert scale > 0 and np.isfinite(ours).all()
+    references.record(np.abs(ours - theirs).max() / scale, float(((ours > 0) == (theirs > 0)).mean()))
     assert np.abs(ours - theirs).max() < 1e-4 * scale, np.abs(ours - theirs).max() / scale
 
 
