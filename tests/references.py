@@ -145,7 +145,8 @@ def assert_parity(ours: np.ndarray, theirs: np.ndarray) -> None:
 
 
 def record(difference: float, equal: float) -> None:
-    """The largest difference, of the range, and the share of equal pixels: for benchmarks.zoo_table, which runs these tests and prints what they measured."""
+    """The largest difference, as a share of the range, and the share of equal pixels, for benchmarks.zoo_table,
+    which runs these tests and prints what they measured."""
     if "KERBSIDE_PARITY" in os.environ:
         test = os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0]
         with open(os.environ["KERBSIDE_PARITY"], "a") as file:
