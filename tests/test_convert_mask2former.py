@@ -47,6 +47,7 @@ def huggingface(backbone, labels=5, size=(64, 64), **options):
     """(module with random weights, several classes in its answer at that size, its config.json)."""
     transformers, torch = references.transformers(), references.torch()
     names = {str(label): f"LABEL_{label}" for label in range(labels)}
+    torch.manual_seed(1)  # what is not drawn below is as transformers initialises it
     config = transformers.Mask2FormerConfig(backbone_config=backbone, id2label=names, **options)
     module = references.randomise(transformers.Mask2FormerForUniversalSegmentation(config))
     generator = torch.Generator().manual_seed(1)

@@ -51,6 +51,7 @@ def kinds(flatbuffer: bytes) -> dict[str, set[int]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_each_precision_follows_the_model(model, files, pictures, precision):
     run = tflite.runner(files[precision])
@@ -60,6 +61,7 @@ def test_each_precision_follows_the_model(model, files, pictures, precision):
         assert found >= CORRELATION[precision]
 
 
+@pytest.mark.slow
 def test_gelu_is_one_op_in_its_exact_form(files):
     for precision in PRECISIONS:
         file = tflite.read_flatbuffer(files[precision])
@@ -71,11 +73,13 @@ def test_gelu_is_one_op_in_its_exact_form(files):
         assert gelus == [False] * 4  # one a block
 
 
+@pytest.mark.slow
 def test_attention_is_of_rank_4_at_most(files):
     for tensor in tflite.read_flatbuffer(files["fp32"]).subgraphs[0].tensors:
         assert tensor.shape is None or len(tensor.shape) <= 4, tensor.name
 
 
+@pytest.mark.slow
 def test_mixed_has_its_convolutions_in_int8_and_the_rest_in_float(files):
     found = kinds(files["mixed"])
     for name in INT8:
@@ -84,12 +88,14 @@ def test_mixed_has_its_convolutions_in_int8_and_the_rest_in_float(files):
         assert found[name] == {schema.TensorType.FLOAT32}, name
 
 
+@pytest.mark.slow
 def test_int8_is_int8_throughout(files):
     """One way in and one way out: nothing within goes back to float."""
     names = tflite.op_names(tflite.read_flatbuffer(files["int8"]))
     assert names.count("QUANTIZE") == 1 and names.count("DEQUANTIZE") == 1
 
 
+@pytest.mark.slow
 def test_mixed_is_nearer_to_the_model_than_int8(model, files, pictures):
     expected = np.asarray(model(pictures[1][None])["logits"])[0]
     distance = {

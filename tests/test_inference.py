@@ -190,6 +190,7 @@ def test_plans_from_the_command_line():
     assert plan(None, "100x200", "100x200").stride == (100, 200)
 
 
+@pytest.mark.slow
 def test_evaluate_records_how_it_looked(tmp_path):
     """The command on a run and on its files, and what refuses."""
     data = str(write_camvid(tmp_path / "camvid"))

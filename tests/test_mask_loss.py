@@ -278,6 +278,7 @@ print("the same bits", len(one))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
 def test_a_resumed_run_gives_the_same_bits(tmp_path: Path, precision: str) -> None:
     """With deterministic ops, as in training: the matching is allowed there, and points are drawn again."""

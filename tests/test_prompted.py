@@ -148,7 +148,10 @@ def job(folder: Path, precision: str, **options) -> Job:
     return Job(precision=precision, size=SIZE, output="mask", out=folder / f"x-{precision}.tflite", **options)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "dynamic", "int8"])
+@pytest.mark.parametrize(
+    "precision",
+    ["int8", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fp32", "fp16", "dynamic"))],
+)
 def test_every_precision_makes_two_files_that_pass_the_gate(tmp_path, precision, capsys):
     # Random weights lose nothing by 8 bits that means anything: what is tested is the way, and what is in the files.
     leave = None if precision == "fp32" else 100.0

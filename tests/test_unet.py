@@ -105,6 +105,7 @@ def test_the_auxiliary_head_reads_half_the_size_and_learns():
         assert np.abs(gradient).max() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "resizing"),
     [
