@@ -43,11 +43,11 @@ ROWS = {
 }
 
 
-def huggingface(backbone, labels=5, size=(64, 64), **options):
+def huggingface(backbone, labels=5, size=(64, 64), seed=1, **options):
     """(module with random weights, several classes in its answer at that size, its config.json)."""
     transformers, torch = references.transformers(), references.torch()
     names = {str(label): f"LABEL_{label}" for label in range(labels)}
-    torch.manual_seed(1)  # what is not drawn below is as transformers initialises it
+    torch.manual_seed(seed)  # what is not drawn below is as transformers initialises it
     config = transformers.Mask2FormerConfig(backbone_config=backbone, id2label=names, **options)
     module = references.randomise(transformers.Mask2FormerForUniversalSegmentation(config))
     generator = torch.Generator().manual_seed(1)
@@ -119,7 +119,15 @@ def assert_same(model, module, sizes) -> None:
         assert_close(found["query_logits"], expected.class_queries_logits)
         assert_close(found["mask_logits"], expected.masks_queries_logits)
         scores = semantic(expected, size)
-        references.assert_parity(np.exp(np.asarray(found["logits"])), scores)
+        ours = np.exp(np.asarray(found["logits"]))
+        assert_close(ours, scores)
+        # Many random queries give nearly even classes: only where the reference's lead is more than the bound on
+        # each of two scores can the class be asked for.
+        second, best = np.sort(scores, axis=-1)[..., -2:].transpose(3, 0, 1, 2)
+        led = best - second > 2e-4 * np.ptp(scores)
+        equal = (ours.argmax(-1) == scores.argmax(-1))[led].mean() if led.any() else 1.0
+        references.record(np.abs(ours - scores).max() / np.ptp(scores), equal)
+        assert equal >= 0.9999
         assert len(np.unique(scores.argmax(-1))) > 1 or size != (64, 64)
         earlier = expected.auxiliary_logits
         assert found["aux_query_logits"].shape[1] == len(earlier)
@@ -198,14 +206,20 @@ def test_the_published_sizes_are_recognised_as_rows(name):
     }
 
 
+# With the first seed, the random ResNet's queries see no class at all in the second picture.
+SEEDS = {"swin_tiny": 1, "swin_large": 1, "resnet50_v1b": 5}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["swin_tiny", "swin_large", "resnet50_v1b"])
+@pytest.mark.parametrize("name", SEEDS)
 def test_full_sizes_say_the_same(name):
     if name in ROWS:
         backbone = swin(**ROWS[name])
     else:
         backbone = resnet(**{**RESNET, "depths": [3, 4, 6, 3]})
-    module, config = huggingface(backbone, 19, num_queries=200 if name == "swin_large" else 100)
+    module, config = huggingface(
+        backbone, 19, seed=SEEDS[name], num_queries=200 if name == "swin_large" else 100
+    )
     match = huggingface_mask2former.recognise(Checkpoint(references.tensors(module), name, config))
     sizes = match.arguments["backbone_sizes"] or {}
     assert match.arguments["backbone"] == name and set(sizes) <= {"drop_path"}
