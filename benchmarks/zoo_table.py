@@ -126,6 +126,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m benchmarks.zoo_table", description=__doc__.splitlines()[0]
     )
     command.add_argument("--only", default="", metavar="TEXT", help="rows whose name holds TEXT")
+    command.add_argument("--kept", action="store_true", help="make no missing row; those stay 'not measured'")
     command.add_argument("--latency", action="store_true", help="measure latency again")
     command.add_argument(
         "--parity",
@@ -143,7 +144,7 @@ def main(argv: list[str] | None = None) -> int:
     if not chosen:
         raise UserError(f"no row's name holds '{options.only}'; the rows are {', '.join(ROWS)}")
     for name in chosen:
-        if not kept(name).exists():
+        if not kept(name).exists() and not options.kept:
             started = time.monotonic()
             code = subprocess.run(
                 [sys.executable, "-m", "benchmarks.zoo_table", "--describe", name]
@@ -299,8 +300,8 @@ def page() -> str:
 HEAD = """\
 # Models
 
-Made by `python -m benchmarks.zoo_table` on {machine}. Parameters are without the auxiliary head, which serves training
-only; GMACs are multiply-accumulates of convolutions and matrix products at 512x1024; files are `mask` files at 256x512,
+Made by `python -m benchmarks.zoo_table` on {machine}. Parameters are without the auxiliary head, which
+serves training only; GMACs are multiply-accumulates of convolutions and matrix products at 512x1024; files are `mask` files at 256x512,
 19 classes; latency is the median of the whole path (uint8 picture in, class ids out) at 256x512 on two threads, fp32
 and int8 in turn. The weights are random: none of these columns depends on them. Scores are in results.md.
 
