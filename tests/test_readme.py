@@ -43,11 +43,13 @@ def test_the_runtime_in_three_lines(tmp_path: Path) -> None:
     assert "Pavement" in output_of(block, tmp_path)
 
 
-@pytest.mark.parametrize("module", ["training.train", "training.evaluate", "export", "runtime"])
+@pytest.mark.parametrize(
+    "module", ["training.train", "training.evaluate", "export", "runtime", "runtime.prompted", "zoo.convert"]
+)
 def test_every_command_shown_has_the_flags_shown(tmp_path: Path, module: str) -> None:
     flags = set()
     for line in README.splitlines():
-        if f"-m {module}" in line:
+        if f"-m {module} " in line:
             flags |= set(re.findall(r"--[a-z-]+", line))
     shown = run(tmp_path, module, "--help")
     assert shown.returncode == 0, shown.stderr
