@@ -300,10 +300,11 @@ def page() -> str:
 HEAD = """\
 # Models
 
-Made by `python -m benchmarks.zoo_table` on {machine}. Parameters are without the auxiliary head, which
-serves training only; GMACs are multiply-accumulates of convolutions and matrix products at 512x1024; files are `mask` files at 256x512,
-19 classes; latency is the median of the whole path (uint8 picture in, class ids out) at 256x512 on two threads, fp32
-and int8 in turn. The weights are random: none of these columns depends on them. Scores are in results.md.
+Made by `python -m benchmarks.zoo_table` on {machine}. Parameters are without the auxiliary head, which serves
+training; GMACs are multiply-accumulates of convolutions and matrix products at 512x1024; files are `mask` files at
+256x512, 19 classes; latency is the median of the whole path (uint8 picture in, class ids out) at 256x512 on two
+threads, fp32 and int8 in turn. The weights are random: none of these columns depends on them. Scores are in
+results.md.
 
 | model | backbone | parameters | GMACs | fp32 file | int8 file | fp32 | int8 | public checkpoints |
 |---|---|---|---|---|---|---|---|---|"""

@@ -27,7 +27,12 @@ def constant(progress: tf.Tensor) -> tf.Tensor:
     return tf.ones_like(progress)
 
 
-SCHEDULES: dict[str, Callable[[Any], Any]] = {"poly": poly, "linear": linear, "cosine": cosine, "constant": constant}
+SCHEDULES: dict[str, Callable[[Any], Any]] = {
+    "poly": poly,
+    "linear": linear,
+    "cosine": cosine,
+    "constant": constant,
+}
 
 
 def learning_rate(name: str, step: tf.Tensor, *, base: float, warmup: int, steps: int) -> tf.Tensor:
