@@ -125,7 +125,8 @@ def assert_same(model, module, sizes) -> None:
         # each of two scores can the class be asked for.
         second, best = np.sort(scores, axis=-1)[..., -2:].transpose(3, 0, 1, 2)
         led = best - second > 2e-4 * np.ptp(scores)
-        equal = (ours.argmax(-1) == scores.argmax(-1))[led].mean() if led.any() else 1.0
+        assert led.mean() > 0.05, "the reference hardly decides anything: another seed"
+        equal = (ours.argmax(-1) == scores.argmax(-1))[led].mean()
         references.record(np.abs(ours - scores).max() / np.ptp(scores), equal)
         assert equal >= 0.9999
         assert len(np.unique(scores.argmax(-1))) > 1 or size != (64, 64)
