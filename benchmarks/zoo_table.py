@@ -32,6 +32,7 @@ from runtime.files import whole_file, write_whole
 COST_SIZE = (512, 1024)
 FILE_SIZE = (256, 512)
 CLASSES = 19
+PRECISIONS = ("fp32", "int8", "mixed")
 CALIBRATION = 2
 CACHE = Path("runs/zoo_table")
 PAGE = Path("docs/models.md")
@@ -172,6 +173,13 @@ def kept(name: str) -> Path:
     return CACHE / f"{name.replace(' ', '_')}.json"
 
 
+def precisions(row: Row) -> list[str]:
+    """fp32, int8 and, where it is another one, the model's default."""
+    from export import DEFAULT_PRECISION
+
+    return [*dict.fromkeys(("fp32", "int8", DEFAULT_PRECISION.get(row.model, "int8")))]
+
+
 def facts(name: str) -> dict[str, Any]:
     return json.loads(kept(name).read_text()) if kept(name).exists() else {}
 
@@ -195,7 +203,7 @@ def describe(name: str) -> None:
     }
     model = zoo.build(row.model, classes=CLASSES, image_size=FILE_SIZE, **row.arguments)
     pictures = [scenes.draw(0, index, FILE_SIZE).image for index in range(CALIBRATION)]
-    for precision in ("fp32", "int8"):
+    for precision in precisions(row):
         try:
             flatbuffer = tflite.convert(model, FILE_SIZE, precision, "mask", pictures)
         except Exception as error:  # a row that does not convert is a row that says so
@@ -246,13 +254,12 @@ def _operation_macs(operation: Any) -> int:
 
 
 def latency(name: str, rounds: int = 20, budget: float = 20.0) -> dict[str, dict[str, float]]:
-    """Median milliseconds of the whole path, fp32 and int8 in turn, two threads."""
+    """Median milliseconds of the whole path, the precisions in turn, two threads."""
     from runtime import Segmenter
 
     rgb = np.random.default_rng(0).integers(0, 256, (*FILE_SIZE, 3), np.uint8)
     files = {
-        precision: kept(name).with_name(f"{kept(name).stem}-{precision}.tflite")
-        for precision in ("fp32", "int8")
+        precision: kept(name).with_name(f"{kept(name).stem}-{precision}.tflite") for precision in PRECISIONS
     }
     segmenters = {precision: Segmenter(path, threads=2) for precision, path in files.items() if path.exists()}
     times: dict[str, list[float]] = {precision: [] for precision in segmenters}
@@ -303,11 +310,12 @@ HEAD = """\
 Made by `python -m benchmarks.zoo_table` on {machine}. Parameters are without the auxiliary head, which serves
 training; GMACs are multiply-accumulates of convolutions and matrix products at 512x1024; files are `mask` files at
 256x512, 19 classes; latency is the median of the whole path (uint8 picture in, class ids out) at 256x512 on two
-threads, fp32 and int8 in turn. The weights are random: none of these columns depends on them. Scores are in
+threads, the precisions in turn; `mixed` (int8 convolutions, float attention) is what SegFormer and Mask2Former are
+exported in unless another is asked for. The weights are random: none of these columns depends on them. Scores are in
 results.md.
 
-| model | backbone | parameters | GMACs | fp32 file | int8 file | fp32 | int8 | public checkpoints |
-|---|---|---|---|---|---|---|---|---|"""
+| model | backbone | parameters | GMACs | fp32 file | int8 file | mixed file | fp32 | int8 | mixed | checkpoints |
+|---|---|---|---|---|---|---|---|---|---|---|"""
 
 
 def machine() -> str:
@@ -328,21 +336,28 @@ def table() -> list[str]:
         found = facts(name)
         variant = name.partition(" ")[2] or "none"
         if not found:
-            lines.append(f"| {row.model} | {variant} | " + "not measured | " * 6 + f"{row.loads} |")
+            lines.append(f"| {row.model} | {variant} | " + "not measured | " * 8 + f"{row.loads} |")
             continue
-        sizes = [_size(found["files"][precision]) for precision in ("fp32", "int8")]
-        times = [_time(found.get("latency", {}).get(precision)) for precision in ("fp32", "int8")]
+        sizes = [_size(found["files"].get(precision)) for precision in PRECISIONS]
+        times = [
+            _time(found["files"].get(precision), found.get("latency", {}).get(precision))
+            for precision in PRECISIONS
+        ]
         numbers = [f"{found['parameters'] / 1e6:.2f}M", f"{found['macs'] / 1e9:.1f}", *sizes, *times]
         lines.append(f"| {row.model} | {variant} | {' | '.join(numbers)} | {row.loads} |")
     dates = sorted({facts(name)["date"] for name in ROWS if "date" in facts(name)})
     return [*lines, "", f"Measured {' to '.join(dict.fromkeys((dates[0], dates[-1])))}." if dates else ""]
 
 
-def _size(file: dict[str, Any]) -> str:
+def _size(file: dict[str, Any] | None) -> str:
+    if file is None:
+        return "-"
     return f"{file['bytes'] / 1e6:.2f} MB" if "bytes" in file else "does not convert"
 
 
-def _time(found: dict[str, float] | None) -> str:
+def _time(file: dict[str, Any] | None, found: dict[str, float] | None) -> str:
+    if file is None or "bytes" not in file:
+        return "-"
     return f"{found['median']:.1f} ms" if found else "not measured"
 
 
