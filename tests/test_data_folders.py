@@ -264,11 +264,11 @@ def test_unknown_names_list_the_valid_ones(call, words):
 @pytest.mark.parametrize("name", data.DATASETS)
 def test_every_row_keeps_the_contract(name):
     row = data.DATASETS[name]
-    for taxonomy, spec in row.taxonomies.items():
+    for taxonomy, spec in row.static.items():
         assert spec is data.spec(name, taxonomy)
         assert len(set(spec.classes)) == len(spec.classes) <= 255
         assert {"train", "val"} <= set(spec.splits)
         assert all(0 <= channel <= 255 for colour in spec.palette for channel in colour)
     if row.needs_data_dir:
         with pytest.raises(UserError, match="--data-dir"):
-            row.examples("train", None, next(iter(row.taxonomies)))
+            row.examples("train", None, next(iter(row.static), ""))

@@ -17,8 +17,8 @@ import zoo
 from runtime.bundle import numbered, spread_palette
 from runtime.errors import UserError
 from runtime.image import IMAGE_SUFFIXES, read_rgb
-from training.data import DATASETS
-from training.data.spec import IGNORE_ID, DatasetSpec, Example
+from training.data import DATASETS, row, spec
+from training.data.spec import IGNORE_ID, DatasetSpec, Example, Taxonomies
 from zoo.convert import card
 
 
@@ -51,7 +51,7 @@ class Converted:
     def spec(self) -> DatasetSpec:
         """The checkpoint's own classes, or those of the data named for it."""
         count = int(self.facts["arguments"].get("classes", 0))
-        known = _spec_of_data(self.recipe, count) if self.recipe.data in DATASETS else None
+        known = _spec_of_data(self.recipe, count) if self.recipe.data else None
         classes = tuple(self.facts.get("classes") or ()) or (known.classes if known else numbered(count))
         palette = tuple(tuple(colour) for colour in self.facts.get("palette") or ()) or _palette(classes)
         return DatasetSpec(self.facts["source"]["name"], classes, palette, ("train", "val"), (512, 1024))
@@ -60,22 +60,32 @@ class Converted:
         return card.rebuild(self.weights_path, image_size)
 
     def on(
-        self, data: str, data_dir: str | None, taxonomy: str | None, skip_bad: bool = False
+        self,
+        data: str,
+        data_dir: str | None,
+        taxonomy: str | None,
+        skip_bad: bool = False,
+        data_options: dict[str, Any] | None = None,
     ) -> "Converted":
         """The same with its data named. UserError when the data's classes are not the checkpoint's."""
-        if data not in DATASETS:
-            raise UserError(f"There is no data set called {data}; there is {', '.join(DATASETS)}.")
+        options = data_options or {}
         names = tuple(self.facts.get("classes") or ())
-        chosen = taxonomy or _matching(data, names, int(self.facts["arguments"].get("classes", 0)))
+        specs = row(data).specs(data_dir, options)
+        chosen = taxonomy or _matching(specs, names, int(self.facts["arguments"].get("classes", 0)))
         origin = dataclasses.replace(
-            self.recipe, data=data, data_dir=data_dir, taxonomy=chosen, skip_bad=skip_bad
+            self.recipe,
+            data=data,
+            data_dir=data_dir,
+            taxonomy=chosen,
+            skip_bad=skip_bad,
+            data_options=options,
         )
         found = dataclasses.replace(self, recipe=origin)
-        spec = DATASETS[data].spec(chosen)
-        if names and _plain(names) != _plain(spec.classes):
+        spec_there = spec(data, chosen, data_dir, options)
+        if names and _plain(names) != _plain(spec_there.classes):
             raise UserError(
                 f"{self.weights_path} has the classes {', '.join(names)}, but {chosen} of {data} has "
-                f"{', '.join(spec.classes)}: name data of the same classes with --data and --classes"
+                f"{', '.join(spec_there.classes)}: name data of the same classes with --data and --classes"
             )
         return found
 
@@ -128,25 +138,24 @@ def pictures(folder: Path) -> list[Example]:
 
 
 def _spec_of_data(origin: Origin, count: int) -> DatasetSpec | None:
-    spec = DATASETS[origin.data].spec(origin.taxonomy or None)
-    return spec if len(spec.classes) == count else None
+    found = spec(origin.data, origin.taxonomy, origin.data_dir, origin.data_options)
+    return found if len(found.classes) == count else None
 
 
-def _matching(data: str, names: tuple[str, ...], count: int) -> str:
+def _matching(specs: Taxonomies, names: tuple[str, ...], count: int) -> str:
     """The taxonomy of the data whose classes are the checkpoint's, by name, else by number."""
-    taxonomies = DATASETS[data].taxonomies
-    for key, spec in taxonomies.items():
-        if _plain(spec.classes) == _plain(names) or (not names and len(spec.classes) == count):
+    for key, found in specs.items():
+        if _plain(found.classes) == _plain(names) or (not names and len(found.classes) == count):
             return key
-    return next(iter(taxonomies))
+    return next(iter(specs))
 
 
 def _palette(classes: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:
     """The colours of a data set that has the same classes, else colours far from each other."""
-    for row in DATASETS.values():
-        for spec in row.taxonomies.values():
-            if _plain(spec.classes) == _plain(classes):
-                return spec.palette
+    for data in DATASETS.values():
+        for known in data.static.values():
+            if _plain(known.classes) == _plain(classes):
+                return known.palette
     return spread_palette(len(classes))
 
 

@@ -1,6 +1,7 @@
 """A finished (or running) run: its recipe and its model, rebuilt by our own code from recipe.json."""
 
 import inspect
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,13 @@ from runtime.errors import UserError
 from training import converted, data
 from training.converted import Converted, Origin
 from training.data.spec import DatasetSpec, Example
+from training.folder import write_text
 from training.progress import counter
 from training.recipe import Recipe, from_json, split_options
 from training.weights import load_weights
 from zoo.convert import card
+
+CLASSES = "classes.json"
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,12 @@ class Run:
 
     @property
     def spec(self) -> DatasetSpec:
-        return data.spec(self.recipe.data, self.recipe.taxonomy)
+        """As classes.json keeps it; a run that is older than that file has its data set's."""
+        kept = read_classes(self.folder)
+        if kept:
+            return kept
+        recipe = self.recipe
+        return data.spec(recipe.data, recipe.taxonomy, recipe.data_dir, recipe.data_options)
 
     def model(self, image_size: tuple[int, int] | None = None) -> keras.Model:
         """The model with the run's best weights, in float32, at a static (H, W) or at any size."""
@@ -50,6 +59,32 @@ def load(path: str | Path) -> Run | Converted:
     if not weights.exists():
         raise UserError(f"{weights} is not there yet: a run has weights after its first epoch")
     return Run(folder, recipe, weights)
+
+
+def read_classes(folder: Path) -> DatasetSpec | None:
+    """The classes that a run was trained on; None where it has no classes.json."""
+    path = folder / CLASSES
+    if not path.exists():
+        return None
+    try:
+        return DatasetSpec.from_dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
+        raise UserError(
+            f"{path} is not what a run keeps of its classes ({error}): delete it, and they are read "
+            "from the data again"
+        ) from error
+
+
+def keep_classes(folder: Path, spec: DatasetSpec) -> None:
+    """Write classes.json, so that nobody needs the data for the names. UserError when the data has other
+    classes now than when the run began: its weights would mean something else."""
+    kept = read_classes(folder)
+    if kept and kept.classes != spec.classes and any((folder / "checkpoints").glob("step-*")):
+        raise UserError(
+            f"{folder} was trained on the classes {', '.join(kept.classes)}, and the data now has "
+            f"{', '.join(spec.classes)}: choose another --name, or start over with --fresh"
+        )
+    write_text(folder / CLASSES, json.dumps(spec.as_dict(), indent=2) + "\n")
 
 
 def load_split(

@@ -7,6 +7,7 @@ mean nothing; Pillow keeps the palette's indices.
 import functools
 import io
 import os
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,10 @@ from PIL import Image
 
 from runtime.errors import UserError
 from runtime.image import checked_bytes, read_rgb
-from training.data.spec import IGNORE_ID, Example
+from training.data.spec import Example
+
+ReadIds = Callable[[Path], np.ndarray]  # a label file -> raw ids, uint8 (H, W)
+Colour = tuple[int, int, int]
 
 
 def read_ids(source: str | os.PathLike[str] | bytes, name: str | None = None) -> np.ndarray:
@@ -38,6 +42,52 @@ def read_ids(source: str | os.PathLike[str] | bytes, name: str | None = None) ->
         raise UserError(f"{shown} is a truncated or damaged PNG file; copy or export it again.") from error
 
 
+def read_colours(
+    source: str | os.PathLike[str] | bytes,
+    colours: dict[Colour, int],
+    name: str | None = None,
+    *,
+    unknown: int | None = None,
+) -> np.ndarray:
+    """Class ids, uint8 (H, W), of a PNG whose RGB colours stand for classes; `colours` says which for which id.
+
+    A colour that stands for none becomes `unknown`, or is a UserError that names it where `unknown` is None.
+    """
+    data, shown, header = checked_bytes(source, name)
+    if header.kind != "PNG":
+        raise UserError(
+            f"{shown} is a {header.kind}; a label map has to be a PNG, which keeps colours exactly."
+        )
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            if picture.mode not in ("RGB", "RGBA", "P"):
+                raise UserError(
+                    f"{shown} has pixels of mode {picture.mode}; here a label map has to be a colour-coded PNG."
+                )
+            rgb = np.array(picture.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{shown} is a truncated or damaged PNG file; copy or export it again.") from error
+    codes = rgb.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)  # (H, W), one number a colour
+    keys = np.array([(r << 16) + (g << 8) + b for r, g, b in colours], np.uint32)
+    order = np.argsort(keys)
+    at = np.searchsorted(keys[order], codes).clip(max=len(keys) - 1)
+    ids = np.array(list(colours.values()), np.uint8)[order][at]
+    strange = keys[order][at] != codes
+    if strange.any():
+        if unknown is None:
+            raise UserError(_strange_colours(shown, rgb[strange]))
+        ids[strange] = unknown
+    return ids
+
+
+def _strange_colours(shown: str, pixels: np.ndarray) -> str:
+    """The sentence on pixels (N, 3) whose colours stand for no class."""
+    found, counts = np.unique(pixels, axis=0, return_counts=True)
+    listed = ", ".join(f"({r}, {g}, {b})" for r, g, b in found[np.argsort(-counts)][:3])
+    more = " and more" if len(found) > 3 else ""
+    return f"{shown} has {len(pixels)} pixels of colours that stand for no class, {listed}{more}; paint them anew."
+
+
 def to_train_ids(raw: np.ndarray, table: np.ndarray, allowed: frozenset[int], shown: str) -> np.ndarray:
     """Raw ids to train ids through a table of 256 entries; UserError names the file and an id not allowed."""
     refused = np.ones(256, np.uint8)
@@ -45,10 +95,20 @@ def to_train_ids(raw: np.ndarray, table: np.ndarray, allowed: frozenset[int], sh
     if cv2.countNonZero(cv2.LUT(raw, refused)):  # ten times faster than counting every id
         wrong = [int(value) for value in np.unique(raw) if int(value) not in allowed]
         listed = ", ".join(map(str, wrong[:5])) + (" and more" if len(wrong) > 5 else "")
-        top = max(value for value in allowed if value != IGNORE_ID)
-        right = f"0 to {top} and {IGNORE_ID}" if IGNORE_ID in allowed else f"0 to {top}"
-        raise UserError(f"{shown} holds the class id {listed}; {right} are right.")
+        raise UserError(f"{shown} holds the class id {listed}; {_ranges(allowed)} are right.")
     return cv2.LUT(raw, table)
+
+
+def _ranges(ids: Collection[int]) -> str:
+    """0, 1, 2, 5, 255 -> "0 to 2, 5 and 255"."""
+    runs: list[list[int]] = []
+    for value in sorted(ids):
+        if runs and runs[-1][-1] == value - 1:
+            runs[-1].append(value)
+        else:
+            runs.append([value])
+    shown = [f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def check_sizes(image: np.ndarray, ids: np.ndarray, image_name: str, label_name: str) -> None:
@@ -60,16 +120,29 @@ def check_sizes(image: np.ndarray, ids: np.ndarray, image_name: str, label_name:
         )
 
 
-def pair(name: str, image: Path, label: Path, *, table: np.ndarray, allowed: frozenset[int]) -> Example:
-    """The Example of a picture file and its label file; nothing is read until `read()` is called."""
-    return Example(name, functools.partial(read_pair, image, label, table=table, allowed=allowed))
+def pair(
+    name: str,
+    image: Path,
+    label: Path,
+    *,
+    table: np.ndarray,
+    allowed: frozenset[int],
+    read: ReadIds = read_ids,
+    group: str = "",
+) -> Example:
+    """The Example of a picture file and its label file; nothing is read until `read()` is called.
+
+    `read` turns the label file into raw ids, of which those in `allowed` become train ids through `table`.
+    """
+    reader = functools.partial(read_pair, image, label, table=table, allowed=allowed, read=read)
+    return Example(name, reader, group=group)
 
 
 def read_pair(
-    image: Path, label: Path, *, table: np.ndarray, allowed: frozenset[int]
+    image: Path, label: Path, *, table: np.ndarray, allowed: frozenset[int], read: ReadIds = read_ids
 ) -> tuple[np.ndarray, np.ndarray]:
     """RGB uint8 (H, W, 3) and train ids uint8 (H, W) of two files; UserError when they cannot be trusted."""
-    rgb, raw = read_rgb(image), read_ids(label)
+    rgb, raw = read_rgb(image), read(label)
     check_sizes(rgb, raw, str(image), str(label))
     return rgb, to_train_ids(raw, table, allowed, str(label))
 
@@ -85,13 +158,3 @@ def data_folder(data: str, data_dir: Path | str | None, holds: str) -> Path:
         problem = "is not a folder" if folder.exists() else "does not exist"
         raise UserError(f"The data folder {folder} {problem}; --data-dir has to name one that holds {holds}.")
     return folder
-
-
-def png_names(folder: Path) -> dict[str, Path]:
-    """File name to path of every PNG right inside a folder; UserError when it is missing or holds none."""
-    if not folder.is_dir():
-        raise UserError(f"The folder {folder} does not exist; check --data-dir and the split.")
-    names = {path.name: path for path in folder.iterdir() if path.suffix.lower() == ".png"}
-    if not names:
-        raise UserError(f"The folder {folder} holds no PNG files; check --data-dir and the split.")
-    return names

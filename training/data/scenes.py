@@ -101,7 +101,12 @@ def examples(
         scene = draw(seed, index, size, split=split)
         return scene.image, table[scene.label_ids]
 
-    return [Example(f"scene_{split}_{k:06d}", partial(read, k)) for k in range(count)], []
+    def raw(index: int) -> tuple[np.ndarray, np.ndarray]:
+        scene = draw(seed, index, size, split=split)
+        return scene.image, scene.label_ids
+
+    names = [f"scene_{split}_{k:06d}" for k in range(count)]
+    return [Example(name, partial(read, k), raw=partial(raw, k)) for k, name in enumerate(names)], []
 
 
 def _check(count: int, size: tuple[int, int], seed: int) -> None:

@@ -1,7 +1,10 @@
 """What a data set is: classes, palette, ignore id, splits, and label taxonomies. NumPy only."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +18,16 @@ class Example:
     `name` is unique within its split and safe as a file name. `read()` returns the RGB image, uint8
     (H, W, 3), and the train ids, uint8 (H, W), 255 where nothing counts; it raises
     `runtime.errors.UserError`, naming the file, when either cannot be trusted.
+
+    `group` is what neighbouring pictures share (a city, a drive, a folder), "" where nothing says.
+    `raw()` returns the RGB image and the label map as it is stored, neither mapped nor compared with anything:
+    ids (H, W) or colours (H, W, 3); None where `read` gives all there is.
     """
 
     name: str
     read: Callable[[], tuple[np.ndarray, np.ndarray]]
+    group: str = ""
+    raw: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
 
 
 @dataclass(frozen=True)
@@ -36,23 +45,59 @@ class DatasetSpec:
         if len(self.classes) != len(self.palette):
             raise ValueError(f"{self.name}: {len(self.classes)} classes but {len(self.palette)} colours")
 
+    def as_dict(self) -> dict[str, Any]:
+        """What classes.json of a run holds."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_dict(content: dict[str, Any]) -> "DatasetSpec":
+        """The inverse of `as_dict`, after a way through JSON. TypeError, ValueError, KeyError on anything else."""
+        return DatasetSpec(
+            name=str(content["name"]),
+            classes=tuple(map(str, content["classes"])),
+            palette=tuple(_rgb(colour) for colour in content["palette"]),
+            splits=tuple(map(str, content["splits"])),
+            size=(int(content["size"][0]), int(content["size"][1])),
+            ignore_id=int(content["ignore_id"]),
+        )
+
+
+def _rgb(colour: Any) -> tuple[int, int, int]:
+    red, green, blue = (int(channel) for channel in colour)
+    return red, green, blue
+
+
+Taxonomies = dict[str, DatasetSpec]
+
 
 @dataclass(frozen=True)
 class Dataset:
     """A row of DATASETS.
 
-    `taxonomies` maps a `--classes` value to its spec; the first is the default.
+    `taxonomies` maps a `--classes` value to its spec; the first is the default. Where the classes come with
+    the data it is a function (data_dir, options) -> such a dict, which raises `UserError` when they cannot
+    be read; `options` are those that `examples` takes.
     `examples(split, data_dir, taxonomy, **options)` lists what is there without decoding it, and
     returns (examples, problems): each problem is one sentence that names a file (a label that is missing,
     say). It raises `UserError` when the folder is not there or holds nothing.
+    `drawn` says that there are no files, which could be bad.
     """
 
-    taxonomies: dict[str, DatasetSpec]
+    taxonomies: Taxonomies | Callable[[Path | str | None, dict[str, Any]], Taxonomies]
     examples: Callable[..., tuple[list[Example], list[str]]]
     needs_data_dir: bool = True
+    drawn: bool = False
 
-    def spec(self, taxonomy: str | None = None) -> DatasetSpec:
-        return self.taxonomies[taxonomy or next(iter(self.taxonomies))]
+    @property
+    def static(self) -> Taxonomies:
+        """The taxonomies that are known without looking at any data: none where the classes come with it."""
+        return self.taxonomies if isinstance(self.taxonomies, dict) else {}
+
+    def specs(self, data_dir: Path | str | None = None, options: dict[str, Any] | None = None) -> Taxonomies:
+        """Every taxonomy, read from the data where the classes come with it."""
+        if isinstance(self.taxonomies, dict):
+            return self.taxonomies
+        return self.taxonomies(data_dir, options or {})
 
 
 def lookup_table(mapping: dict[int, int], default: int = IGNORE_ID) -> np.ndarray:
