@@ -211,3 +211,18 @@ def _add_softmax(total: np.ndarray, logits: np.ndarray) -> None:
         rows = slice(start, start + BAND)
         powers = np.exp(logits[rows] - logits[rows].max(axis=-1, keepdims=True))
         total[rows] += powers / powers.sum(axis=-1, keepdims=True)
+
+
+def probabilities(values: np.ndarray) -> np.ndarray:
+    """float32 (H, W, C): the softmax of logits (H, W, C), or `values` themselves where every pixel's are
+    probabilities already: from 0 to 1, with a sum of 1 (0.9 to 1.1, since a file may have rounded them to bytes)."""
+    bands = [slice(start, start + BAND) for start in range(0, len(values), BAND)]
+    if all(_sums_to_one(values[rows]) for rows in bands):
+        return values
+    total = np.zeros_like(values, np.float32)
+    _add_softmax(total, values)
+    return total
+
+
+def _sums_to_one(values: np.ndarray) -> bool:
+    return bool(values.min() >= 0 and values.max() <= 1 and np.abs(values.sum(axis=-1) - 1).max() < 0.1)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+DRAWN_AT_ONCE = 100  # resamples of the bootstrap whose images are in memory
+
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
     """Count pixels, (C, C) int64: rows are the truth, columns the prediction.
@@ -30,6 +32,47 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """NaN where there is nothing to divide by: the class was neither there nor predicted."""
     return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator > 0)
+
+
+def counts(matrix: np.ndarray) -> np.ndarray:
+    """(3, C) int64: hit, true and predicted pixels of each class; all that an IoU needs, and it adds up."""
+    return np.stack([np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)])
+
+
+def mean_iou(counts: np.ndarray) -> np.ndarray:
+    """(...,) mean IoU of (..., 3, C) counts over the classes that have true pixels; NaN where none has."""
+    hit, truth, predicted = np.moveaxis(counts, -2, 0)
+    present = truth > 0
+    iou = hit / np.maximum(truth + predicted - hit, 1)
+    return _ratio((iou * present).sum(axis=-1), present.sum(axis=-1))
+
+
+def bootstrap(
+    counts: np.ndarray, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> dict[str, Any] | None:
+    """Percentile bootstrap interval of the mIoU over images, from the (N, 3, C) counts of each image.
+
+    Efron, Tibshirani, "An Introduction to the Bootstrap" (1993), section 13.3: as many images as there are, drawn
+    with replacement; their counts are added and give one mIoU; `level` of the `resamples` mIoUs lie within
+    `low`..`high`. It says how much the choice of images matters, not how much training does. None for fewer than
+    two images. Frames of one drive are not independent, so that over video the interval is too narrow.
+    """
+    images = len(counts)
+    if images < 2:
+        return None
+    flat = counts.reshape(images, -1).astype(np.float64)
+    draws = np.random.default_rng(seed)
+    found = []
+    for start in range(0, resamples, DRAWN_AT_ONCE):
+        drawn = draws.integers(0, images, (min(DRAWN_AT_ONCE, resamples - start), images))
+        times = np.stack([np.bincount(row, minlength=images) for row in drawn]).astype(np.float64)
+        found.append(mean_iou((times @ flat).reshape(len(drawn), *counts.shape[1:])))
+    values = np.concatenate(found)
+    tail = 100 * (1 - level) / 2
+    low, high = (
+        np.nanpercentile(values, [tail, 100 - tail]) if not np.isnan(values).all() else (np.nan, np.nan)
+    )
+    return {"low": float(low), "high": float(high), "level": level, "resamples": resamples, "seed": seed}
 
 
 def scores(matrix: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
