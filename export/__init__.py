@@ -14,7 +14,7 @@ EXPORTERS: dict[str, str] = {
     "tflite": "export.tflite",
     "saved_model": "export.savedmodel",
 }
-# Of models that are no semantic segmenters (training.loop.TASKS): the exporter of the task, by target.
+# Of models that are no semantic segmenters (training.validation.TASKS): the exporter of the task, by target.
 TASK_EXPORTERS: dict[tuple[str, str], str] = {("prompted", "tflite"): "export.sam"}
 PRECISIONS = ("fp32", "fp16", "dynamic", "mixed", "int8")
 # A model's own default; int8 where it has no row. docs/export.md has the figures.

@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     start_tensorflow()
 
     from training.converted import Converted
-    from training.loop import MODEL_TASKS
+    from training.validation import MODEL_TASKS
     from training.run import load
 
     run = load(args.run)

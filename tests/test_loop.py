@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from runtime.errors import UserError
 from tests.test_step import small_model
-from training import loop
+from training import loop, validation
 from training.data.augment import NONE
 from training.data.pipeline import DecodedCache
 from training.data.spec import DatasetSpec, Example
@@ -92,7 +92,7 @@ def test_the_best_weights_are_those_of_the_best_score(tmp_path: Path) -> None:
     progress = train(tmp_path)
     model = small_model()
     model.load_weights(tmp_path / "best.weights.h5")
-    validator = loop.Validator(
+    validator = validation.Validator(
         model, SPEC, DecodedCache(examples(4, 1)), lambda outputs, labels: tf.constant(0.0)
     )
     assert validator()[0]["miou"] == progress.best_miou == max(row["val_miou"] for row in progress.history)

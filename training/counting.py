@@ -18,6 +18,7 @@ from training.data.pipeline import DecodedCache
 from training.data.spec import IGNORE_ID, DatasetSpec
 from training.progress import bar
 from training.recipe import Recipe
+from training.state import Progress
 from zoo import contract
 
 FLOOR_PICTURES = 100
@@ -43,7 +44,7 @@ def train(
     *,
     class_weights: list[float] | None = None,
     say: loop.Say = print,
-) -> loop.Progress:
+) -> Progress:
     """Count, set the votes, measure, and write what a training run writes, in one epoch; a finished run stays.
 
     The model is one without trainable variables. A pass takes minutes at most and changes nothing before its end, so
@@ -51,7 +52,7 @@ def train(
     """
     found = checkpoints.latest(run_folder / "checkpoints", say)
     if found is not None:
-        progress = loop.Progress(**found[1]["progress"])
+        progress = Progress(**found[1]["progress"])
         say(f"this run is finished: {progress.step} pictures, mIoU {100 * progress.best_miou:.2f}%.")
         return progress
     counter = Counter(model)
@@ -71,7 +72,7 @@ def train(
         "val_pixel_accuracy": result["pixel_accuracy"],
         "skipped": 0,
     }
-    progress = loop.Progress(step=row["step"], best_miou=result["miou"], best_epoch=0, history=[row])
+    progress = Progress(step=row["step"], best_miou=result["miou"], best_epoch=0, history=[row])
     _write(recipe, model, run_folder, progress)
     title = f"{run_folder.name} on {recipe.data} val"
     report.write_scores(run_folder / "evaluation" / f"{recipe.data}-val", result, matrix, title)
@@ -140,7 +141,7 @@ def cross_entropy(counts: np.ndarray, table: np.ndarray) -> float:
     return float(-(counts * table).sum() / max(1, counts.sum()))
 
 
-def _write(recipe: Recipe, model: keras.Model, run_folder: Path, progress: loop.Progress) -> None:
+def _write(recipe: Recipe, model: keras.Model, run_folder: Path, progress: Progress) -> None:
     """best.weights.h5, history.csv, and last the checkpoint, which says that the run is finished."""
     best = run_folder / "best.weights.h5"
     checkpoints.write_atomically(best, lambda temporary: model.save_weights(temporary))

@@ -8,48 +8,28 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from runtime.errors import UserError
 from runtime.signals import noted_signals
-from training import checkpoints, folder, metrics, prompts, report
-from training.data.pipeline import (
-    DecodedCache,
-    evaluation_batches,
-    read_errors,
-    steps_per_epoch,
-    training_batches,
-)
+from training import checkpoints, folder, report, state
+from training.data.pipeline import DecodedCache, read_errors, steps_per_epoch, training_batches
 from training.data.spec import DatasetSpec
-from training.losses import LOSSES, main_outputs
+from training.losses import parse, validation_loss
 from training.progress import bar
 from training.recipe import Recipe
-from training.step import Trainee, make_train_step, make_trainee
+from training.state import Progress
+from training.step import Logits, Trainee, make_train_step, make_trainee
+from training.validation import Task, task_of
 
 CHECKPOINT_SECONDS = 300.0
 BAD_STEPS_IN_A_ROW = 10
 Say = Callable[[str], None]
-
-
-@dataclass
-class Progress:
-    """The small numbers of a run. All of it is in each checkpoint, so a resume goes on to the very bit."""
-
-    step: int = 0
-    loss_sum: float = 0.0
-    loss_count: int = 0
-    skipped: int = 0
-    skipped_in_a_row: int = 0
-    best_miou: float = -1.0
-    best_epoch: int = -1
-    epochs_without_gain: int = 0
-    stopped_early: bool = False
-    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Stopped(Exception):
@@ -66,6 +46,7 @@ def train(
     *,
     strategy: tf.distribute.Strategy,
     class_weights: Sequence[float] | None = None,
+    teacher: Logits | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     say: Say = print,
 ) -> Progress:
@@ -76,43 +57,37 @@ def train(
     not finite.
     """
     steps = steps_per_epoch(len(training.examples), recipe.batch)
+    total = recipe.epochs * steps
     with strategy.scope():
         trainee = make_trainee(model, recipe, steps)
-    progress = _restore(run_folder, trainee, say)
-    total = recipe.epochs * steps
+    progress = state.restore(run_folder, trainee, say)
     if progress.step >= total or progress.stopped_early:
         say(f"this run is finished: {progress.step} steps, best mIoU {100 * progress.best_miou:.2f}%.")
         return progress
-    train_step = make_train_step(trainee, recipe, strategy, class_weights)
+    step = make_train_step(trainee, recipe, strategy, class_weights, teacher)
     task = task_of(recipe.model)
-    evaluator = task.validator(model, spec, validation, LOSSES[recipe.loss])
+    evaluator = task.validator(
+        model, spec, validation, partial(validation_loss, parse(recipe.loss, recipe.loss_options))
+    )
+    feed = _Feed(_batches(recipe, model, task, training, progress.step, strategy))
     hooks = _begin(model, callbacks, recipe.epochs)
-    prepare = task.preparation(model) if task.preparation else None
-    feed = _Feed(_batches(recipe, training, progress.step, strategy, prepare))
+    saving = _Saving(run_folder, trainee, progress)
     with (
         noted_signals() as stop,
         _writer(run_folder) as writer,
         read_errors(),
         bar(total, "step", progress.step) as line,
     ):
-        saved_at = time.monotonic()
         while progress.step < total and not (progress.stopped_early or model.stop_training or stop):
             epoch, position = divmod(progress.step, steps)
-            if position == 0:
-                hooks.on_epoch_begin(epoch)
-            images, labels = next(feed)
-            hooks.on_train_batch_begin(position)
-            with feed.working():
-                loss = _take(train_step, images, labels, progress, say)
-            hooks.on_train_batch_end(position, {"loss": loss})
+            loss = _one_step(step, feed, hooks, epoch, position, progress, say)
             _show(line, progress, loss)
-            if position == steps - 1:
+            last = position == steps - 1
+            if last:
                 row = _end_of_epoch(recipe, trainee, evaluator, progress, epoch, run_folder, writer)
                 line.write(_epoch_line(row, recipe.epochs, progress, epoch))
                 hooks.on_epoch_end(epoch, row)
-            if position == steps - 1 or stop or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
-                _save(run_folder, trainee, progress)
-                saved_at = time.monotonic()
+            saving.perhaps(last or bool(stop))
     if stop:
         raise Stopped(f"stopped after step {progress.step} of {total}; the same command goes on from there")
     hooks.on_train_end()
@@ -137,10 +112,11 @@ def _sum_up(progress: Progress, feed: "_Feed", say: Say) -> None:
 
 def _batches(
     recipe: Recipe,
+    model: keras.Model,
+    task: Task,
     training: DecodedCache,
     step: int,
     strategy: tf.distribute.Strategy,
-    prepare: Callable[..., Any] | None,
 ) -> Iterator[Any]:
     batches = training_batches(
         training.examples,
@@ -150,11 +126,31 @@ def _batches(
         augmentation=recipe.augmentation,
         start_step=step,
         cache=training,
-        prepare=prepare,
+        prepare=task.preparation(model) if task.preparation else None,
     )
     if strategy.num_replicas_in_sync > 1:
         batches = strategy.experimental_distribute_dataset(batches)
     return iter(batches)
+
+
+def _one_step(
+    step: Callable[..., Any],
+    feed: "_Feed",
+    hooks: keras.callbacks.CallbackList,
+    epoch: int,
+    position: int,
+    progress: Progress,
+    say: Say,
+) -> float:
+    """Take the next batch; its loss."""
+    if position == 0:
+        hooks.on_epoch_begin(epoch)
+    images, labels = next(feed)
+    hooks.on_train_batch_begin(position)
+    with feed.working():
+        loss = _take(step, images, labels, progress, say)
+    hooks.on_train_batch_end(position, {"loss": loss})
+    return loss
 
 
 def _take(step: Callable[..., Any], images: Any, labels: Any, progress: Progress, say: Say) -> float:
@@ -187,7 +183,7 @@ def _end_of_epoch(
     writer: tf.summary.SummaryWriter,
 ) -> dict[str, Any]:
     """Validate on the averaged weights, keep the best, write history, curves and previews."""
-    with _averaged(trainee):
+    with state.averaged(trainee):
         result, loss, previews = evaluator()
         if result["miou"] > progress.best_miou:
             progress.best_miou, progress.best_epoch, progress.epochs_without_gain = result["miou"], epoch, 0
@@ -217,112 +213,19 @@ def _end_of_epoch(
     return row
 
 
-class Validator:
-    """Runs the validation split through the model at each picture's own size; one confusion matrix.
+@dataclass
+class _Saving:
+    """Checkpoints: where asked for, and whenever CHECKPOINT_SECONDS have passed since the last."""
 
-    The loss is that of the main outputs, without auxiliary heads and earlier layers; what it draws at random is
-    the same every time.
-    """
+    run_folder: Path
+    trainee: Trainee
+    progress: Progress
+    saved_at: float = field(default_factory=time.monotonic)
 
-    def __init__(
-        self,
-        model: keras.Model,
-        spec: DatasetSpec,
-        cache: DecodedCache,
-        loss: Callable[..., tf.Tensor],
-    ) -> None:
-        self.spec, self.cache = spec, cache
-
-        @tf.function(reduce_retracing=True)
-        def predict(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            outputs = model(images, training=False)
-            ids = tf.argmax(outputs["logits"], axis=-1, output_type=tf.int32)
-            return tf.cast(ids, tf.uint8), loss(main_outputs(outputs), labels)
-
-        self.predict = predict
-
-    def __call__(self) -> tuple[dict[str, Any], float, list[tuple[np.ndarray, ...]]]:
-        classes = len(self.spec.classes)
-        matrix = np.zeros((classes, classes), np.int64)
-        losses: list[float] = []
-        previews: list[tuple[np.ndarray, ...]] = []
-        last = len(self.cache.examples) - 1
-        shown = {round(part * last / 3) for part in range(4)}
-        for index, image, label in evaluation_batches(self.cache.examples, cache=self.cache):
-            ids, loss = self.predict(image, label)
-            truth, predicted = label.numpy()[0], ids.numpy()[0]
-            matrix += metrics.confusion_matrix(truth, predicted, classes)
-            losses.append(float(loss))
-            if int(index) in shown:
-                previews.append((image.numpy()[0], truth, predicted))
-        return metrics.scores(matrix, self.spec.classes), float(np.mean(losses)), previews
-
-
-@dataclass(frozen=True)
-class Task:
-    """How a model learns: `preparation(model)` gives what turns an augmented sample, (image, label, seed), into
-    inputs and targets, None where they are what they are; `validator(model, spec, cache, loss)`, called, gives
-    scores with miou and pixel_accuracy, the mean loss, and previews (rgb, truth ids, predicted ids)."""
-
-    preparation: Callable[[keras.Model], Callable[..., Any]] | None
-    validator: Callable[..., Any]
-
-
-TASKS = {
-    "semantic": Task(None, Validator),
-    "prompted": Task(prompts.preparation, prompts.Validator),
-}
-# The task of a model that is not a semantic segmenter.
-MODEL_TASKS = {"sam": "prompted"}
-
-
-def task_of(model: str) -> Task:
-    """The task of a row of zoo.MODELS."""
-    return TASKS[MODEL_TASKS.get(model, "semantic")]
-
-
-@contextmanager
-def _averaged(trainee: Trainee) -> Iterator[None]:
-    """The model with its averaged weights inside the block, with its own again after it."""
-    if not trainee.ema:
-        yield
-        return
-    own = [keras.ops.convert_to_numpy(weight) for weight in trainee.model.weights]
-    for weight, shadow in zip(trainee.model.weights, trainee.ema, strict=True):
-        weight.assign(shadow)
-    try:
-        yield
-    finally:
-        for weight, value in zip(trainee.model.weights, own, strict=True):
-            weight.assign(value)
-
-
-def _save(run_folder: Path, trainee: Trainee, progress: Progress) -> None:
-    arrays = {name: np.asarray(_value(variable)) for name, variable in trainee.variables().items()}
-    checkpoints.save(run_folder / "checkpoints", progress.step, arrays, {"progress": progress.__dict__})
-
-
-def _restore(run_folder: Path, trainee: Trainee, say: Say) -> Progress:
-    found = checkpoints.latest(run_folder / "checkpoints", say)
-    if found is None:
-        return Progress()
-    arrays, meta = found
-    variables = trainee.variables()
-    if set(arrays) != set(variables):
-        raise UserError(
-            f"the checkpoints in {run_folder} hold {len(arrays)} variables but this version builds {len(variables)}: "
-            "go on with the version that wrote them, or start over with --fresh"
-        )
-    for name, variable in variables.items():
-        variable.assign(arrays[name])
-    progress = Progress(**meta["progress"])
-    folder.write_history(run_folder / "history.csv", progress.history)
-    say(f"going on from step {progress.step}.")
-    return progress
-
-
-def _value(variable: Any) -> Any:
-    return keras.ops.convert_to_numpy(variable.value if isinstance(variable, keras.Variable) else variable)
+    def perhaps(self, now: bool) -> None:
+        if now or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
+            state.save(self.run_folder, self.trainee, self.progress)
+            self.saved_at = time.monotonic()
 
 
 class _Feed:

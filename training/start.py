@@ -12,7 +12,9 @@ from training.backbone_weights import load_backbone_weights
 from training.data.pipeline import DecodedCache
 from training.losses import CLASS_WEIGHTS, class_frequencies
 from training.recipe import Recipe
-from training.run import build_model, load_split
+from training.run import build_model, keep_classes, load_split
+from training.teacher import open_teacher
+from training.validation import MODEL_TASKS
 from training.weights import load_weights
 
 
@@ -38,8 +40,9 @@ def train(
     for split in ("train", "val"):
         spec, examples = load_split(recipe, split, say)
         caches[split] = DecodedCache(examples, say=say)
+    keep_classes(run_folder, spec)
     classes = len(spec.classes)
-    if recipe.model not in loop.MODEL_TASKS:
+    if recipe.model not in MODEL_TASKS:
         floor = counting.floor(caches["train"], caches["val"], classes)
         say(f"Otsu's threshold, the floor: mIoU {100 * floor:.2f}% on val.")
     weights = None
@@ -56,6 +59,7 @@ def train(
             load_weights(model, path / "best.weights.h5" if path.is_dir() else path)
         elif recipe.backbone_weights != "none":
             load_backbone_weights(model, recipe.backbone_weights, recipe.backbone)
+        teacher = open_teacher(recipe, spec.classes)
     if not model.trainable_variables:
         prepared = (recipe, model, spec, caches["train"], caches["val"], run_folder)
         return counting.train(*prepared, class_weights=weights, say=say)
@@ -71,6 +75,7 @@ def train(
         run_folder,
         strategy=devices,
         class_weights=weights,
+        teacher=teacher,
         callbacks=callbacks,
         say=say,
     )

@@ -1,0 +1,74 @@
+"""What a run has come to: its small numbers, and the way of all its variables to a checkpoint and back."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from runtime.errors import UserError
+from training import checkpoints, folder
+from training.step import Trainee
+
+
+@dataclass
+class Progress:
+    """The small numbers of a run. All of it is in each checkpoint, so a resume goes on to the very bit."""
+
+    step: int = 0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    best_miou: float = -1.0
+    best_epoch: int = -1
+    epochs_without_gain: int = 0
+    stopped_early: bool = False
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+@contextmanager
+def averaged(trainee: Trainee) -> Iterator[None]:
+    """The model with its averaged weights inside the block, with its own again after it."""
+    if not trainee.ema:
+        yield
+        return
+    own = [keras.ops.convert_to_numpy(weight) for weight in trainee.model.weights]
+    for weight, shadow in zip(trainee.model.weights, trainee.ema, strict=True):
+        weight.assign(shadow)
+    try:
+        yield
+    finally:
+        for weight, value in zip(trainee.model.weights, own, strict=True):
+            weight.assign(value)
+
+
+def save(run_folder: Path, trainee: Trainee, progress: Progress) -> None:
+    arrays = {name: np.asarray(_value(variable)) for name, variable in trainee.variables().items()}
+    checkpoints.save(run_folder / "checkpoints", progress.step, arrays, {"progress": progress.__dict__})
+
+
+def restore(run_folder: Path, trainee: Trainee, say: Callable[[str], None]) -> Progress:
+    found = checkpoints.latest(run_folder / "checkpoints", say)
+    if found is None:
+        return Progress()
+    arrays, meta = found
+    variables = trainee.variables()
+    if set(arrays) != set(variables):
+        raise UserError(
+            f"the checkpoints in {run_folder} hold {len(arrays)} variables but this version builds {len(variables)}: "
+            "go on with the version that wrote them, or start over with --fresh"
+        )
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+    progress = Progress(**meta["progress"])
+    folder.write_history(run_folder / "history.csv", progress.history)
+    say(f"going on from step {progress.step}.")
+    return progress
+
+
+def _value(variable: Any) -> Any:
+    return keras.ops.convert_to_numpy(variable.value if isinstance(variable, keras.Variable) else variable)
