@@ -64,11 +64,13 @@ def targets(name: str, value: int) -> Any:
 )
 @pytest.mark.parametrize("void", [True, False])
 def test_every_loss_is_finite_and_reaches_what_it_reads(name, dtype, void) -> None:
-    read = {key: tf.Variable(tf.random.stateless_normal(SHAPES[key], [1, 2])) for key in losses.READS[name]}
+    read = {
+        key: tf.Variable(tf.random.stateless_normal(SHAPES[key], [1, 2])) for key in losses.LOSSES[name].reads
+    }
     label = targets(name, 255 if void else 1)
     with tf.GradientTape() as tape:
         outputs = {key: tf.cast(value, dtype) for key, value in read.items()}
-        loss = losses.LOSSES[name](outputs, label, None, seed=tf.constant([3, 4]))
+        loss = tf.reduce_sum(losses.LOSSES[name].function(outputs, label, None, seed=tf.constant([3, 4])))
     assert loss.dtype == tf.float32 and np.isfinite(float(loss))
     gradients = tape.gradient(loss, read)
     assert all(np.all(np.isfinite(gradient)) for gradient in gradients.values())
@@ -91,7 +93,7 @@ def test_an_auxiliary_head_adds_its_weighted_loss(batch, weights) -> None:
     with tf.GradientTape(persistent=True) as tape:
         both = {"logits": logits, "aux_logits": auxiliary}
         total = losses.training_loss(
-            losses.cross_entropy, both, labels, weights, auxiliary_weight=0.4, seed=tf.constant([0, 0])
+            losses.parse("ce"), both, labels, weights, auxiliary_weight=0.4, seed=tf.constant([0, 0])
         )
         alone = losses.cross_entropy({"logits": auxiliary}, labels, weights)
     main = losses.cross_entropy({"logits": logits}, labels, weights)
@@ -103,9 +105,9 @@ def test_an_auxiliary_head_adds_its_weighted_loss(batch, weights) -> None:
 
 
 def test_a_loss_that_the_model_does_not_serve_is_refused() -> None:
-    losses.check("cross_entropy", {"logits": None, "aux_logits": None})
+    losses.check(losses.parse("cross_entropy"), {"logits": None, "aux_logits": None})
     with pytest.raises(UserError, match="mask2former needs query_logits and mask_logits"):
-        losses.check("mask2former", {"logits": None})
+        losses.check(losses.parse("mask2former"), {"logits": None})
 
 
 def test_inverse_log_weights() -> None:

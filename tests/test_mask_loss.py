@@ -15,9 +15,9 @@ from runtime.errors import UserError
 from tests import references
 from tests.test_loop import SPEC, examples
 from tests.tiny import REPOSITORY, environment
-from training import mask_loss
 from training.data.augment import NONE
 from training.data.pipeline import DecodedCache
+from training.losses import mask_loss
 from training.recipe import Recipe
 
 POINTS = 120
@@ -102,7 +102,7 @@ def test_loss_and_gradients_are_the_reference_s(shared_points, layers: int) -> N
     keys = ("query_logits", "mask_logits", "aux_query_logits", "aux_mask_logits")[: 4 if layers else 2]
     with tf.GradientTape() as tape:
         outputs = dict(zip(keys, ours, strict=False))
-        loss = mask_loss.mask2former(outputs, tf.constant(label_maps()), points=POINTS)
+        loss = tf.reduce_sum(mask_loss.mask2former(outputs, tf.constant(label_maps()), points=POINTS))
     np.testing.assert_allclose(loss, expected.item(), rtol=1e-5)
     for key, gradient, reference in zip(keys, tape.gradient(loss, ours), theirs, strict=False):
         reference = reference.grad.numpy()
@@ -147,7 +147,7 @@ def test_a_picture_that_is_all_void_teaches_no_object_only() -> None:
     query_logits, mask_logits = (tf.Variable(array) for array in predictions(3, (2,)))
     with tf.GradientTape() as tape:
         outputs = {"query_logits": query_logits, "mask_logits": mask_logits}
-        loss = mask_loss.mask2former(outputs, tf.fill((2, 37, 50), tf.constant(255, tf.uint8)))
+        loss = tf.reduce_sum(mask_loss.mask2former(outputs, tf.fill((2, 37, 50), tf.constant(255, tf.uint8))))
     log_p = tf.nn.log_softmax(query_logits)[..., -1]
     np.testing.assert_allclose(loss, -2.0 * np.mean(log_p), rtol=1e-6)
     to_queries, to_masks = tape.gradient(loss, [query_logits, mask_logits])
@@ -188,7 +188,7 @@ def test_the_seed_decides_the_points() -> None:
     labels = tf.constant(label_maps())
     outputs = dict(zip(("query_logits", "mask_logits"), map(tf.constant, predictions(4, (3,))), strict=True))
     one, again, other = (
-        float(mask_loss.mask2former(outputs, labels, seed=s)) for s in ((1, 2), (1, 2), (1, 3))
+        float(sum(mask_loss.mask2former(outputs, labels, seed=s))) for s in ((1, 2), (1, 2), (1, 3))
     )
     assert one == again != other
     assert abs(one - other) < 0.1 * one
@@ -289,35 +289,13 @@ def test_a_resumed_run_gives_the_same_bits(tmp_path: Path, precision: str) -> No
     assert "the same bits" in done.stdout, done.stderr[-3000:]
 
 
-TWO_DEVICES = """
-import numpy as np, tensorflow as tf
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-from training import mask_loss
-from tests.test_mask_loss import label_maps, predictions
-grid = np.random.default_rng(0).random((4096, 2), np.float32)
-mask_loss.random_points = lambda shape, seed: tf.broadcast_to(tf.constant(grid)[: shape[-2]], shape)
-mask_loss.CLASS_WEIGHT = 0.0  # a mean over each device's own queries, as the reference's
-queries, masks = predictions(0, (3,))
-queries, masks, labels = (np.concatenate([x, x[:1]]) for x in (queries, masks, label_maps()))
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-
-def loss(queries, masks, labels):
-    return mask_loss.mask2former({"query_logits": queries, "mask_logits": masks}, labels, points=120)
-
-@tf.function
-def shared(*parts):
-    return strategy.reduce("MEAN", strategy.run(loss, args=parts), axis=None)
-
-feed = strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensor_slices((queries, masks, labels)).batch(4))
-one, two = float(loss(queries, masks, labels)), float(shared(*next(iter(feed))))
-np.testing.assert_allclose(two, one, rtol=1e-5)
-print("the same on two devices")
-"""
-
-
-def test_two_devices_divide_by_the_masks_of_the_whole_batch() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", TWO_DEVICES], cwd=REPOSITORY, env=environment(), capture_output=True, text=True
-    )
-    assert "the same on two devices" in done.stdout, done.stderr[-3000:]
+def test_shares_are_what_both_means_are_over() -> None:
+    """The reference's denominators: the weights of all queries, 1 or 0.1, and the number of masks."""
+    for queries in (QUERIES, 3):
+        query_logits, _ = predictions(0, (3,), queries)
+        per_picture = [len(np.unique(one[one != 255])) for one in label_maps()]
+        given = sum(min(queries, count) for count in per_picture)
+        expected = [given + 0.1 * (3 * queries - given), sum(per_picture)]
+        outputs = {"query_logits": tf.constant(query_logits)}
+        got = mask_loss.mask2former_shares(outputs, tf.constant(label_maps()), None)
+        np.testing.assert_allclose(got, expected, rtol=1e-6)

@@ -10,8 +10,9 @@ import tensorflow as tf
 
 import zoo
 from tests import references
-from training import prompt_loss, prompts
+from training import prompts
 from training.data.spec import IGNORE_ID
+from training.losses import prompt_loss
 from zoo.backbones.vit import cut_windows, join_windows
 from zoo.prompt_encoder import BACKGROUND, FOREGROUND, NO_BOX, UNUSED
 from zoo.sam import PADDING

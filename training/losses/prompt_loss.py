@@ -40,8 +40,20 @@ def sam(
     of_three = tf.reduce_min(three, -1) + IOU_WEIGHT * _mean_square(outputs["iou"], three_iou)
     of_one = tf.reduce_min(one, -1) + IOU_WEIGHT * _mean_square(outputs["single_iou"], one_iou)
     loss = tf.where(several, of_one, of_three)  # (B, N)
-    weight = tf.cast(tf.reduce_any(region != IGNORE_ID, axis=(2, 3)), tf.float32)
+    weight = _counted(region)
     return tf.math.divide_no_nan(tf.reduce_sum(loss * weight), tf.reduce_sum(weight))
+
+
+def prompt_share(
+    outputs: dict[str, tf.Tensor], labels: dict[str, tf.Tensor], class_weights: Sequence[float] | None
+) -> tf.Tensor:
+    """The number of prompts that have a pixel that counts."""
+    return tf.reduce_sum(_counted(labels["region"]))
+
+
+def _counted(region: tf.Tensor) -> tf.Tensor:
+    """1 for a prompt that has a pixel that counts, else 0: (B, N, h, w) -> (B, N) float32."""
+    return tf.cast(tf.reduce_any(region != IGNORE_ID, axis=(2, 3)), tf.float32)
 
 
 def mask_loss(logits: tf.Tensor, inside: tf.Tensor, counted: tf.Tensor) -> tf.Tensor:

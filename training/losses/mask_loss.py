@@ -37,7 +37,10 @@ def mask2former(
     seed: tf.Tensor | Sequence[int] = (0, 0),
     points: int = POINTS,
 ) -> tf.Tensor:
-    """2 x classification + 5 x binary cross-entropy + 5 x dice, summed over the predictions of every layer.
+    """2 x classification and 5 x binary cross-entropy + 5 x dice, (2,), each summed over every layer's predictions.
+
+    The loss is the sum of both. They are means over different things: over the queries, of which one that is to
+    predict "no object" weighs 0.1, and over the segments.
 
     `outputs`: `query_logits` (B, Q, C + 1), the last of which is "no object", and `mask_logits` (B, Q, h, w); for
     deep supervision also `aux_query_logits` (B, L, Q, C + 1) and `aux_mask_logits` (B, L, Q, h, w), one prediction
@@ -52,7 +55,7 @@ def mask2former(
         earlier = (tf.unstack(outputs[key], axis=1) for key in ("aux_query_logits", "aux_mask_logits"))
         layers += zip(*earlier, strict=True)
     present = present_classes(labels, layers[0][0].shape[-1] - 1)
-    masks = tf.maximum(_mean_over_replicas(tf.reduce_sum(tf.cast(present, tf.float32))), 1.0)
+    masks = tf.maximum(tf.reduce_sum(tf.cast(present, tf.float32)), 1.0)
     seeds = tf.random.experimental.stateless_split(seed, len(layers))
     return tf.add_n(
         [
@@ -64,6 +67,17 @@ def mask2former(
     )
 
 
+def mask2former_shares(
+    outputs: dict[str, tf.Tensor], labels: tf.Tensor, class_weights: Sequence[float] | None
+) -> tf.Tensor:
+    """The sum of the queries' weights and the number of segments, (2,). Every class that is present takes a query."""
+    queries, classes = outputs["query_logits"].shape[1], outputs["query_logits"].shape[2] - 1
+    present = tf.reduce_sum(tf.cast(present_classes(labels, classes), tf.float32), axis=1)  # (B,)
+    matched = tf.minimum(present, float(queries))
+    weights = matched + NO_OBJECT_WEIGHT * (queries - matched)
+    return tf.stack([tf.reduce_sum(weights), tf.reduce_sum(present)])
+
+
 def layer_loss(
     query_logits: tf.Tensor,
     mask_logits: tf.Tensor,
@@ -73,15 +87,16 @@ def layer_loss(
     seed: tf.Tensor,
     points: int,
 ) -> tf.Tensor:
-    """The loss of one layer's prediction. `present` (B, C): the classes that are in each picture, `masks` of them in
-    the whole batch."""
+    """The two parts of the loss of one layer's prediction, (2,).
+
+    `present` (B, C): the classes that are in each picture, `masks` of them in the whole batch."""
     matching_seed, mask_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
     points = tf.minimum(points, tf.reduce_prod(tf.shape(mask_logits)[2:]))
     cost = matching_cost(query_logits, mask_logits, labels, matching_seed, points)
     given = match(cost, present)  # (B, Q)
     classification = class_loss(query_logits, given)
     bce, dice = mask_losses(mask_logits, labels, given, query_logits.shape[-1] - 1, mask_seed, points)
-    return CLASS_WEIGHT * classification + (BCE_WEIGHT * bce + DICE_WEIGHT * dice) / masks
+    return tf.stack([CLASS_WEIGHT * classification, (BCE_WEIGHT * bce + DICE_WEIGHT * dice) / masks])
 
 
 def present_classes(labels: tf.Tensor, classes: int) -> tf.Tensor:
@@ -234,11 +249,3 @@ def _class_shares(labels: tf.Tensor, points: tf.Tensor, classes: int) -> tf.Tens
     ids = tf.gather(tf.reshape(tf.cast(labels, tf.int32), [-1]), positions)
     shares = tf.one_hot(ids, classes)  # (B, P, 4, C): 255 lies beyond the classes and gives zeros
     return tf.reduce_sum(weights[..., None] * shares, axis=2)
-
-
-def _mean_over_replicas(value: tf.Tensor) -> tf.Tensor:
-    """Every replica divides by the same number of masks, so that their mean is the whole batch's loss."""
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return value
-    return context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
