@@ -72,13 +72,6 @@ def split_lists(paths: dict[str, Path]) -> dict[str, list[str]]:
     return lists
 
 
-def unlabelled(data: str, split: str) -> UserError:
-    """What is wrong with a split whose labels its makers keep."""
-    return UserError(
-        f"The {split} split of {data} has no public labels, so nothing can be learnt or scored on it; use val."
-    )
-
-
 def pairs(
     images: dict[str, Path],
     annotations: dict[str, Path],

@@ -80,13 +80,15 @@ class Dataset:
     `examples(split, data_dir, taxonomy, **options)` lists what is there without decoding it, and
     returns (examples, problems): each problem is one sentence that names a file (a label that is missing,
     say). It raises `UserError` when the folder is not there or holds nothing.
-    `drawn` says that there are no files, which could be bad.
+    `drawn` says that there are no files, which could be bad. `unlabelled` are official splits whose labels
+    their makers keep: they are in no spec, and asked for, they are refused with that reason.
     """
 
     taxonomies: Taxonomies | Callable[[Path | str | None, dict[str, Any]], Taxonomies]
     examples: Callable[..., tuple[list[Example], list[str]]]
     needs_data_dir: bool = True
     drawn: bool = False
+    unlabelled: tuple[str, ...] = ()
 
     @property
     def static(self) -> Taxonomies:
