@@ -1,12 +1,25 @@
 """The data sets that can be trained on: one row each, and one way to load them, checked."""
 
+import dataclasses
+import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from runtime.errors import UserError
-from training.data import camvid, check, cityscapes, cityscapes_tfds, scenes
+from training.data import (
+    ade20k,
+    bdd100k,
+    camvid,
+    check,
+    cityscapes,
+    cityscapes_tfds,
+    coco_stuff,
+    scenes,
+    splits,
+    voc,
+)
 from training.data.spec import Dataset, DatasetSpec, Example
 
 DATASETS: dict[str, Dataset] = {
@@ -14,8 +27,12 @@ DATASETS: dict[str, Dataset] = {
     "cityscapes": Dataset(cityscapes.TAXONOMIES, cityscapes.examples),
     "cityscapes_tfds": Dataset(cityscapes_tfds.TAXONOMIES, cityscapes_tfds.examples),
     "camvid": Dataset(camvid.TAXONOMIES, camvid.examples),
+    "voc": Dataset(voc.TAXONOMIES, voc.examples, unlabelled=("test",)),
+    "ade20k": Dataset(ade20k.TAXONOMIES, ade20k.examples, unlabelled=("test",)),
+    "coco_stuff": Dataset(coco_stuff.TAXONOMIES, coco_stuff.examples, unlabelled=("test",)),
+    "bdd100k": Dataset(bdd100k.TAXONOMIES, bdd100k.examples, unlabelled=("test",)),
 }
-
+Listing = Callable[[str], tuple[list[Example], list[str], str]]
 
 COMMON = ("split", "data_dir", "taxonomy")  # what every `examples` function takes; the rest are options
 
@@ -56,26 +73,52 @@ def load(
 
     Everything is read once (drawn scenes are not: there is no file that could be bad). Bad files are a
     UserError that lists them, or with `skip_bad` are left out, which `say` is told. `options` are the data
-    set's own.
+    set's own, and those of training/data/splits.py.
     """
-    found = row(name)
-    own = [key for key in inspect.signature(found.examples).parameters if key not in COMMON]
-    for key in options:
-        if key not in own:
-            takes = f"it takes {', '.join(own)}" if own else "it takes none"
-            raise UserError(f"The data set {name} has no option {key}; {takes}.")
-    specs = found.specs(data_dir, options)
-    chosen = _known(f"--classes of {name}", taxonomy or next(iter(specs)), specs)
-    _known(f"split of {name}", split, specs[chosen].splits)
-    examples, problems = found.examples(split, data_dir, chosen, **options)
-    if not found.drawn:
+    found, listing = opened(name, data_dir, taxonomy, options)
+    if split in row(name).unlabelled and split not in found.splits:
+        raise UserError(f"The {split} split of {name} has no public labels, so it cannot be scored here; use val.")
+    _known(f"split of {name}", split, found.splits)
+    examples, problems, note = listing(split)
+    if note and say:
+        say(f"{name}: {note}")
+    if not row(name).drawn:
         examples, problems = check.check(examples, problems, workers=workers, progress=progress)
     if problems:
         if not skip_bad or not examples:
             raise UserError(check.refusal(f"{name} {split}", problems, len(examples)))
         if say:
             say(f"{len(problems)} bad pictures of {name} {split} are left out; {len(examples)} are used.")
-    return specs[chosen], examples
+    return found, examples
+
+
+def opened(
+    name: str, data_dir: Path | str | None, taxonomy: str | None, options: dict[str, Any]
+) -> tuple[DatasetSpec, Listing]:
+    """The classes, with the splits that there are, and a function that lists one of them, undecoded:
+    split -> (examples, problems, a sentence on how it was made or "")."""
+    found = row(name)
+    own = [key for key in inspect.signature(found.examples).parameters if key not in COMMON]
+    taken = own if found.drawn else [*own, *splits.OPTIONS]
+    for key in options:
+        if key not in taken:
+            takes = f"it takes {', '.join(taken)}" if taken else "it takes none"
+            raise UserError(f"The data set {name} has no option {key}; {takes}.")
+    own_options = {key: value for key, value in options.items() if key in own}
+    specs = found.specs(data_dir, own_options)
+    chosen = _known(f"--classes of {name}", taxonomy or next(iter(specs)), specs)
+
+    def listing(split: str) -> tuple[list[Example], list[str]]:
+        return found.examples(split, data_dir, chosen, **own_options)
+
+    there = specs[chosen].splits
+    rule = None if found.drawn else splits.rule(options, there)
+    if rule:
+        divided = dataclasses.replace(specs[chosen], splits=splits.names(rule, there))
+        return divided, functools.partial(splits.examples, rule, listing=listing)
+    if "group" in options and not found.drawn:
+        splits.refuse_straddling(there, options["group"], listing)
+    return specs[chosen], lambda split: (*listing(split), "")
 
 
 def _known(what: str, value: str, valid: Any) -> str:

@@ -133,9 +133,16 @@ def pair(
     """The Example of a picture file and its label file; nothing is read until `read()` is called.
 
     `read` turns the label file into raw ids, of which those in `allowed` become train ids through `table`.
+    The group is the picture's folder, unless `group` says another.
     """
     reader = functools.partial(read_pair, image, label, table=table, allowed=allowed, read=read)
-    return Example(name, reader, group=group)
+    raw = functools.partial(read_raw, image, label, read=read)
+    return Example(name, reader, group=group or image.parent.name, raw=raw)
+
+
+def read_raw(image: Path, label: Path, *, read: ReadIds = read_ids) -> tuple[np.ndarray, np.ndarray]:
+    """RGB uint8 (H, W, 3) and the ids as the label file holds them, uint8 (H, W), of whatever size."""
+    return read_rgb(image), read(label)
 
 
 def read_pair(
