@@ -110,7 +110,7 @@ def test_the_label_table_is_the_official_one():
     assert cityscapes.ID_TO_TRAIN_ID[26] == 13 and cityscapes.ID_TO_TRAIN_ID[9] == 255
     assert [label.train_id for label in cityscapes.TRAIN_LABELS] == list(range(19))
     assert cityscapes.TRAIN_ID_TO_ID[18] == 33
-    sizes = np.bincount([cityscapes.ID_TO_CATEGORY[i] for i in range(34)])
+    sizes = np.bincount([cityscapes.CATEGORIES.index(label.category) for label in cityscapes.LABELS])
     assert sizes.tolist() == [7, 4, 6, 4, 2, 1, 2, 8]  # void, flat, construction, ..., vehicle (less plate)
 
 
@@ -252,7 +252,7 @@ def test_check_keeps_order_and_reports_progress(tmp_path):
     [
         (lambda: data.load("kitti", "train"), ("kitti", "cityscapes", "camvid")),
         (lambda: data.load("camvid", "trian", "x"), ("trian", "train", "val")),
-        (lambda: data.load("camvid", "train", "x", "cityscapes8"), ("cityscapes8", "camvid11")),
+        (lambda: data.load("camvid", "train", "x", "cityscapes34"), ("cityscapes34", "camvid11")),
     ],
 )
 def test_unknown_names_list_the_valid_ones(call, words):

@@ -6,33 +6,29 @@ the label format published with it. The layout is that of the "10K Images" and "
 whose ids are Cityscapes' train ids 0 to 18 and 255 for unknown. The labels of test are kept by its benchmark.
 """
 
-import dataclasses
 from pathlib import Path
 
-from training.data import cityscapes, labels, listing
-from training.data.spec import IGNORE_ID, DatasetSpec, Example, lookup_table
+from training.data import labels, listing, taxonomies
+from training.data.spec import IGNORE_ID, Example
 
 SPLITS = ("train", "val")
 PLACES = ("bdd100k", ".")
 IMAGES, ANNOTATIONS = "images/10k", "labels/sem_seg/masks"
 
-SPEC: DatasetSpec = dataclasses.replace(
-    cityscapes.TAXONOMIES["cityscapes19"], name="bdd100k19", splits=SPLITS, size=(720, 1280)
-)
-TAXONOMIES = {"bdd100k19": SPEC}
+TAXONOMIES = taxonomies.specs("bdd100k19", splits=SPLITS, size=(720, 1280))
+SPEC = TAXONOMIES["bdd100k19"]
 
-TO_TRAIN_ID = lookup_table({index: index for index in range(len(SPEC.classes))})
+TABLES = {name: taxonomies.table("bdd100k19", name) for name in TAXONOMIES}
 ALLOWED = frozenset((*range(len(SPEC.classes)), IGNORE_ID))
 
 
 def examples(split: str, data_dir: Path | str | None, taxonomy: str) -> tuple[list[Example], list[str]]:
     """Every picture of the split that has a mask, by name, and a sentence for each half without the other."""
-    del taxonomy  # there is one
     folder = labels.data_folder("bdd100k", data_dir, f"{IMAGES}/ and {ANNOTATIONS}/")
     root = listing.inside(folder, PLACES, IMAGES)
     return listing.pairs(
         listing.files(root / IMAGES / split, ".jpg"),
         listing.files(root / ANNOTATIONS / split),
-        table=TO_TRAIN_ID,
+        table=TABLES[taxonomy],
         allowed=ALLOWED,
     )

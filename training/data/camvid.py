@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 
 from runtime.errors import UserError
-from training.data import labels, listing
+from training.data import labels, listing, taxonomies
 from training.data.labels import Colour
-from training.data.spec import DatasetSpec, Example, lookup_table
+from training.data.spec import Example
 
 SPLITS = ("train", "val", "test")
 IMAGES, ANNOTATIONS = "701_StillsRaw_full", "LabeledApproved_full"  # the official archives
@@ -33,83 +33,18 @@ TABLES = ("label_colors.txt", "class_dict.csv")  # "64 128 64 Animal" and "Anima
 HOLDS = f"train/ and trainannot/, train/ and train_labels/, or {IMAGES}/ and {ANNOTATIONS}/"
 FLAWED = frozenset({"Seq05VD_f02610_L"})
 
-# The official table, in its order.
-COLOURS: dict[str, Colour] = {
-    "Animal": (64, 128, 64),
-    "Archway": (192, 0, 128),
-    "Bicyclist": (0, 128, 192),
-    "Bridge": (0, 128, 64),
-    "Building": (128, 0, 0),
-    "Car": (64, 0, 128),
-    "CartLuggagePram": (64, 0, 192),
-    "Child": (192, 128, 64),
-    "Column_Pole": (192, 192, 128),
-    "Fence": (64, 64, 128),
-    "LaneMkgsDriv": (128, 0, 192),
-    "LaneMkgsNonDriv": (192, 0, 64),
-    "Misc_Text": (128, 128, 64),
-    "MotorcycleScooter": (192, 0, 192),
-    "OtherMoving": (128, 64, 64),
-    "ParkingBlock": (64, 192, 128),
-    "Pedestrian": (64, 64, 0),
-    "Road": (128, 64, 128),
-    "RoadShoulder": (128, 128, 192),
-    "Sidewalk": (0, 0, 192),
-    "SignSymbol": (192, 128, 128),
-    "Sky": (128, 128, 128),
-    "SUVPickupTruck": (64, 128, 192),
-    "TrafficCone": (0, 0, 64),
-    "TrafficLight": (0, 64, 64),
-    "Train": (192, 64, 128),
-    "Tree": (128, 128, 0),
-    "Truck_Bus": (192, 128, 192),
-    "Tunnel": (64, 0, 64),
-    "VegetationMisc": (192, 192, 0),
-    "Void": (0, 0, 0),
-    "Wall": (64, 192, 0),
-}
-# SegNet's groups, each with the class first that it is named and coloured after.
-GROUPS: dict[str, tuple[str, ...]] = {
-    "Sky": ("Sky",),
-    "Building": ("Building", "Bridge", "Wall", "Tunnel", "Archway"),
-    "Pole": ("Column_Pole", "TrafficCone"),
-    "Road": ("Road", "LaneMkgsDriv", "LaneMkgsNonDriv"),
-    "Pavement": ("Sidewalk", "ParkingBlock", "RoadShoulder"),
-    "Tree": ("Tree", "VegetationMisc"),
-    "SignSymbol": ("SignSymbol", "Misc_Text", "TrafficLight"),
-    "Fence": ("Fence",),
-    "Car": ("Car", "SUVPickupTruck", "Truck_Bus", "Train", "OtherMoving"),
-    "Pedestrian": ("Pedestrian", "Child", "CartLuggagePram", "Animal"),
-    "Bicyclist": ("Bicyclist", "MotorcycleScooter"),
-}
+COLOURS: dict[str, Colour] = {name: row.colour for name, row in taxonomies.TABLE["camvid32"].items()}
 IDS = {name: index for index, name in enumerate(COLOURS)}
-ID_TO_GROUP = {
-    IDS[member]: group for group, members in enumerate(GROUPS.values()) for member in members
-}  # without Void
 
 TAXONOMIES = {
-    "camvid11": DatasetSpec(
-        name="camvid11",
-        classes=tuple(GROUPS),
-        palette=tuple(COLOURS[members[0]] for members in GROUPS.values()),
-        splits=SPLITS,
-        size=(360, 480),
-    ),
-    "camvid32": DatasetSpec(
-        name="camvid32",
-        classes=tuple(COLOURS),
-        palette=tuple(COLOURS.values()),
-        splits=SPLITS,
-        size=(720, 960),
-    ),
+    **taxonomies.specs("camvid11", splits=SPLITS, size=(360, 480)),
+    "camvid32": taxonomies.spec("camvid32", splits=SPLITS, size=(720, 960)),
 }
 SPEC = TAXONOMIES["camvid11"]
 
-FROM_COLOURS = {
-    "camvid11": lookup_table(ID_TO_GROUP),
-    "camvid32": lookup_table({index: index for index in IDS.values()}),
-}
-FROM_GROUPS = lookup_table({group: group for group in range(len(GROUPS))})  # 11, void, is ignored
+# By taxonomy. In the files of the 11 groups an id of 11 is void.
+FROM_COLOURS = {name: taxonomies.table("camvid32", name) for name in TAXONOMIES}
+FROM_GROUPS = {name: taxonomies.table("camvid11", name) for name in TAXONOMIES if name != "camvid32"}
 
 
 def examples(split: str, data_dir: Path | str | None, taxonomy: str) -> tuple[list[Example], list[str]]:
@@ -140,7 +75,7 @@ def examples(split: str, data_dir: Path | str | None, taxonomy: str) -> tuple[li
 
 
 def _grouped(folder: Path, split: str, taxonomy: str) -> tuple[list[Example], list[str]]:
-    if taxonomy != "camvid11":
+    if taxonomy not in FROM_GROUPS:
         raise UserError(
             f"{folder} holds the 11 groups only; {taxonomy} needs colour-coded labels, in {ANNOTATIONS}/ or "
             f"{split}_labels/."
@@ -148,8 +83,8 @@ def _grouped(folder: Path, split: str, taxonomy: str) -> tuple[list[Example], li
     return listing.pairs(
         listing.files(folder / split),
         listing.files(folder / f"{split}annot"),
-        table=FROM_GROUPS,
-        allowed=frozenset(range(len(GROUPS) + 1)),
+        table=FROM_GROUPS[taxonomy],
+        allowed=frozenset(range(len(SPEC.classes) + 1)),
         group=_sequence,
     )
 

@@ -9,6 +9,7 @@ appear, at frequencies about as uneven as there.
 """
 
 import argparse
+import dataclasses
 import re
 import sys
 import time
@@ -23,7 +24,7 @@ from runtime.errors import UserError, exit_on_user_error
 from training.data import cityscapes
 from training.data.drawing import backdrop, layout, lens, street
 from training.data.drawing.canvas import Canvas
-from training.data.spec import DatasetSpec, Example
+from training.data.spec import Example
 
 SPLITS = ("train", "val")  # the position is part of the random stream's key
 COUNTS = {"train": 400, "val": 50}
@@ -37,18 +38,9 @@ OWN = re.compile(  # what `--write` makes, beneath its folder
 )
 
 
-def _spec(spec: DatasetSpec) -> DatasetSpec:
-    return DatasetSpec(
-        name=spec.name,
-        classes=spec.classes,
-        palette=spec.palette,
-        splits=SPLITS,
-        size=SIZE,
-        ignore_id=spec.ignore_id,
-    )
-
-
-TAXONOMIES = {name: _spec(spec) for name, spec in cityscapes.TAXONOMIES.items()}
+TAXONOMIES = {
+    name: dataclasses.replace(spec, splits=SPLITS, size=SIZE) for name, spec in cityscapes.TAXONOMIES.items()
+}
 
 
 class Scene(NamedTuple):
