@@ -97,27 +97,9 @@ def _convert(
     precision: str,
     pictures: Sequence[np.ndarray] | None = None,
 ) -> bytes:
-    import keras
-    import tensorflow as tf
-
     with tempfile.TemporaryDirectory() as folder, tflite.stderr_on_failure():
-        archive = keras.export.ExportArchive()
-        archive.track(model)
-        archive.add_endpoint(name="serve", fn=serve, input_signature=signature)
-        archive.write_out(folder, verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if precision != "fp32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if precision == "fp16":
-            converter.target_spec.supported_types = [tf.float16]
-        if precision == "int8":
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            converter.representative_dataset = lambda: (
-                [picture[None].astype(np.float32)] for picture in pictures or ()
-            )
-            converter.inference_input_type = tf.uint8
-        flatbuffer = bytes(converter.convert())
+        tflite.write_saved_model(folder, model, serve, signature)
+        flatbuffer = bytes(tflite.converter_of(folder, precision, pictures or ()).convert())
     tflite.check(flatbuffer)
     return flatbuffer
 

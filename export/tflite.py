@@ -88,17 +88,9 @@ def convert(
         precision = "fp32"
     chosen = list(pictures or [])
     with tempfile.TemporaryDirectory() as folder, stderr_on_failure():
-        _write_saved_model(model, folder, size, output, tf.float32 if precision == "int8" else tf.uint8)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if precision != "fp32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if precision == "fp16":
-            converter.target_spec.supported_types = [tf.float16]
-        if precision == "int8":
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            converter.representative_dataset = lambda: ([p[None].astype(np.float32)] for p in chosen)
-            converter.inference_input_type = tf.uint8
+        image = tf.TensorSpec((1, *size, 3), tf.float32 if precision == "int8" else tf.uint8, name="image")
+        write_saved_model(folder, model, _serve(model, output), [image])
+        converter = converter_of(folder, precision, chosen)
         flatbuffer = _quantise_in_part(converter, chosen) if precision == "mixed" else converter.convert()
     flatbuffer = bytes(flatbuffer)
     if precision in CALIBRATED:
@@ -123,8 +115,7 @@ def _quantise_in_part(converter: Any, pictures: Sequence[np.ndarray]) -> bytes:
     return flatbuffer
 
 
-def _write_saved_model(model: Any, folder: str, size: tuple[int, int], output: str, dtype: Any) -> None:
-    import keras
+def _serve(model: Any, output: str) -> Callable[[Any], Any]:
     import tensorflow as tf
 
     def serve(image: Any) -> Any:
@@ -133,12 +124,34 @@ def _write_saved_model(model: Any, folder: str, size: tuple[int, int], output: s
             return logits
         return tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.uint8)  # (1, H, W)
 
+    return serve
+
+
+def write_saved_model(folder: str, model: Any, serve: Callable[..., Any], signature: list[Any]) -> None:
+    """A SavedModel with the one endpoint that is converted."""
+    import keras
+
     archive = keras.export.ExportArchive()
     archive.track(model)
-    archive.add_endpoint(
-        name="serve", fn=serve, input_signature=[tf.TensorSpec((1, *size, 3), dtype, name="image")]
-    )
+    archive.add_endpoint(name="serve", fn=serve, input_signature=signature)
     archive.write_out(folder, verbose=False)
+
+
+def converter_of(folder: str, precision: str, pictures: Sequence[np.ndarray]) -> Any:
+    """A TFLiteConverter of a SavedModel, built-in ops only; `pictures`, uint8 (H, W, 3), calibrate int8."""
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if precision != "fp32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "fp16":
+        converter.target_spec.supported_types = [tf.float16]
+    if precision == "int8":
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.representative_dataset = lambda: ([p[None].astype(np.float32)] for p in pictures)
+        converter.inference_input_type = tf.uint8
+    return converter
 
 
 def predictor(flatbuffer: bytes, output: str, threads: int = 2) -> parity.Predict:

@@ -41,6 +41,12 @@ def check_count(name: str, value: Any, at_least: int = 1) -> int:
     return int(value)
 
 
+def check_counts(**values: Any) -> None:
+    """Every value a whole number of at least 1; ValueError that names the first argument that is none."""
+    for name, value in values.items():
+        check_count(name, value)
+
+
 def check_fraction(name: str, value: Any) -> float:
     """A number in [0, 1); ValueError that names the argument on anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:

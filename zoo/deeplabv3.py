@@ -58,8 +58,7 @@ def deeplabv3(
     Raises ValueError on a value that makes no sense.
     """
     contract.check_count("classes", classes, at_least=2)
-    contract.check_count("aspp_filters", aspp_filters)
-    contract.check_count("projection_kernel", projection_kernel)
+    contract.check_counts(aspp_filters=aspp_filters, projection_kernel=projection_kernel)
     contract.check_fraction("dropout", dropout)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
     epsilon = contract.check_fraction("norm_epsilon", norm_epsilon)

@@ -72,12 +72,11 @@ def deeplabv3plus(
     Raises ValueError on a value that makes no sense.
     """
     contract.check_count("classes", classes, at_least=2)
-    contract.check_count("aspp_filters", aspp_filters)
-    contract.check_count("low_level_filters", low_level_filters)
-    contract.check_count("decoder_filters", decoder_filters)
-    contract.check_count("decoder_convolutions", decoder_convolutions)
-    contract.check_count("decoder_kernel", decoder_kernel)
-    contract.check_count("projection_kernel", projection_kernel)
+    contract.check_counts(
+        aspp_filters=aspp_filters, low_level_filters=low_level_filters, decoder_filters=decoder_filters,
+        decoder_convolutions=decoder_convolutions, decoder_kernel=decoder_kernel,
+        projection_kernel=projection_kernel,
+    )  # fmt: skip
     contract.check_fraction("dropout", dropout)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
     epsilon = contract.check_fraction("norm_epsilon", norm_epsilon)

@@ -49,9 +49,7 @@ def fcn(
     backbone's P4. Raises ValueError on a value that makes no sense.
     """
     contract.check_count("classes", classes, at_least=2)
-    contract.check_count("head_filters", head_filters)
-    contract.check_count("head_convolutions", head_convolutions)
-    contract.check_count("head_rate", head_rate)
+    contract.check_counts(head_filters=head_filters, head_convolutions=head_convolutions, head_rate=head_rate)
     contract.check_fraction("dropout", dropout)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
     epsilon = contract.check_fraction("norm_epsilon", norm_epsilon)
@@ -109,8 +107,7 @@ def auxiliary_head(
 
     Its loss is usually added with a weight of 0.4 to 0.5.
     """
-    contract.check_count("auxiliary_filters", filters)
-    contract.check_count("auxiliary_rate", rate)
+    contract.check_counts(auxiliary_filters=filters, auxiliary_rate=rate)
     x = conv_norm_relu(x, filters, 3, dilation=rate, momentum=momentum, epsilon=epsilon, name="auxiliary")
     x = layers.Dropout(dropout, name="auxiliary_dropout")(x)
     x = layers.Conv2D(classes, 1, name="auxiliary_classifier")(x)

@@ -64,8 +64,7 @@ def mask2former(
     work and memory and moves borders by a fraction of a pixel. Raises ValueError on a value that makes no sense.
     """
     _check(classes, queries, hidden, heads, points, encoder_layers, decoder_layers, score_stride)
-    contract.check_count("encoder_feedforward", encoder_feedforward)
-    contract.check_count("decoder_feedforward", decoder_feedforward)
+    contract.check_counts(encoder_feedforward=encoder_feedforward, decoder_feedforward=decoder_feedforward)
     contract.check_fraction("dropout", dropout)
 
     image = contract.image_input(contract.check_image_size(image_size))
@@ -98,12 +97,10 @@ def _check(
     score_stride: Any,
 ) -> None:
     contract.check_count("classes", classes, at_least=2)
-    contract.check_count("queries", queries)
-    contract.check_count("points", points)
-    contract.check_count("encoder_layers", encoder_layers)
-    contract.check_count("decoder_layers", decoder_layers)
-    contract.check_count("heads", heads)
-    contract.check_count("hidden", hidden)
+    contract.check_counts(
+        queries=queries, points=points, encoder_layers=encoder_layers, decoder_layers=decoder_layers,
+        heads=heads, hidden=hidden,
+    )  # fmt: skip
     for name, divisor in (("group norm's groups", GROUPS), ("heads", heads)):
         if hidden % divisor:
             raise ValueError(f"hidden must be a multiple of {divisor} ({name}), not {hidden!r}")

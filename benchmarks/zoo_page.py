@@ -1,0 +1,129 @@
+"""docs/models.md from what benchmarks/zoo_table.py measured."""
+
+import importlib
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from benchmarks.zoo_rows import ROWS
+
+Measured = dict[str, dict[str, Any]]  # a row's name -> its facts, {} where it was not measured
+
+
+def page(measured: Measured, parity: dict[str, Any]) -> str:
+    """The whole page."""
+    head = HEAD.format(machine=machine())
+    return "\n".join([head, *table(measured), "", *parity_table(parity), "", *deviations(), ""])
+
+
+HEAD = """\
+# Models
+
+Made by `python -m benchmarks.zoo_table` on {machine}. Parameters are without the auxiliary head, which serves
+training; GMACs are multiply-accumulates of convolutions and matrix products at 512x1024; files are `mask` files at
+256x512, 19 classes; latency is the median of the whole path (uint8 picture in, class ids out) at 256x512 on two
+threads, the precisions in turn. "Default" is what the model is exported in unless another precision is asked for,
+where that is not int8 (`mixed`: int8 convolutions, float attention; `dynamic`: int8 weights, float arithmetic). SAM
+is two files, encoder and decoder, its latency that of a picture and one box. The weights are random: none of these
+columns depends on them. Scores are in results.md.
+
+| model | backbone | parameters | GMACs | fp32 file | int8 file | default file | fp32 | int8 | default | checkpoints |
+|---|---|---|---|---|---|---|---|---|---|---|"""
+
+
+def machine() -> str:
+    """In words, without naming the machine."""
+    processor = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line
+        ]
+        processor = names[0] if names else processor
+    return f"{os.cpu_count()} cores ({processor})"
+
+
+def table(measured: Measured) -> list[str]:
+    lines = []
+    for name, row in ROWS.items():
+        found = measured[name]
+        variant = name.partition(" ")[2] or "none"
+        if not found:
+            lines.append(f"| {row.model} | {variant} | " + "not measured | " * 8 + f"{row.loads} |")
+            continue
+        columns = ["fp32", "int8", *(set(found["files"]) - {"fp32", "int8"} or {""})]
+        sizes = [_size(column, found["files"].get(column)) for column in columns]
+        times = [
+            _time(found.get("latency", {}).get(column), found["files"].get(column)) for column in columns
+        ]
+        numbers = [f"{found['parameters'] / 1e6:.2f}M", f"{found['macs'] / 1e9:.1f}", *sizes, *times]
+        lines.append(f"| {row.model} | {variant} | {' | '.join(numbers)} | {row.loads} |")
+    dates = sorted({found["date"] for found in measured.values() if "date" in found})
+    return [*lines, "", f"Measured {' to '.join(dict.fromkeys((dates[0], dates[-1])))}." if dates else ""]
+
+
+def _size(precision: str, file: dict[str, Any] | None) -> str:
+    if file is None:
+        return "-"
+    if "bytes" not in file:
+        return "does not convert"
+    return f"{file['bytes'] / 1e6:.2f} MB" + (f" ({precision})" if precision not in ("fp32", "int8") else "")
+
+
+def _time(found: dict[str, float] | None, file: dict[str, Any] | None) -> str:
+    if file is None or "bytes" not in file:
+        return "-"
+    return f"{found['median']:.1f} ms" if found else "not measured"
+
+
+def parity_table(parity: dict[str, Any]) -> list[str]:
+    """One row a test: the largest difference over its pictures and sizes."""
+    if not parity:
+        return ["## Parity", "", "not measured"]
+    worst: dict[str, list[float]] = {}
+    for row in parity["rows"]:
+        found = worst.setdefault(row["test"].removeprefix("tests/"), [0.0, 1.0])
+        found[0], found[1] = max(found[0], row["difference"]), min(found[1], row["equal"])
+    lines = [
+        "## Parity with the references",
+        "",
+        "Random weights and norm statistics, random pictures, two sizes each, float32; the bound is 1e-4 of the",
+        f"logits' range and 99.99% of equal pixels. {parity['date']}.",
+        "Mask2Former's pixels are counted where the reference's best class leads by twice the bound.",
+        "",
+        "| test | largest difference, of the range | equal pixels |",
+        "|---|---|---|",
+    ]
+    return lines + [f"| {test} | {low:.1e} | {100 * equal:.3f}% |" for test, (low, equal) in worst.items()]
+
+
+def deviations() -> list[str]:
+    """From the docstrings, which are where they are kept true."""
+    lines = ["## Deviations from the papers", ""]
+    for module in DOCUMENTED:
+        title, _, rest = (importlib.import_module(module).__doc__ or "").partition("\n\n")
+        _, mark, listed = rest.partition("eviations")
+        if mark:
+            first, _, items = listed.partition("\n\n")
+            lines += [f"**{module}.py**: {' '.join(title.split())}", "", items.strip("\n"), ""]
+    return lines
+
+
+DOCUMENTED = (
+    "zoo.deeplabv3plus",
+    "zoo.deeplabv3",
+    "zoo.fcn",
+    "zoo.unet",
+    "zoo.segformer",
+    "zoo.mask2former",
+    "zoo.pixel_decoder",
+    "zoo.sam",
+    "zoo.threshold",
+    "zoo.backbones.resnet",
+    "zoo.backbones.mobilenet",
+    "zoo.backbones.mix_transformer",
+    "zoo.backbones.swin",
+    "zoo.backbones.vit",
+    "zoo.backbones.keras_cv",
+)
