@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import scipy.io
 
 from runtime.errors import UserError
 from training.data import labels, listing
@@ -116,6 +115,8 @@ def _sbd(folder: Path, root: Path) -> tuple[list[str], Labels]:
 
 def read_mat(path: Path) -> np.ndarray:
     """Class ids, uint8 (H, W), of an SBD .mat file; UserError, naming the file, when it is none."""
+    import scipy.io  # takes half a second to import, and only these files need it
+
     try:
         content = scipy.io.loadmat(path, variable_names=("GTcls",))
         ids = np.array(content["GTcls"]["Segmentation"].flat[0])
