@@ -76,7 +76,7 @@ def train(
     _write(recipe, model, run_folder, progress)
     title = f"{run_folder.name} on {recipe.data} val"
     report.write_scores(run_folder / "evaluation" / f"{recipe.data}-val", result, matrix, title)
-    report.preview(run_folder / "previews" / "epoch-0001.jpg", _samples(model, validation), spec)
+    report.preview(report.preview_path(run_folder, 1), _samples(model, validation), spec)
     for region, shares in enumerate(np.exp(table)):
         best = int(shares.argmax())
         say(f"region {region} is {spec.classes[best]}: {100 * shares[best]:.1f}% of its pixels.")

@@ -30,6 +30,7 @@ from training.validation import Task, task_of
 CHECKPOINT_SECONDS = 300.0
 BAD_STEPS_IN_A_ROW = 10
 Say = Callable[[str], None]
+Track = Callable[[Sequence[dict[str, Any]]], None]
 
 
 class Stopped(Exception):
@@ -48,13 +49,14 @@ def train(
     class_weights: Sequence[float] | None = None,
     teacher: Logits | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    track: Track = lambda history: None,
     say: Say = print,
 ) -> Progress:
     """Train until the recipe's epochs are done or its patience ends. Goes on from the newest good checkpoint.
 
     `model` must have been built under `strategy.scope()`, in the run folder's recipe, which the caller has
-    claimed and holds. Raises Stopped after saving on Ctrl-C or SIGTERM, UserError when ten steps in a row were
-    not finite.
+    claimed and holds; `track` gets the history after each epoch. Raises Stopped after saving on Ctrl-C or SIGTERM,
+    UserError when ten steps in a row were not finite.
     """
     steps = steps_per_epoch(len(training.examples), recipe.batch)
     total = recipe.epochs * steps
@@ -74,7 +76,6 @@ def train(
     saving = _Saving(run_folder, trainee, progress)
     with (
         noted_signals() as stop,
-        _writer(run_folder) as writer,
         read_errors(),
         bar(total, "step", progress.step) as line,
     ):
@@ -84,8 +85,9 @@ def train(
             _show(line, progress, loss)
             last = position == steps - 1
             if last:
-                row = _end_of_epoch(recipe, trainee, evaluator, progress, epoch, run_folder, writer)
+                row = _end_of_epoch(recipe, trainee, evaluator, progress, epoch, run_folder)
                 line.write(_epoch_line(row, recipe.epochs, progress, epoch))
+                track(progress.history)
                 hooks.on_epoch_end(epoch, row)
             saving.perhaps(last or bool(stop))
     if stop:
@@ -180,7 +182,6 @@ def _end_of_epoch(
     progress: Progress,
     epoch: int,
     run_folder: Path,
-    writer: tf.summary.SummaryWriter,
 ) -> dict[str, Any]:
     """Validate on the averaged weights, keep the best, write history, curves and previews."""
     with state.averaged(trainee):
@@ -206,10 +207,7 @@ def _end_of_epoch(
     progress.loss_sum, progress.loss_count = 0.0, 0
     progress.history.append(row)
     folder.write_history(run_folder / "history.csv", progress.history)
-    with writer.as_default(step=epoch + 1):
-        for name in ("learning_rate", "loss", "val_loss", "val_miou", "val_pixel_accuracy"):
-            tf.summary.scalar(name, row[name])
-    report.preview(run_folder / "previews" / f"epoch-{epoch + 1:04d}.jpg", previews, evaluator.spec)
+    report.preview(report.preview_path(run_folder, epoch + 1), previews, evaluator.spec)
     return row
 
 
@@ -251,15 +249,6 @@ class _Feed:
 
     def share(self) -> float:
         return self.waited / max(1e-9, self.waited + self.worked)
-
-
-@contextmanager
-def _writer(run_folder: Path) -> Iterator[tf.summary.SummaryWriter]:
-    writer = tf.summary.create_file_writer(str(run_folder / "tensorboard"))
-    try:
-        yield writer
-    finally:
-        writer.close()
 
 
 def _show(line: Any, progress: Progress, loss: float) -> None:

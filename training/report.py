@@ -24,6 +24,11 @@ def error_picture(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return picture
 
 
+def preview_path(run_folder: Path, epoch: int) -> Path:
+    """Where the previews of an epoch, counted from 1, are."""
+    return run_folder / "previews" / f"epoch-{epoch:04d}.jpg"
+
+
 def preview(path: Path, samples: Sequence[tuple[np.ndarray, ...]], spec: DatasetSpec) -> None:
     """One row a sample: picture, truth, prediction, errors. `samples` are (rgb, truth ids, predicted ids)."""
     rows = []

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from training import counting, loop, report
+from training import counting, loop, report, tracking
 from training.backbone_weights import load_backbone_weights
 from training.data.pipeline import DecodedCache
 from training.losses import CLASS_WEIGHTS, class_frequencies
@@ -60,24 +60,28 @@ def train(
         elif recipe.backbone_weights != "none":
             load_backbone_weights(model, recipe.backbone_weights, recipe.backbone)
         teacher = open_teacher(recipe, spec.classes)
-    if not model.trainable_variables:
-        prepared = (recipe, model, spec, caches["train"], caches["val"], run_folder)
-        return counting.train(*prepared, class_weights=weights, say=say)
-    count = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
-    name = f"{recipe.model} with {recipe.backbone}" if recipe.backbone else recipe.model
-    say(f"{name}: {count / 1e6:.2f}M parameters.")
-    progress = loop.train(
-        recipe,
-        model,
-        spec,
-        caches["train"],
-        caches["val"],
-        run_folder,
-        strategy=devices,
-        class_weights=weights,
-        teacher=teacher,
-        callbacks=callbacks,
-        say=say,
-    )
-    report.draw_curves(run_folder / "curves.png", progress.history)
+    with tracking.opened(run_folder, recipe, say) as track:
+        if not model.trainable_variables:
+            prepared = (recipe, model, spec, caches["train"], caches["val"], run_folder)
+            progress = counting.train(*prepared, class_weights=weights, say=say)
+            track(progress.history)
+            return progress
+        count = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
+        name = f"{recipe.model} with {recipe.backbone}" if recipe.backbone else recipe.model
+        say(f"{name}: {count / 1e6:.2f}M parameters.")
+        progress = loop.train(
+            recipe,
+            model,
+            spec,
+            caches["train"],
+            caches["val"],
+            run_folder,
+            strategy=devices,
+            class_weights=weights,
+            teacher=teacher,
+            callbacks=callbacks,
+            track=track,
+            say=say,
+        )
+        report.draw_curves(run_folder / "curves.png", progress.history)
     return progress
