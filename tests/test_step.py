@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 from tests.tiny import REPOSITORY, environment
+from training.optimisation import rate_factors
 from training.recipe import Recipe
-from training.step import make_train_step, make_trainee, rate_factors
+from training.step import make_train_step, make_trainee
 
 
 def small_model(norm: bool = True) -> keras.Model:
@@ -89,7 +90,7 @@ def test_the_backbone_learns_at_its_own_rate(strategy) -> None:
         make_train_step(trainee, made, strategy, None)(*batch())
         after = snapshot(trainee)
         moves[factor] = [after[name] - before[name] for name in before if name.startswith("model/")]
-        factors = rate_factors(trainee.model, factor)
+        factors = rate_factors(trainee.model, {"backbone": factor})
         assert factors.count(factor) == (4 if factor != 1.0 else len(factors))
     kernel, head = 0, -2
     names = [variable.path for variable in small_model().variables]

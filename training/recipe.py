@@ -10,15 +10,17 @@ from typing import Any
 
 import zoo
 from runtime.errors import UserError
-from training.data import DATASETS
+from training import schedules
+from training.data import row as data_row
 from training.data.augment import Augmentation
-from training.losses import CLASS_WEIGHTS, LOSSES, MODEL_LOSSES, WEIGHTED
+from training.losses import MODEL_LOSSES, check_class_weights, parse, written
 from training.recipes import RECIPES
 from training.schedules import SCHEDULES
 from zoo.backbones import BACKBONES
 
 OPTIMIZERS = ("adamw", "sgd")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+FROZEN_NORMS = ("none", "backbone", "all")
 
 
 @dataclass(frozen=True)
@@ -42,44 +44,64 @@ class Recipe:
     init: str | None = None
     crop: tuple[int, int] = (512, 512)
     batch: int = 8
+    accumulate: int = 1
     epochs: int = 100
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
     loss: str = ""
+    loss_options: dict[str, Any] = field(default_factory=dict)
     auxiliary_weight: float = 0.4
     class_weights: str = "none"
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
     backbone_rate: float = 1.0
+    rates: dict[str, float] = field(default_factory=dict)
+    freeze: tuple[str, ...] = ()
+    freeze_bn: str = "none"
     weight_decay: float = 1e-4
     schedule: str = "poly"
+    schedule_options: dict[str, Any] = field(default_factory=dict)
     warmup_epochs: float = 1.0
     clip_norm: float = 1.0
     ema: float = 0.999
     bn_momentum: float = 0.95
     precision: str = "float32"
     patience: int = 0
+    teacher: str | None = None
+    teacher_sha256: str = ""
+    teacher_weight: float = 1.0
+    teacher_temperature: float = 1.0
 
     def __post_init__(self) -> None:
         _one_of("model", self.model, zoo.names())
-        _one_of("data", self.data, DATASETS)
-        object.__setattr__(self, "taxonomy", self.taxonomy or next(iter(DATASETS[self.data].taxonomies)))
-        _one_of("classes", self.taxonomy, DATASETS[self.data].taxonomies)
+        found = data_row(self.data)
+        # Classes that come with the data are checked when it is loaded: a recipe has to open without its data.
+        if known := found.static:
+            object.__setattr__(self, "taxonomy", self.taxonomy or next(iter(known)))
+            _one_of("classes", self.taxonomy, known)
         self._take_model_defaults()
-        object.__setattr__(self, "loss", self.loss or MODEL_LOSSES.get(self.model, "cross_entropy"))
-        _one_of("loss", self.loss, LOSSES)
-        _one_of("class weights", self.class_weights, CLASS_WEIGHTS)
-        if self.class_weights != "none" and self.loss not in WEIGHTED:
-            raise UserError(f"the loss {self.loss} has no class weights: leave --class-weights out")
+        terms = parse(self.loss or MODEL_LOSSES.get(self.model, "cross_entropy"), self.loss_options)
+        object.__setattr__(self, "loss", written(terms))
+        names = known[self.taxonomy].classes if known else ()
+        check_class_weights(self.class_weights, self.loss_options, names)
+        if self.class_weights != "none" and not any(term.loss.weighted for term in terms):
+            raise UserError(f"the loss {self.loss} takes no class weights: leave --class-weights out")
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("schedule", self.schedule, SCHEDULES)
+        schedules.check(self.schedule, self.schedule_options)
+        _one_of("frozen BatchNorm", self.freeze_bn, FROZEN_NORMS)
         _one_of("precision", self.precision, PRECISIONS)
-        if DATASETS[self.data].needs_data_dir and not self.data_dir:
+        if found.needs_data_dir and not self.data_dir:
             raise UserError(f"--data {self.data} reads files: say where they are with --data-dir DIR")
         for name, low, high in _BOUNDS:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise UserError(f"{name} is {value}: it must lie in {low} to {high}")
+        for prefix, rate in self.rates.items():
+            if not isinstance(rate, int | float) or not 0.0 <= rate <= 100.0:
+                raise UserError(f"--rates {prefix} is {rate}: it must lie in 0.0 to 100.0")
+        if self.batch % self.accumulate:
+            raise UserError(f"a batch of {self.batch} cannot be taken in {self.accumulate} parts of one size")
         if len(self.crop) != 2 or min(self.crop) < 32:
             raise UserError(f"crop is {self.crop}: it must be height x width, each 32 pixels or more")
 
@@ -115,10 +137,11 @@ class Recipe:
         ]
 
 
-MACHINE_FIELDS = ("data_dir",)
+MACHINE_FIELDS = ("data_dir", "teacher")  # the teacher is known by its hash, wherever it lies
 
 _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("batch", 1, 4096),
+    ("accumulate", 1, 4096),
     ("epochs", 1, 100_000),
     ("seed", 0, 2**31 - 1),
     ("learning_rate", 1e-9, 100.0),
@@ -130,6 +153,8 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("ema", 0.0, 0.999999),
     ("bn_momentum", 0.0, 0.99999),
     ("patience", 0, 100_000),
+    ("teacher_weight", 0.0, 1e6),
+    ("teacher_temperature", 0.01, 1000.0),
 )
 
 

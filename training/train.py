@@ -90,10 +90,26 @@ def parser() -> Parser:
         "--init", metavar="RUN_OR_FILE", help="start from a run's best weights, or a .weights.h5"
     )
     _training_flags(command)
+    teacher = command.add_argument_group("distillation")
+    teacher.add_argument(
+        "--teacher",
+        metavar="RUN_OR_FILE",
+        help="learn from a run, a .weights.h5, or a .tflite with scores too",
+    )
+    teacher.add_argument("--teacher-weight", type=float, metavar="WEIGHT", help="of what it says; 1")
+    teacher.add_argument("--teacher-temperature", type=float, metavar="T", help="that softens both; 1")
     folder = command.add_argument_group("run folder")
     folder.add_argument("--name", metavar="RUN", help="the folder below runs/; MODEL-DATA if not given")
     folder.add_argument(
         "--fresh", action="store_true", help="throw away what is in the run folder and start over"
+    )
+    folder.add_argument(
+        "--track",
+        choices=("tensorboard", "mlflow"),
+        help="where the run is shown: tensorboard (the default), or an MLflow store too",
+    )
+    folder.add_argument(
+        "--track-uri", metavar="URI", help="of the MLflow store; sqlite:///.../runs/mlflow.db if not given"
     )
     return command
 
@@ -103,27 +119,63 @@ def _training_flags(command: Parser) -> None:
     run.add_argument("--epochs", type=int, metavar="N")
     run.add_argument("--crop", metavar="HxW", help="the size of a training crop, in pixels")
     run.add_argument("--batch", type=int, metavar="N")
+    run.add_argument(
+        "--accumulate",
+        type=int,
+        metavar="N",
+        help="take the batch in N parts one after another, to save memory",
+    )
     run.add_argument("--optimizer", help="adamw or sgd")
     run.add_argument("--learning-rate", type=float, metavar="RATE")
     run.add_argument(
         "--backbone-rate", type=float, metavar="FACTOR", help="the backbone's rate, relative to it"
     )
+    run.add_argument(
+        "--rates",
+        dest="layer_rates",
+        metavar="LAYER=FACTOR",
+        nargs="+",
+        default=[],
+        help="rates of layers whose path begins so, relative to --learning-rate: backbone/stage1=0.1 decoder=2",
+    )
+    run.add_argument(
+        "--freeze", metavar="LAYER", nargs="+", help="train no layer whose path begins so, such as backbone"
+    )
+    run.add_argument("--freeze-bn", metavar="none|backbone|all", help="keep these BatchNorms as they are")
     run.add_argument("--weight-decay", type=float, metavar="DECAY")
-    run.add_argument("--schedule", help="poly, cosine or constant")
+    run.add_argument("--schedule", help="poly, linear, cosine, step, one_cycle or constant")
+    run.add_argument(
+        "--schedule-set",
+        metavar="NAME=VALUE",
+        nargs="+",
+        default=[],
+        help="options of the schedule: gamma=0.1 milestones=0.6,0.8",
+    )
     run.add_argument("--warmup-epochs", type=float, metavar="N")
     run.add_argument(
         "--clip-norm", type=float, metavar="NORM", help="of all gradients together; 0: not clipped"
     )
     run.add_argument("--ema", type=float, metavar="DECAY", help="of the averaged weights; 0: none")
     run.add_argument("--bn-momentum", type=float, metavar="M")
-    run.add_argument("--loss", help="cross_entropy or mask2former")
+    run.add_argument("--loss", help="terms of training/losses, such as ce, ohem or ce+0.5*dice")
+    run.add_argument(
+        "--loss-set",
+        metavar="NAME=VALUE",
+        nargs="+",
+        default=[],
+        help="options of the loss: label_smoothing=0.1 dice.smooth=1",
+    )
     run.add_argument(
         "--auxiliary-weight",
         type=float,
         metavar="WEIGHT",
         help="of the auxiliary head's loss, if there is one",
     )
-    run.add_argument("--class-weights", help="none or inverse_log")
+    run.add_argument(
+        "--class-weights",
+        metavar="NAME|W,W,...",
+        help="none, inverse_log, median_frequency, effective_number, or a number for each class",
+    )
     run.add_argument("--precision", help="float32, mixed_bfloat16 or mixed_float16")
     run.add_argument(
         "--patience", type=int, metavar="N", help="stop after N epochs without a better mIoU; 0: never"
@@ -145,6 +197,7 @@ def assemble(args: argparse.Namespace) -> Any:
     from training.converted import recipe_fields
     from training.data.augment import Augmentation
     from training.recipe import Recipe, default_recipe
+    from training.teacher import fingerprint
 
     values: dict[str, Any] = dict(default_recipe(args.model, args.data))
     if args.init and args.init.endswith(".weights.h5"):
@@ -156,6 +209,11 @@ def assemble(args: argparse.Namespace) -> Any:
     if args.crop:
         values["crop"] = size(args.crop)
     values["model_options"] = {**values.get("model_options", {}), **dict(map(setting, args.set))}
+    if args.schedule:  # the options of the row's schedule are not those of another one
+        values.pop("schedule_options", None)
+    for name, given in (("schedule_options", args.schedule_set), ("rates", args.layer_rates)):
+        values[name] = {**values.get(name, {}), **dict(map(setting, given))}
+    values["loss_options"] = {**values.get("loss_options", {}), **dict(map(setting, args.loss_set))}
     values["data_options"] = {**values.get("data_options", {}), **dict(map(setting, args.data_set))}
     if args.augment:
         try:
@@ -165,6 +223,9 @@ def assemble(args: argparse.Namespace) -> Any:
         except (TypeError, ValueError) as error:
             valid = ", ".join(field.name for field in dataclasses.fields(Augmentation))
             raise UserError(f"--augment: {error}; it takes {valid}") from error
+    values["freeze"] = tuple(values.get("freeze", ()))
+    if values.get("teacher"):
+        values["teacher_sha256"] = fingerprint(Path(values["teacher"]))
     return Recipe(**values)
 
 
@@ -172,20 +233,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     # TensorFlow is imported late: --help and a wrong flag answer at once.
     start_tensorflow()
-    from training import folder, loop, start
+    from training import folder, loop, start, tracking
+    from training.validation import MODEL_TASKS
 
     recipe = assemble(args)
     run_folder = RUNS / (args.name or f"{recipe.model}-{recipe.data}")
     print(folder.recipe_table(recipe, run_folder), flush=True)
     with folder.held(run_folder):
         folder.claim(run_folder, recipe, args.fresh)
+        tracking.begin(run_folder, recipe, args.track, args.track_uri)
         try:
             progress = start.train(recipe, run_folder)
         except loop.Stopped as stopped:
             print(f"{stopped}.", file=sys.stderr)
             return 130
     next_commands = [f"python -m export {run_folder} --format tflite"]
-    if recipe.model not in loop.MODEL_TASKS:  # a prompted model has no classes to evaluate or to show
+    if recipe.model not in MODEL_TASKS:  # a prompted model has no classes to evaluate or to show
         next_commands = [
             f"python -m training.evaluate {run_folder}",
             *next_commands,

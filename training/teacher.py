@@ -1,0 +1,99 @@
+"""The teacher of a distillation: a run, converted weights or a `.tflite`, asked for its logits of a training batch."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from runtime import Segmenter
+from runtime.bundle import numbered
+from runtime.errors import UserError
+from training import run
+from training.converted import plain_names
+from training.recipe import Recipe
+from zoo import contract
+from zoo.convert import card
+
+# images (B, h, w, 3), RGB 0..255 -> logits (B, h, w, C) float32
+Logits = Callable[[tf.Tensor], tf.Tensor]
+LEAST = 1e-6  # of a probability, before its logarithm is taken
+
+
+def fingerprint(path: Path) -> str:
+    """The SHA-256 of the teacher's weights, by which a resumed run knows it. UserError when there are none."""
+    if path.suffix != ".tflite" and not path.name.endswith(card.SUFFIX):
+        path = run.load(path).weights_path
+    if not path.is_file():
+        raise UserError(f"the teacher {path} is not there: name a run folder, a .weights.h5 or a .tflite")
+    return card.file_sha256(path)
+
+
+def open_teacher(recipe: Recipe, classes: Sequence[str]) -> Logits | None:
+    """What gives the logits of the recipe's teacher, None where it has none; in inference mode, no gradient.
+
+    Call it under `strategy.scope()`. UserError, one sentence, when the teacher's classes are not `classes`, when it
+    has changed since the recipe was made, or when it gives no scores.
+    """
+    if not recipe.teacher:
+        return None
+    path = Path(recipe.teacher)
+    if fingerprint(path) != recipe.teacher_sha256:
+        raise UserError(
+            f"the teacher {path} has changed since this run began: bring back the one it began with"
+        )
+    return _file(path, classes) if path.suffix == ".tflite" else _run(path, recipe, classes)
+
+
+def _run(path: Path, recipe: Recipe, classes: Sequence[str]) -> Logits:
+    found = run.load(path)
+    _check_classes(path, found.spec.classes, classes)
+    policy = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("float32")
+    try:
+        model = found.model(recipe.crop)
+    finally:
+        keras.mixed_precision.set_dtype_policy(policy)
+    if not isinstance(model.output, dict) or contract.LOGITS not in model.output:
+        raise UserError(f"the teacher {path} gives no logits of classes: name a semantic segmenter")
+    return lambda images: model(images, training=False)[contract.LOGITS]
+
+
+def _file(path: Path, classes: Sequence[str]) -> Logits:
+    segmenter = Segmenter(path)
+    if segmenter.output != "scores":
+        raise UserError(f"the teacher {path} gives class ids, not scores: export it with --output scores")
+    _check_classes(path, segmenter.labels, classes)
+    probabilities = _are_probabilities(segmenter)
+
+    def scores(images: np.ndarray) -> np.ndarray:
+        pictures = np.clip(np.rint(images), 0, 255).astype(np.uint8)
+        found = np.stack([segmenter.scores(picture) for picture in pictures])
+        return np.log(np.maximum(found, LEAST)) if probabilities else found
+
+    def logits(images: tf.Tensor) -> tf.Tensor:
+        # Declared stateless, which it is: else it would count as a side effect, which deterministic runs order.
+        found = tf.numpy_function(scores, [images], tf.float32, stateful=False)
+        return tf.ensure_shape(found, (*images.shape[:3], len(classes)))
+
+    return logits
+
+
+def _check_classes(path: Path, theirs: Sequence[str], ours: Sequence[str]) -> None:
+    """Names are compared where the teacher has some, else their number."""
+    named = tuple(theirs) != numbered(len(theirs))
+    if len(theirs) != len(ours) or (named and plain_names(theirs) != plain_names(ours)):
+        raise UserError(
+            f"the teacher {path} has the classes {', '.join(theirs)}, but the data has {', '.join(ours)}: name a "
+            "teacher of the same classes, or choose others with --classes"
+        )
+
+
+def _are_probabilities(segmenter: Segmenter) -> bool:
+    """Whether a file ends in a softmax, as some published ones do: what it gives for noise is positive and sums to 1,
+    but for what quantisation takes."""
+    noise = np.random.default_rng(0).integers(0, 256, (*segmenter.size, 3), dtype=np.uint8)
+    scores = segmenter.scores(noise)
+    slack = max(0.05, scores.shape[-1] / 512)
+    return bool(scores.min() >= 0.0 and np.abs(scores.sum(axis=-1) - 1.0).max() < slack)
