@@ -16,6 +16,7 @@ from training.data import (
     cityscapes,
     cityscapes_tfds,
     coco_stuff,
+    folder,
     scenes,
     splits,
     voc,
@@ -31,6 +32,7 @@ DATASETS: dict[str, Dataset] = {
     "ade20k": Dataset(ade20k.TAXONOMIES, ade20k.examples, unlabelled=("test",)),
     "coco_stuff": Dataset(coco_stuff.TAXONOMIES, coco_stuff.examples, unlabelled=("test",)),
     "bdd100k": Dataset(bdd100k.TAXONOMIES, bdd100k.examples, unlabelled=("test",)),
+    "folder": Dataset(folder.taxonomies, folder.examples),
 }
 Listing = Callable[[str], tuple[list[Example], list[str], str]]
 
@@ -77,7 +79,9 @@ def load(
     """
     found, listing = opened(name, data_dir, taxonomy, options)
     if split in row(name).unlabelled and split not in found.splits:
-        raise UserError(f"The {split} split of {name} has no public labels, so it cannot be scored here; use val.")
+        raise UserError(
+            f"The {split} split of {name} has no public labels, so it cannot be scored here; use val."
+        )
     _known(f"split of {name}", split, found.splits)
     examples, problems, note = listing(split)
     if note and say:

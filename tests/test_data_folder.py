@@ -1,0 +1,236 @@
+"""`--data folder`: every layout it reads, written by the test, and a sentence for everything that can be wrong."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from runtime.errors import UserError
+from training import data, run
+
+IDS = np.array([[0, 1, 2], [2, 255, 0]], np.uint8)
+NAMES = ["road", "car", "sky"]
+
+
+def save(path: Path, array: np.ndarray, palette: list[int] | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.fromarray(array)
+    if palette:
+        picture = picture.convert("P")
+        picture.putpalette(palette)
+    picture.save(path)
+    return path
+
+
+def write(root: Path, names: list[str], content=None, mask_end: str = "", suffix: str = ".png") -> Path:
+    """Pictures by name below images/, masks of IDS, and classes.json."""
+    for index, name in enumerate(names):
+        save(root / "images" / f"{name}{suffix}", np.full((2, 3, 3), 10 * index, np.uint8))
+        save(root / "masks" / f"{name}{mask_end}.png", IDS)
+    (root / "classes.json").write_text(json.dumps(NAMES if content is None else content))
+    return root
+
+
+def names_of(root: Path, split: str, **options) -> list[str]:
+    return [example.name for example in data.load("folder", split, root, **options)[1]]
+
+
+def refusal(root: Path, split: str = "train", **options) -> str:
+    with pytest.raises(UserError) as caught:
+        data.load("folder", split, root, **options)
+    return str(caught.value)
+
+
+def test_split_folders_with_drives_and_several_kinds_of_pictures(tmp_path):
+    root = write(tmp_path / "yard", ["train/drive1/a", "train/drive1/b", "train/drive2/a", "val/drive3/a"])
+    save(root / "images/train/c.jpg", np.zeros((2, 3, 3), np.uint8))
+    save(root / "masks/train/c.png", IDS)
+    spec, examples = data.load("folder", "train", root)
+    assert (spec.name, spec.classes, spec.splits, spec.size) == (
+        "yard",
+        tuple(NAMES),
+        ("train", "val"),
+        (2, 3),
+    )
+    assert [(e.name, e.group) for e in examples] == [
+        ("c", ""),
+        ("drive1__a", "drive1"),
+        ("drive1__b", "drive1"),
+        ("drive2__a", "drive2"),
+    ]
+    image, ids = examples[2].read()
+    assert (image == 10).all() and np.array_equal(ids, IDS)
+    assert names_of(root, "val") == ["drive3__a"]
+
+
+def test_without_splits_they_are_made_by_ratio_and_kept_in_groups(tmp_path):
+    root = write(tmp_path, [f"drive{index % 5}/{index:02d}" for index in range(20)])
+    spec = data.load("folder", "train", root)[0]
+    assert spec.splits == ("train", "val", "test")
+    parts = [names_of(root, split) for split in spec.splits]
+    assert [len(part) for part in parts] == [16, 2, 2] and len(set(sum(parts, []))) == 20
+    train, val = (names_of(root, split, ratios=(0.8, 0.2), group="folder") for split in ("train", "val"))
+    assert len(train) == 16 and {name.split("__")[0] for name in val}.isdisjoint(
+        n.split("__")[0] for n in train
+    )
+
+
+def test_lists_name_the_splits_and_must_not_overlap(tmp_path):
+    root = write(tmp_path, ["a", "b", "deep/c", "d"])
+    (root / "train.txt").write_text("images/a.png\ndeep/c extra words\n\n")
+    (root / "val.txt").write_text("b\n")
+    assert names_of(root, "train") == ["a", "deep__c"] and names_of(root, "val") == ["b"]
+    (root / "val.txt").write_text("b\na.png\n")
+    message = refusal(root)
+    assert "train and val overlap in 1 picture (a)" in message and "\n" not in message
+    (root / "val.txt").write_text("b\nlost\n")
+    assert "lost is not there" in refusal(root, "val")
+    (root / "val.txt").write_text("\n")
+    assert "val.txt is empty" in refusal(root, "val")
+
+
+@pytest.mark.parametrize("paletted", [False, True])
+def test_colours_stand_for_classes(tmp_path, paletted):
+    content = {
+        "by": "colours",
+        "classes": [{"name": "road", "colour": [128, 64, 128]}, {"name": "car", "colour": "#00008E"}],
+        "ignore": [[0, 0, 0]],
+    }
+    root = write(tmp_path, ["train/a", "val/a"], content)
+    colours = np.array([(0, 0, 0), (128, 64, 128), (0, 0, 142)], np.uint8)
+    expected = np.array([[0, 1, 255], [255, 1, 0]], np.uint8)
+    picture = colours[np.where(expected == 255, 0, expected + 1)]
+    if paletted:  # the palette's order is another than the classes'
+        mode = Image.fromarray(np.array([[2, 1, 0], [0, 1, 2]], np.uint8), mode="P")
+        mode.putpalette([0, 0, 0, 0, 0, 142, 128, 64, 128])
+        mode.save(root / "masks/train/a.png")
+    else:
+        save(root / "masks/train/a.png", picture)
+    spec, (example,) = data.load("folder", "train", root)
+    assert spec.palette == ((128, 64, 128), (0, 0, 142))
+    assert np.array_equal(example.read()[1], expected)
+    assert np.array_equal(example.raw()[1], picture)
+    assert "10, 10, 10" in refusal_of_colour(root)
+
+
+def refusal_of_colour(root: Path) -> str:
+    save(root / "masks/val/a.png", np.full((2, 3, 3), 10, np.uint8))
+    return refusal(root, "val")
+
+
+def test_ids_several_to_a_class_and_paletted_masks(tmp_path):
+    content = {
+        "name": "two kinds",
+        "classes": [{"name": "ground", "ids": [7, 8], "colour": [1, 2, 3]}, {"name": "other", "id": 26}],
+        "ignore": [0],
+        "mask_end": "_L",
+        "image_end": "_rgb",
+    }
+    (tmp_path / "classes.json").write_text(json.dumps(content))
+    raw = np.array([[7, 8], [26, 0], [255, 8]], np.uint8)
+    for split in ("train", "val"):
+        save(tmp_path / f"images/{split}/a_rgb.png", np.zeros((3, 2, 3), np.uint8))
+        picture = Image.fromarray(raw, mode="P")
+        picture.putpalette([channel for value in range(256) for channel in (value, 0, 255 - value)])
+        (tmp_path / "masks" / split).mkdir(parents=True)
+        picture.save(tmp_path / f"masks/{split}/a_L.png")
+        save(tmp_path / f"masks/{split}/a_colour.png", np.zeros((3, 2, 3), np.uint8))  # not a mask: ignored
+    spec, (example,) = data.load("folder", "val", tmp_path)
+    assert spec.name == "two kinds" and spec.classes == ("ground", "other") and spec.palette[0] == (1, 2, 3)
+    assert example.read()[1].tolist() == [[0, 0], [1, 255], [255, 0]]
+    assert np.array_equal(example.raw()[1], raw)
+
+
+def test_a_map_of_ids_and_black_and_white_masks(tmp_path):
+    root = write(tmp_path, ["train/a", "val/a"], {"0": "background", "255": "road"})
+    save(root / "masks/train/a.png", np.where(IDS > 0, 255, 0).astype(np.uint8))
+    _, (example,) = data.load("folder", "train", root)
+    assert np.array_equal(example.read()[1], (IDS > 0).astype(np.uint8))
+
+
+@pytest.mark.parametrize("end", ["_mask", "_L", "_labelIds"])
+def test_a_common_end_is_guessed_and_said(tmp_path, end):
+    root = write(tmp_path, ["train/a", "val/a"], mask_end=end)
+    assert f'"mask_end": "{end}"' in refusal(root)
+    (root / "classes.json").write_text(json.dumps({"classes": NAMES, "mask_end": end}))
+    assert names_of(root, "train") == ["a"]
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        ("{", ["not JSON", '"classes"']),
+        ([], ["1 to 255 classes"]),
+        (["road", "road"], ["'road' is there twice"]),
+        (["road", 3], ["class 1 is 3"]),
+        ({"clases": NAMES}, ['it has no "classes"']),
+        ({"classes": NAMES, "ingore": 3}, ['"ingore"', "ignore"]),
+        ({"classes": [{"name": "a", "id": 300}]}, ["300", "0 to 255"]),
+        ({"classes": [{"name": "a", "id": 1}, {"name": "b", "ids": [2, 1]}]}, ["the id 1", "'a'", "'b'"]),
+        ({"classes": NAMES, "ignore": [1]}, ["the id 1", "'car' and ignored"]),
+        ({"classes": [{"name": "a", "color": [0, 0, 0]}]}, ['"color"', "colour"]),
+        ({"classes": [{"name": "a", "colour": [0, 0]}]}, ["[0, 0]", "red, green, blue"]),
+        ({"classes": NAMES, "by": "colours"}, ["'road' has no \"colour\""]),
+        ({"classes": NAMES, "by": "shape"}, ["'shape'"]),
+        ({"by": "colours", "classes": [{"name": "a", "colour": [1, 1, 1]}, {"name": "b", "colour": [1, 1, 1]}]},
+         ["(1, 1, 1)", "'a' and 'b'"]),
+    ],
+)  # fmt: skip
+def test_a_wrong_classes_json_is_one_sentence(tmp_path, content, words):
+    root = write(tmp_path, ["train/a", "val/a"])
+    (root / "classes.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    message = refusal(root)
+    assert str(root / "classes.json") in message and "\n" not in message
+    assert all(word in message for word in words), message
+
+
+def test_a_folder_that_lacks_something(tmp_path):
+    assert "--data-dir" in refusal(None)
+    assert "images does not exist" in refusal(tmp_path)
+    (tmp_path / "images").mkdir()
+    assert "masks does not exist" in refusal(tmp_path)
+    (tmp_path / "masks").mkdir()
+    assert "classes.json does not exist" in refusal(tmp_path)
+    (tmp_path / "classes.json").write_text('["road"]')
+    assert "images holds no pictures" in refusal(tmp_path)
+    save(tmp_path / "images/train/a.png", np.zeros((2, 3, 3), np.uint8))
+    save(tmp_path / "images/val/a.png", np.zeros((2, 3, 3), np.uint8))
+    assert "holds no PNG masks" in refusal(tmp_path)
+    save(tmp_path / "masks/train/z.png", np.zeros((2, 3), np.uint8))
+    assert "image_end" in refusal(tmp_path) and "z against a" in refusal(tmp_path)
+
+
+def test_every_bad_pair_is_named(tmp_path):
+    root = write(tmp_path, ["train/good", "train/small", "train/range", "train/rgb", "val/a"])
+    save(root / "images/loose.png", np.zeros((2, 3, 3), np.uint8))
+    save(root / "images/train/nomask.png", np.zeros((2, 3, 3), np.uint8))
+    save(root / "masks/train/nopicture.png", IDS)
+    save(root / "masks/train/small.png", IDS[:, :2])
+    save(root / "masks/train/range.png", IDS + 3)
+    save(root / "masks/train/rgb.png", np.zeros((2, 3, 3), np.uint8))
+    message = refusal(root)
+    assert "6 problems beside 1 good" in message
+    for name, word in {"loose": "no split", "nomask": "no mask", "nopicture": "no picture", "small": "2x2",
+                       "range": "0 to 2 and 255", "rgb": "RGB"}.items():  # fmt: skip
+        assert word in next(line for line in message.splitlines() if f"{name}.png" in line)
+    assert names_of(root, "train", skip_bad=True) == ["good"]
+    save(root / "images/train/good.jpg", np.zeros((2, 3, 3), np.uint8))
+    assert "have one name" in refusal(root)
+
+
+def test_a_run_keeps_its_classes_and_asks_the_data_no_more(tmp_path):
+    spec = data.spec("folder", None, write(tmp_path / "yard", ["train/a", "val/a"]))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    run.keep_classes(folder, spec)
+    assert run.read_classes(folder) == spec
+    (folder / "checkpoints/step-1").mkdir(parents=True)
+    changed = data.spec("folder", None, write(tmp_path / "yard", ["train/a"], ["road", "sky", "car"]))
+    with pytest.raises(UserError, match="road, car, sky, and the data now has road, sky, car"):
+        run.keep_classes(folder, changed)
+    assert run.read_classes(folder) == spec
+    (folder / "classes.json").write_text("{}")
+    with pytest.raises(UserError, match="classes.json"):
+        run.read_classes(folder)

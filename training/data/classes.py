@@ -1,0 +1,158 @@
+"""Classes that are told in a JSON file and not in our code: names, raw ids or colours, palette, what is ignored.
+
+    {"classes": ["road", "car", "sky"]}                            ids 0, 1 and 2; 255 is ignored
+    {"classes": {"7": "road", "26": "car"}, "ignore": [0, 255]}
+    {"by": "colours",
+     "classes": [{"name": "road", "colour": [128, 64, 128]}, {"name": "car", "colour": [0, 0, 142]}],
+     "ignore": [[0, 0, 0]]}
+
+A class is its name or {"name", "id" or "ids", "colour"}; its id is its place in the list unless said. A list of
+names or a map of ids to names alone (the Hub's id2label.json) is a whole file too.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from runtime.bundle import spread_palette
+from runtime.errors import UserError
+from training.data.labels import Colour
+from training.data.spec import IGNORE_ID, lookup_table
+
+KEYS = ("name", "by", "classes", "ignore", "image_end", "mask_end")
+CLASS_KEYS = ("name", "id", "ids", "colour")
+MOST = 255  # train ids are bytes, and 255 is ignored
+
+
+class Classes(NamedTuple):
+    """`table` turns raw ids, of which those in `allowed` may occur, into train ids; where colours stand for
+    classes, `colours` turns them into train ids and the table changes nothing."""
+
+    names: tuple[str, ...]
+    palette: tuple[Colour, ...]
+    table: np.ndarray
+    allowed: frozenset[int]
+    colours: dict[Colour, int] | None = None
+
+
+def read(path: Path) -> tuple[Classes, dict[str, Any]]:
+    """The classes of a file and its other entries; UserError in one sentence that names the file and the entry."""
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); it has to list the classes.") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}); write it like {EXAMPLE}.") from error
+    try:
+        return _classes(content)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; a right one is {EXAMPLE}.") from error
+
+
+EXAMPLE = '{"classes": ["road", "sky"], "ignore": [255]}'
+
+
+def of_names(names: Mapping[int, str], ignore: frozenset[int] = frozenset((IGNORE_ID,))) -> Classes:
+    """Classes of raw ids and their names, in the order of the ids. ValueError when there are too many."""
+    entries = [{"name": name, "id": raw} for raw, name in sorted(names.items())]
+    return _classes({"classes": entries, "ignore": sorted(ignore)})[0]
+
+
+def _classes(content: Any) -> tuple[Classes, dict[str, Any]]:
+    if isinstance(content, dict) and "classes" not in content and not all(map(str.isdecimal, content)):
+        raise ValueError('it has no "classes"')
+    if not isinstance(content, dict) or "classes" not in content:
+        content = {"classes": content}
+    _only(content, KEYS, "it")
+    by = content.get("by", "ids")
+    if by not in ("ids", "colours"):
+        raise ValueError(f'"by" is {by!r}, and it has to be "ids" or "colours"')
+    entries = _entries(content["classes"])
+    names = tuple(str(entry["name"]) for entry in entries)
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"the class {twice!r} is there twice")
+    spread = spread_palette(len(entries) + 1)[1:]  # not black, which is what is ignored
+    given = [_colour(entry["colour"]) if "colour" in entry else None for entry in entries]
+    palette = tuple(own or other for own, other in zip(given, spread, strict=True))
+    ignore = content.get("ignore", [] if by == "colours" else [IGNORE_ID])
+    ignore = ignore if isinstance(ignore, list) else [ignore]
+    if by == "colours":
+        colours = _by_colour(names, given, [_colour(value) for value in ignore])
+        made = Classes(names, palette, np.arange(256, dtype=np.uint8), frozenset(range(256)), colours)
+    else:
+        mapping = _by_id(entries, [_id(value) for value in ignore])
+        # 255 is what painting tools write for "nothing", unless it is a class here.
+        made = Classes(names, palette, lookup_table(mapping), frozenset({*mapping, IGNORE_ID}))
+    return made, {key: value for key, value in content.items() if key not in ("classes", "ignore", "by")}
+
+
+def _entries(classes: Any) -> list[dict[str, Any]]:
+    if isinstance(classes, dict):
+        classes = [{"name": name, "id": _id(raw)} for raw, name in classes.items()]
+    if not isinstance(classes, list) or not 1 <= len(classes) <= MOST:
+        raise ValueError(f'"classes" has to list 1 to {MOST} classes')
+    entries = []
+    for place, entry in enumerate(classes):
+        entry = {"name": entry} if isinstance(entry, str) else entry
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not entry["name"]:
+            raise ValueError(f'class {place} is {entry!r}, and it has to be a name or have a "name"')
+        _only(entry, CLASS_KEYS, f"the class {entry['name']!r}")
+        entries.append({"id": place, **entry})
+    return entries
+
+
+def _by_id(entries: list[dict[str, Any]], ignore: list[int]) -> dict[int, int]:
+    found: dict[int, tuple[int, str]] = {}
+    for train, entry in enumerate(entries):
+        for raw in map(_id, entry.get("ids", [entry["id"]])):
+            if raw in found:
+                raise ValueError(f"the id {raw} is both {found[raw][1]!r} and {entry['name']!r}")
+            found[raw] = train, entry["name"]
+    for raw in ignore:
+        if raw in found and raw != IGNORE_ID:
+            raise ValueError(f"the id {raw} is both {found[raw][1]!r} and ignored")
+    return {raw: IGNORE_ID for raw in ignore} | {raw: train for raw, (train, _) in found.items()}
+
+
+def _by_colour(names: tuple[str, ...], given: list[Colour | None], ignore: list[Colour]) -> dict[Colour, int]:
+    found: dict[Colour, int] = {colour: IGNORE_ID for colour in ignore}
+    for train, colour in enumerate(given):
+        if colour is None:
+            raise ValueError(f'the class {names[train]!r} has no "colour", by which the masks tell it')
+        if colour in found:
+            other = "ignored" if found[colour] == IGNORE_ID else repr(names[found[colour]])
+            raise ValueError(f"the colour {colour} is both {other} and {names[train]!r}")
+        found[colour] = train
+    return found
+
+
+def _id(value: Any) -> int:
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= 255:
+        raise ValueError(f"the id {value!r} has to be a whole number from 0 to 255")
+    return number
+
+
+def _colour(value: Any) -> Colour:
+    if isinstance(value, str) and len(value) == 7 and value[0] == "#":
+        try:
+            return int(value[1:3], 16), int(value[3:5], 16), int(value[5:], 16)
+        except ValueError:
+            pass
+    if (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(type(part) is int and 0 <= part < 256 for part in value)
+    ):
+        return value[0], value[1], value[2]
+    raise ValueError(f'the colour {value!r} has to be [red, green, blue], each 0 to 255, or "#rrggbb"')
+
+
+def _only(entry: dict[str, Any], keys: tuple[str, ...], what: str) -> None:
+    for key in entry:
+        if key not in keys:
+            raise ValueError(f'{what} has "{key}", and what is read is {", ".join(keys)}')
