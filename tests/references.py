@@ -1,10 +1,13 @@
 """The reference implementations that converted checkpoints are compared with (requirements-parity.txt)."""
 
+import ast
+import importlib.util
 import json
 import os
 import sys
 import types
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,6 +89,27 @@ def mmseg() -> Any:
     torchvision()
     sys.modules.setdefault("mmcv._ext", Ops("mmcv._ext"))
     return pytest.importorskip("mmseg", reason=WHY)
+
+
+def mmseg_literal(file: str, name: str) -> Any:
+    """A table that one of mmsegmentation's files assigns to `name`, read without importing it, which takes seconds.
+
+    `file` is relative to the package; the table is a literal, or dict(...) of literals.
+    """
+    found = importlib.util.find_spec("mmseg")
+    if found is None or found.origin is None:
+        pytest.skip(WHY)
+    for node in ast.walk(ast.parse((Path(found.origin).parent / file).read_text())):
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and node.targets[0].id == name
+        ):
+            value = node.value
+            if isinstance(value, ast.Call):
+                return {word.arg: ast.literal_eval(word.value) for word in value.keywords}
+            return ast.literal_eval(value)
+    raise LookupError(f"{file} assigns nothing to {name}")
 
 
 @cache

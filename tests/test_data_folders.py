@@ -268,6 +268,7 @@ def test_every_row_keeps_the_contract(name):
         assert spec is data.spec(name, taxonomy)
         assert len(set(spec.classes)) == len(spec.classes) <= 255
         assert {"train", "val"} <= set(spec.splits)
+        assert not {*row.unlabelled} & {*spec.splits}
         assert all(0 <= channel <= 255 for colour in spec.palette for channel in colour)
     if row.needs_data_dir:
         with pytest.raises(UserError, match="--data-dir"):

@@ -67,7 +67,8 @@ def read_colours(
             rgb = np.array(picture.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{shown} is a truncated or damaged PNG file; copy or export it again.") from error
-    codes = rgb.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)  # (H, W), one number a colour
+    red, green, blue = np.moveaxis(rgb.astype(np.uint32), -1, 0)
+    codes = red << 16 | green << 8 | blue  # (H, W), one number a colour
     keys = np.array([(r << 16) + (g << 8) + b for r, g, b in colours], np.uint32)
     order = np.argsort(keys)
     at = np.searchsorted(keys[order], codes).clip(max=len(keys) - 1)
@@ -85,7 +86,8 @@ def _strange_colours(shown: str, pixels: np.ndarray) -> str:
     found, counts = np.unique(pixels, axis=0, return_counts=True)
     listed = ", ".join(f"({r}, {g}, {b})" for r, g, b in found[np.argsort(-counts)][:3])
     more = " and more" if len(found) > 3 else ""
-    return f"{shown} has {len(pixels)} pixels of colours that stand for no class, {listed}{more}; paint them anew."
+    pixel = "pixel" if len(pixels) == 1 else "pixels"
+    return f"{shown} has {len(pixels)} {pixel} of a colour that stands for no class, {listed}{more}; repaint them."
 
 
 def to_train_ids(raw: np.ndarray, table: np.ndarray, allowed: frozenset[int], shown: str) -> np.ndarray:
