@@ -21,7 +21,6 @@ PRECISIONS = ("fp32", "fp16", "dynamic", "mixed", "int8")
 DEFAULT_PRECISION: dict[str, str] = {
     "segformer": "mixed",
     "mask2former": "mixed",
-    "sam": "dynamic",
     "threshold": "fp32",  # nothing to quantise
     "otsu": "fp32",
 }
