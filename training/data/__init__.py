@@ -4,8 +4,9 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from runtime.errors import UserError
 from training.data import (
@@ -17,11 +18,14 @@ from training.data import (
     cityscapes_tfds,
     coco_stuff,
     folder,
+    mixture,
     scenes,
     splits,
+    taxonomies,
     voc,
 )
-from training.data.spec import Dataset, DatasetSpec, Example
+from training.data.mixture import Folder, Part
+from training.data.spec import Dataset, DatasetSpec, Example, Taxonomies
 
 DATASETS: dict[str, Dataset] = {
     "scenes": Dataset(scenes.TAXONOMIES, scenes.examples, needs_data_dir=False, drawn=True),
@@ -44,25 +48,47 @@ def row(name: str) -> Dataset:
     return DATASETS[_known("data set", name, DATASETS)]
 
 
-def spec(
-    name: str,
-    taxonomy: str | None = None,
-    data_dir: Path | str | None = None,
-    options: dict[str, Any] | None = None,
-) -> DatasetSpec:
-    """Classes and palette of a data set; UserError on an unknown name or taxonomy, listing the valid ones.
+def specs(name: str, data_dir: Folder = None, options: dict[str, Any] | None = None) -> Taxonomies:
+    """What --classes may name for a data set, or for a mixture such as camvid+scenes; the first is the default.
 
     Only where the classes come with the data (folder, hf, tfds) are `data_dir` and `options` looked at.
     """
-    specs = row(name).specs(data_dir, options)
-    chosen = taxonomy or next(iter(specs))
-    return specs[_known(f"--classes of {name}", chosen, specs)]
+    parts = mixture.parts(name, data_dir, options)
+    found = {
+        part.name: taxonomies.extended(row(part.name).specs(part.folder, part.options)) for part in parts
+    }
+    return mixture.common(found) if len(parts) > 1 else found[name]
+
+
+def static(name: str) -> Taxonomies:
+    """Those of `specs` that are known without looking at any data; none where classes come with the data."""
+    return specs(name) if all(row(part.name).static for part in mixture.parts(name)) else {}
+
+
+def without_folder(name: str, data_dir: Folder) -> list[str]:
+    """The data sets of a name that read files and were given no folder."""
+    parts = mixture.parts(name, data_dir)
+    return [part.name for part in parts if row(part.name).needs_data_dir and not part.folder]
+
+
+def spec(
+    name: str,
+    taxonomy: str | None = None,
+    data_dir: Folder = None,
+    options: dict[str, Any] | None = None,
+) -> DatasetSpec:
+    """Classes and palette of a data set; UserError on an unknown name or taxonomy, listing the valid ones."""
+    part = mixture.parts(name, data_dir, options)[0]
+    if part.mapping is not None:
+        return _classes(part, row(part.name).specs(part.folder, part.options), taxonomy)[1]
+    known = specs(name, data_dir, options)
+    return known[_known(f"--classes of {name}", taxonomy or next(iter(known)), known)]
 
 
 def load(
     name: str,
     split: str,
-    data_dir: Path | str | None = None,
+    data_dir: Folder = None,
     taxonomy: str | None = None,
     *,
     skip_bad: bool = False,
@@ -71,58 +97,102 @@ def load(
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> tuple[DatasetSpec, list[Example]]:
-    """The classes and the checked examples of one split.
+    """The classes and the checked examples of one split of a data set, or of a mixture.
 
     Everything is read once (drawn scenes are not: there is no file that could be bad). Bad files are a
     UserError that lists them, or with `skip_bad` are left out, which `say` is told. `options` are the data
-    set's own, and those of training/data/splits.py.
+    set's own, and those of training/data/splits.py; in a mixture each begins with the name of its data set, such as
+    "scenes.count". `mapping` is a mapping of classes of one's own, `mix` has the weights of a mixture.
     """
-    found, listing = opened(name, data_dir, taxonomy, options)
-    if split in row(name).unlabelled and split not in found.splits:
-        raise UserError(
-            f"The {split} split of {name} has no public labels, so it cannot be scored here; use val."
-        )
-    _known(f"split of {name}", split, found.splits)
-    examples, problems, note = listing(split)
-    if note and say:
-        say(f"{name}: {note}")
-    if not row(name).drawn:
-        examples, problems = check.check(examples, problems, workers=workers, progress=progress)
-    if problems:
-        if not skip_bad or not examples:
-            raise UserError(check.refusal(f"{name} {split}", problems, len(examples)))
-        if say:
-            say(f"{len(problems)} bad pictures of {name} {split} are left out; {len(examples)} are used.")
-    return found, examples
+    found, listings = _opened(name, data_dir, taxonomy, options)
+    loaded = []
+    for part, splits_there, listing in listings:
+        if split in row(part.name).unlabelled and split not in splits_there:
+            raise UserError(
+                f"The {split} split of {part.name} has no public labels, so it cannot be scored here; use val."
+            )
+        _known(f"split of {part.name}", split, splits_there)
+        examples, problems, note = listing(split)
+        if note and say:
+            say(f"{part.name}: {note}")
+        if not row(part.name).drawn:
+            examples, problems = check.check(examples, problems, workers=workers, progress=progress)
+        if problems and (not skip_bad or not examples):
+            raise UserError(check.refusal(f"{part.name} {split}", problems, len(examples)))
+        if problems and say:
+            say(
+                f"{len(problems)} bad pictures of {part.name} {split} are left out; {len(examples)} are used."
+            )
+        loaded.append((part, examples))
+    return found, mixture.joined(loaded)
 
 
 def opened(
-    name: str, data_dir: Path | str | None, taxonomy: str | None, options: dict[str, Any]
+    name: str, data_dir: Folder, taxonomy: str | None, options: dict[str, Any]
 ) -> tuple[DatasetSpec, Listing]:
     """The classes, with the splits that there are, and a function that lists one of them, undecoded:
     split -> (examples, problems, a sentence on how it was made or "")."""
-    found = row(name)
+    found, listings = _opened(name, data_dir, taxonomy, options)
+
+    def listing(split: str) -> tuple[list[Example], list[str], str]:
+        listed = [(part, *list_part(split)) for part, _, list_part in listings]
+        examples = mixture.joined([(part, examples) for part, examples, *_ in listed])
+        problems = [problem for _, _, of_part, _ in listed for problem in of_part]
+        return examples, problems, " ".join(note for *_, note in listed if note)
+
+    return found, listing
+
+
+def _opened(
+    name: str, data_dir: Folder, taxonomy: str | None, options: dict[str, Any]
+) -> tuple[DatasetSpec, list[tuple[Part, tuple[str, ...], Listing]]]:
+    """The classes of a name, and for each of its data sets the splits and the function that lists one."""
+    parts = mixture.parts(name, data_dir, options)
+    if len(parts) > 1 and parts[0].mapping is None:  # parts have defaults of their own: the mixture's counts
+        known = specs(name, data_dir, options)
+        taxonomy = _known(f"--classes of {name}", taxonomy or next(iter(known)), known)
+    found = [(part, *_open_part(part, taxonomy)) for part in parts]
+    listings = [(part, spec.splits, listing) for part, spec, listing in found]
+    return mixture.shared_spec([spec for _, spec, _ in found]), listings
+
+
+def _open_part(part: Part, taxonomy: str | None) -> tuple[DatasetSpec, Listing]:
+    found, options = row(part.name), part.options
     own = [key for key in inspect.signature(found.examples).parameters if key not in COMMON]
     taken = own if found.drawn else [*own, *splits.OPTIONS]
     for key in options:
         if key not in taken:
             takes = f"it takes {', '.join(taken)}" if taken else "it takes none"
-            raise UserError(f"The data set {name} has no option {key}; {takes}.")
+            raise UserError(f"The data set {part.name} has no option {key}; {takes}.")
     own_options = {key: value for key, value in options.items() if key in own}
-    specs = found.specs(data_dir, own_options)
-    chosen = _known(f"--classes of {name}", taxonomy or next(iter(specs)), specs)
+    chosen, target, ids = _classes(part, found.specs(part.folder, own_options), taxonomy)
 
     def listing(split: str) -> tuple[list[Example], list[str]]:
-        return found.examples(split, data_dir, chosen, **own_options)
+        examples, problems = found.examples(split, part.folder, chosen, **own_options)
+        return [
+            taxonomies.relabelled(one, ids) for one in examples
+        ] if ids is not None else examples, problems
 
-    there = specs[chosen].splits
+    there = target.splits
     rule = None if found.drawn else splits.rule(options, there)
     if rule:
-        divided = dataclasses.replace(specs[chosen], splits=splits.names(rule, there))
+        divided = dataclasses.replace(target, splits=splits.names(rule, there))
         return divided, functools.partial(splits.examples, rule, listing=listing)
     if "group" in options and not found.drawn:
         splits.refuse_straddling(there, options["group"], listing)
-    return specs[chosen], lambda split: (*listing(split), "")
+    return target, lambda split: (*listing(split), "")
+
+
+def _classes(part: Part, own: Taxonomies, taxonomy: str | None) -> tuple[str, DatasetSpec, np.ndarray | None]:
+    """The set of classes that a data set is read in, those asked for, and the lookup from the one to the other."""
+    first = next(iter(own))
+    if part.mapping is not None:
+        return first, *taxonomies.mapped(own[first], taxonomy or first, part.mapping)
+    if taxonomy is None or taxonomy in own:
+        return taxonomy or first, own[taxonomy or first], None
+    known = taxonomies.extended(own)
+    target = known[_known(f"--classes of {part.name}", taxonomy, known)]
+    return first, target, taxonomies.table(str(taxonomies.set_of(own[first].classes)), taxonomy)
 
 
 def _known(what: str, value: str, valid: Any) -> str:

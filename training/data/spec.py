@@ -22,12 +22,14 @@ class Example:
     `group` is what neighbouring pictures share (a city, a drive, a folder), "" where nothing says.
     `raw()` returns the RGB image and the label map as it is stored, neither mapped nor compared with anything:
     ids (H, W) or colours (H, W, 3); None where `read` gives all there is.
+    `weight` is how often an epoch of training takes the picture: 2 is twice, 0.5 every other epoch.
     """
 
     name: str
     read: Callable[[], tuple[np.ndarray, np.ndarray]]
     group: str = ""
     raw: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)

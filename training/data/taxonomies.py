@@ -29,7 +29,7 @@ import numpy as np
 
 from runtime.bundle import spread_palette
 from runtime.errors import UserError
-from training.data.spec import IGNORE_ID, DatasetSpec
+from training.data.spec import IGNORE_ID, DatasetSpec, Example
 
 Colour = tuple[int, int, int]
 Targets = Mapping[str, str | None]  # class of the source -> class of the target; None: void on purpose
@@ -232,6 +232,16 @@ def specs(*names: str, splits: tuple[str, ...], size: tuple[int, int]) -> dict[s
     return {name: spec(name, splits=splits, size=size) for name in known}
 
 
+def extended(own: Mapping[str, DatasetSpec]) -> dict[str, DatasetSpec]:
+    """The taxonomies of a data set, and what its first is mapped to when its classes are those of a known set."""
+    first = next(iter(own.values()))
+    known = set_of(first.classes)
+    more = (
+        {name: spec(name, splits=first.splits, size=first.size) for name in reachable(known)} if known else {}
+    )
+    return {**more, **own} if known in own else {**own, **more}
+
+
 def set_of(names: Sequence[str]) -> str | None:
     """The known set that has these classes in this order, however they are spelt; None where there is none."""
     return next((known for known in SETS if _plain(SETS[known]) == _plain(names)), None)
@@ -283,3 +293,13 @@ def mapped(source: DatasetSpec, name: str, mapping: Targets) -> tuple[DatasetSpe
     palette = tuple(first.get(to, spare[index]) for index, to in enumerate(new))
     found = replace(source, name=name, classes=new, palette=palette)
     return found, lookup(source.classes, mapping, new)
+
+
+def relabelled(example: Example, ids: np.ndarray) -> Example:
+    """The same picture, its label map looked up in `ids`, uint8 (256,)."""
+
+    def read() -> tuple[np.ndarray, np.ndarray]:
+        image, label = example.read()
+        return image, ids[label]
+
+    return replace(example, read=read)
