@@ -1,135 +1,238 @@
-"""Losses, class weights and schedules against Keras' own and against arithmetic."""
+"""What holds of every loss in the table, of terms that are combined, and of bad input."""
 
+import inspect
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from runtime.errors import UserError
-from training import losses, schedules
+from training import losses
+from training.losses import mask_loss
+from training.recipe import Recipe
 
-
-@pytest.fixture
-def batch() -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 5, (2, 7, 9)).astype(np.uint8)
-    labels[rng.random(labels.shape) < 0.2] = 255
-    return rng.normal(size=(2, 7, 9, 5)).astype(np.float32), labels
-
-
-def test_cross_entropy_is_keras_own_over_the_counted_pixels(batch) -> None:
-    logits, labels = batch
-    counted = labels != 255
-    per_pixel = keras.losses.sparse_categorical_crossentropy(
-        labels[counted].astype(int), logits[counted], from_logits=True
-    )
-    got = losses.cross_entropy({"logits": tf.constant(logits)}, tf.constant(labels))
-    np.testing.assert_allclose(got, np.mean(per_pixel), rtol=1e-6)
-
-
-def test_class_weights_give_the_weighted_mean(batch) -> None:
-    logits, labels = batch
-    weights = [0.5, 1.0, 2.0, 4.0, 8.0]
-    log_p = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-    total = weight_sum = 0.0
-    for position in np.argwhere(labels != 255):
-        c = labels[tuple(position)]
-        total -= weights[c] * log_p[(*position, c)]
-        weight_sum += weights[c]
-    got = losses.cross_entropy({"logits": tf.constant(logits)}, tf.constant(labels), weights)
-    np.testing.assert_allclose(got, total / weight_sum, rtol=1e-5)
-
-
-# What a model gives for one picture of 4 x 4: 3 classes, 5 queries, 2 prompts.
+CLASSES = 5
+WEIGHTS = [0.5, 1.0, 2.0, 4.0, 8.0]
+SEED = (3, 4)
+PIXELWISE = [name for name, row in losses.LOSSES.items() if row.reads == losses.LOGITS]
+# What a model gives for four pictures of 12 x 10: 5 classes, 7 queries, 2 prompts.
 SHAPES = {
-    "logits": (1, 4, 4, 3), "query_logits": (1, 5, 4), "mask_logits": (1, 5, 2, 2),
-    "masks": (1, 2, 3, 4, 4), "iou": (1, 2, 3), "single_mask": (1, 2, 1, 4, 4), "single_iou": (1, 2, 1),
+    "logits": (4, 12, 10, 5), "teacher_logits": (4, 12, 10, 5), "query_logits": (4, 7, 6), "mask_logits": (4, 7, 6, 5),
+    "masks": (4, 2, 3, 6, 5), "iou": (4, 2, 3), "single_mask": (4, 2, 1, 6, 5), "single_iou": (4, 2, 1),
 }  # fmt: skip
 
 
-def targets(name: str, value: int) -> Any:
-    """The picture's label map, or SAM's regions: one prompt of one element, one of several."""
-    if name == "sam":
-        region = tf.fill((1, 2, 4, 4), tf.constant(value, tf.uint8))
-        return {"region": region, "several": tf.constant([[False, True]])}
-    return tf.fill((1, 4, 4), tf.constant(value, tf.uint8))
+def label_maps() -> np.ndarray:
+    """Four maps: no void, half void, one class and a little void, all void."""
+    coarse = np.random.default_rng(1).integers(0, CLASSES, (4, 4, 5)).astype(np.uint8)
+    maps = np.kron(coarse, np.ones((1, 3, 2), np.uint8))
+    maps[1, :, :5] = 255
+    maps[2] = 3
+    maps[2, :2, :2] = 255
+    maps[3] = 255
+    return maps
+
+
+def targets(name: str, maps: np.ndarray) -> Any:
+    """The label maps, or SAM's regions: one prompt of one element, one of several."""
+    if name != "sam":
+        return tf.constant(maps)
+    region = np.where(maps == 255, 255, maps == 1).astype(np.uint8)[:, None, ::2, ::2]
+    several = np.tile([[False, True]], (len(maps), 1))
+    return {"region": tf.constant(np.concatenate([region, region], axis=1)), "several": tf.constant(several)}
+
+
+def outputs(name: str, scale: float = 1.0, dtype: Any = tf.float32) -> dict[str, tf.Tensor]:
+    shapes = {key: SHAPES[key] for key in losses.LOSSES[name].reads}
+    drawn = {key: tf.random.stateless_normal(shape, [7, len(key)]) for key, shape in shapes.items()}
+    return {key: tf.cast(scale * value, dtype) for key, value in drawn.items()}
+
+
+def weights_of(name: str) -> list[float] | None:
+    return WEIGHTS if losses.LOSSES[name].weighted else None
+
+
+def graded(name: str, read: dict[str, tf.Tensor], labels: Any, **changes: Any) -> tuple[tf.Tensor, Any]:
+    """The loss, and its gradient by everything that it learns from."""
+    learnt = {key: value for key, value in read.items() if key != "teacher_logits"}
+    with tf.GradientTape() as tape:
+        tape.watch(learnt)
+        values = {"auxiliary_weight": 0.4, "seed": SEED, **changes}
+        loss = losses.training_loss(losses.parse(name), read | learnt, labels, weights_of(name), **values)
+    return loss, tape.gradient(loss, learnt)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_the_table_says_what_the_function_takes(name: str) -> None:
+    row = losses.LOSSES[name]
+    parameters = inspect.signature(row.function).parameters.values()
+    own = {one.name: one.default for one in parameters if one.kind is one.KEYWORD_ONLY and one.name != "seed"}
+    assert set(own) == set(row.options)
+    for option, default in own.items():
+        given = losses.parse(name, {option: default})  # refuses a value that is out of range
+        assert given[0].options == {option: default}
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16, tf.float16])
+@pytest.mark.parametrize("scale", [1.0, 1e4, 1e30])
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_every_loss_is_finite_and_reaches_what_it_reads(name: str, scale: float, dtype: Any) -> None:
+    if dtype == tf.float16 and scale > 1e4:
+        pytest.skip("float16 itself ends at 65504")
+    if scale > 1e4 and name in ("sam", "distillation"):
+        pytest.skip("they square what they read: 1e30 squared is no float32")
+    loss, gradients = graded(name, outputs(name, scale, dtype), targets(name, label_maps()))
+    assert loss.dtype == tf.float32 and loss.shape == () and np.isfinite(float(loss))
+    for key, gradient in gradients.items():
+        assert gradient.dtype == dtype
+        values = tf.cast(gradient, tf.float32).numpy()
+        assert np.isfinite(values).all(), key
+        assert scale > 1.0 or np.any(values != 0.0), key
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_a_batch_that_is_all_void_teaches_nothing(name: str) -> None:
+    labels = targets(name, np.full((4, 12, 10), 255, np.uint8))
+    loss, gradients = graded(name, outputs(name), labels)
+    if name == "mask2former":  # its queries learn "no object"
+        assert np.all(gradients.pop("query_logits") != 0.0)
+    else:
+        assert float(loss) == 0.0
+    assert all(np.all(gradient.numpy() == 0.0) for gradient in gradients.values())
+    share = losses.shares(losses.parse(name), outputs(name), labels, weights_of(name))[0]
+    assert np.asarray(share).flat[-1] == 0.0
+
+
+@pytest.mark.parametrize("name", [*PIXELWISE, "distillation"])
+def test_what_lies_in_void_does_not_count(name: str) -> None:
+    maps = label_maps()
+    read = outputs(name)
+    void = tf.constant(maps == 255)[..., None]
+    other = {key: tf.where(void, 50.0 - value, value) for key, value in read.items()}
+    loss, gradients = graded(name, read, targets(name, maps))
+    again, _ = graded(name, other, targets(name, maps))
+    np.testing.assert_allclose(again, loss, rtol=1e-6)
+    assert np.all(gradients["logits"].numpy()[maps == 255] == 0.0)
+
+
+@pytest.mark.parametrize("name", PIXELWISE)
+def test_half_precision_counts_in_float32(name: str) -> None:
+    rounded = outputs(name, dtype=tf.bfloat16)
+    wide = {key: tf.cast(value, tf.float32) for key, value in rounded.items()}
+    labels = targets(name, label_maps())
+    assert float(graded(name, rounded, labels)[0]) == float(graded(name, wide, labels)[0])
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_parts_sum_to_the_whole(name: str, cut: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss and gradients of a batch in two parts, whose void, classes and sizes differ, by their shares."""
+    grid = np.random.default_rng(0).random((90, 2), np.float32)  # the same points for every mask, however split
+    monkeypatch.setattr(
+        mask_loss, "random_points", lambda shape, seed: tf.broadcast_to(tf.constant(grid)[: shape[-2]], shape)
+    )
+    terms, read, labels = losses.parse(name), outputs(name), targets(name, label_maps())
+    whole, expected = graded(name, read, labels)
+    parts = [tf.nest.map_structure(lambda x, s=s: x[s], (read, labels)) for s in (slice(cut), slice(cut, 4))]
+    held = [losses.shares(terms, *part, weights_of(name)) for part in parts]
+    totals = [a + b for a, b in zip(*held, strict=True)]
+    found = [graded(name, *part, totals=totals) for part in parts]
+    np.testing.assert_allclose(sum(loss for loss, _ in found), whole, rtol=1e-5)
+    for key, gradient in expected.items():
+        joined = np.concatenate([gradients[key] for _, gradients in found])
+        np.testing.assert_allclose(joined, gradient, rtol=1e-4, atol=1e-7, err_msg=key)
+    assert float(found[0][0]) != 0.0
+    mean = sum(float(graded(name, *part)[0]) for part in parts) / 2
+    assert cut == 2 or abs(mean - float(whole)) > 1e-3  # the plain mean of both is another number
+
+
+@pytest.mark.parametrize("name", PIXELWISE)
+def test_in_a_graph_of_free_shape(name: str) -> None:
+    spec = [tf.TensorSpec((None, None, None, CLASSES)), tf.TensorSpec((None, None, None), tf.uint8)]
+
+    @tf.function(input_signature=spec)
+    def loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        return graded(name, {"logits": logits}, labels)
+
+    read, labels = outputs(name), targets(name, label_maps())
+    np.testing.assert_allclose(loss(read["logits"], labels)[0], graded(name, read, labels)[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("text", ["ce", "ce+0.5*dice"])
+def test_auxiliary_heads_add_their_weighted_loss(text: str) -> None:
+    """The sum that mmsegmentation and torchvision take, and the gradient that follows from it; any number of heads."""
+    terms, labels = losses.parse(text), tf.constant(label_maps())
+    read = outputs("cross_entropy")["logits"]
+    heads = {"logits": read, "aux_logits": -read, "aux_logits_p3": 2.0 * read}
+
+    def taken(outputs: dict[str, tf.Tensor]) -> tf.Tensor:
+        return losses.training_loss(terms, outputs, labels, WEIGHTS, auxiliary_weight=0.4, seed=SEED)
+
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(heads)
+        total = taken(heads)
+        alone = {key: taken({"logits": head}) for key, head in heads.items()}
+    np.testing.assert_allclose(
+        total, alone["logits"] + 0.4 * (alone["aux_logits"] + alone["aux_logits_p3"]), rtol=1e-6
+    )
+    for key, factor in (("logits", 1.0), ("aux_logits", 0.4), ("aux_logits_p3", 0.4)):
+        expected = factor * tape.gradient(alone[key], heads[key])
+        np.testing.assert_allclose(tape.gradient(total, heads[key]), expected, rtol=1e-4, atol=1e-9)
+    assert set(losses.main_outputs(heads)) == {"logits"}
+
+
+def test_terms_are_summed_by_their_weights() -> None:
+    read, labels = outputs("dice"), targets("dice", label_maps())
+    rows = losses.LOSSES
+    expected = 2.0 * rows["cross_entropy"].function(read, labels, WEIGHTS, label_smoothing=0.1)
+    expected += 0.5 * rows["dice"].function(read, labels) + rows["lovasz"].function(read, labels)
+    terms = losses.parse("2*ce + 0.5*dice+lovasz", {"ce.label_smoothing": 0.1})
+    got = losses.training_loss(terms, read, labels, WEIGHTS, auxiliary_weight=0.4, seed=SEED)
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+    assert losses.written(terms) == "2.0*cross_entropy+0.5*dice+lovasz"
+    assert losses.parse(losses.written(terms), {"ce.label_smoothing": 0.1}) == terms
+
+
+def test_an_option_without_a_prefix_is_every_term_s_that_has_it() -> None:
+    terms = losses.parse("ce+dice+tversky+focal", {"smooth": 1, "dice.smooth": 2.0, "gamma": 0.5})
+    assert [term.options for term in terms] == [{}, {"smooth": 2.0}, {"smooth": 1}, {"gamma": 0.5}]
 
 
 @pytest.mark.parametrize(
-    ("name", "dtype"),
-    [(name, tf.float32) for name in losses.LOSSES]
-    + [(name, dtype) for name in ("cross_entropy", "mask2former") for dtype in (tf.bfloat16, tf.float16)],
+    ("text", "options", "words"),
+    [
+        ("ce+0.5*dise", {}, ["unknown loss 'dise'", "did you mean dice?"]),
+        ("cros_entropy", {}, ["did you mean cross_entropy?"]),
+        ("ce+", {}, ["unknown loss ''", "one of cross_entropy, ohem"]),
+        ("dice*2", {}, ["'dice*2' is not WEIGHT*LOSS"]),
+        ("-1*dice", {}, ["weight above 0"]),
+        ("ce+cross_entropy", {}, ["cross_entropy twice"]),
+        ("dice", {"smoth": 1}, ["dice has no option 'smoth'", "did you mean smooth?"]),
+        ("lovasz", {"smooth": 1}, ["lovasz has no option 'smooth'", "it takes none"]),
+        ("ce", {"dice.smooth": 1}, ["dice.smooth", "cross_entropy"]),
+        ("ce", {"label_smoothing": 1.5}, ["label_smoothing is 1.5", "0 to 1"]),
+        ("focal", {"gamma": "two"}, ["gamma is two", "a number"]),
+        ("boundary", {"width": 1.5}, ["width is 1.5", "a whole number in 1 to 15"]),
+    ],
 )
-@pytest.mark.parametrize("void", [True, False])
-def test_every_loss_is_finite_and_reaches_what_it_reads(name, dtype, void) -> None:
-    read = {
-        key: tf.Variable(tf.random.stateless_normal(SHAPES[key], [1, 2])) for key in losses.LOSSES[name].reads
-    }
-    label = targets(name, 255 if void else 1)
-    with tf.GradientTape() as tape:
-        outputs = {key: tf.cast(value, dtype) for key, value in read.items()}
-        loss = tf.reduce_sum(losses.LOSSES[name].function(outputs, label, None, seed=tf.constant([3, 4])))
-    assert loss.dtype == tf.float32 and np.isfinite(float(loss))
-    gradients = tape.gradient(loss, read)
-    assert all(np.all(np.isfinite(gradient)) for gradient in gradients.values())
-    assert void or all(np.any(np.asarray(gradient) != 0.0) for gradient in gradients.values())
+def test_bad_input_is_one_sentence(text: str, options: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(UserError) as refused:
+        Recipe(model="deeplabv3plus", data="scenes", loss=text, loss_options=options)
+    message = str(refused.value)
+    assert "\n" not in message and ". " not in message
+    for word in words:
+        assert word in message
 
 
-def test_a_picture_that_is_all_void_teaches_pixels_nothing() -> None:
-    logits = tf.Variable(tf.random.stateless_normal((1, 4, 4, 3), [1, 2]))
-    with tf.GradientTape() as tape:
-        loss = losses.cross_entropy({"logits": logits}, tf.fill((1, 4, 4), tf.constant(255, tf.uint8)))
-    assert float(loss) == 0.0
-    assert np.all(tape.gradient(loss, logits).numpy() == 0.0)
-
-
-@pytest.mark.parametrize("weights", [None, [0.5, 1.0, 2.0, 4.0, 8.0]])
-def test_an_auxiliary_head_adds_its_weighted_loss(batch, weights) -> None:
-    """The sum that mmsegmentation and torchvision take, and the gradient that follows from it."""
-    logits, labels = tf.constant(batch[0]), tf.constant(batch[1])
-    auxiliary = tf.Variable(-logits)
-    with tf.GradientTape(persistent=True) as tape:
-        both = {"logits": logits, "aux_logits": auxiliary}
-        total = losses.training_loss(
-            losses.parse("ce"), both, labels, weights, auxiliary_weight=0.4, seed=tf.constant([0, 0])
-        )
-        alone = losses.cross_entropy({"logits": auxiliary}, labels, weights)
-    main = losses.cross_entropy({"logits": logits}, labels, weights)
-    np.testing.assert_allclose(total, main + 0.4 * alone, rtol=1e-6)
-    np.testing.assert_allclose(
-        tape.gradient(total, auxiliary), 0.4 * tape.gradient(alone, auxiliary), rtol=1e-5
-    )
-    assert set(losses.main_outputs(both)) == {"logits"}
+def test_a_recipe_writes_its_loss_in_one_spelling() -> None:
+    made = [Recipe(model="deeplabv3plus", data="scenes", loss=loss) for loss in ("ce + 1*dice", "cross_entropy+dice")]
+    assert made[0] == made[1] and made[0].loss == "cross_entropy+dice"
+    assert Recipe(model="deeplabv3plus", data="scenes").loss == "cross_entropy"
+    assert Recipe(model="mask2former", data="scenes").loss == "mask2former"
 
 
 def test_a_loss_that_the_model_does_not_serve_is_refused() -> None:
-    losses.check(losses.parse("cross_entropy"), {"logits": None, "aux_logits": None})
+    losses.check(losses.parse("ce+dice"), {"logits": None, "aux_logits": None})
     with pytest.raises(UserError, match="mask2former needs query_logits and mask_logits"):
-        losses.check(losses.parse("mask2former"), {"logits": None})
-
-
-def test_inverse_log_weights() -> None:
-    frequencies = losses.class_frequencies([np.array([[0, 0, 0, 1, 255]], np.uint8)], 3)
-    np.testing.assert_allclose(frequencies, [0.75, 0.25, 0.0])
-    weights = losses.CLASS_WEIGHTS["inverse_log"](frequencies)
-    np.testing.assert_allclose(weights, [1 / np.log(1.85), 1 / np.log(1.35), 1 / np.log(1.10)])
-
-
-def test_poly_with_warm_up() -> None:
-    def rate(step: int) -> float:
-        return float(schedules.learning_rate("poly", tf.constant(step), base=0.01, warmup=10, steps=110))
-
-    assert rate(0) == pytest.approx(0.001)
-    assert rate(9) == pytest.approx(0.01)
-    assert rate(10) == pytest.approx(0.01)
-    assert rate(60) == pytest.approx(0.01 * 0.5**0.9)
-    assert rate(110) == 0.0
-
-
-def test_cosine_is_keras_own() -> None:
-    reference = keras.optimizers.schedules.CosineDecay(0.1, 200)
-    for step in (0, 50, 100, 199):
-        got = schedules.learning_rate("cosine", tf.constant(step), base=0.1, warmup=0, steps=200)
-        np.testing.assert_allclose(got, reference(step), rtol=1e-5, atol=1e-9)
+        losses.check(losses.parse("dice+mask2former"), {"logits": None})
