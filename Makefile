@@ -21,13 +21,20 @@ $(VENV)/.parity: $(VENV)/.installed requirements-parity.txt
 	  -r requirements-parity.txt 2>$(VENV)/parity.log && touch $@ || \
 	  echo "the references could not be installed ($(VENV)/parity.log says why): the parity tests will skip" >&2
 
+# What only --data hf and --track mlflow need. Without it their tests skip, and say why.
+$(VENV)/.extras: $(VENV)/.installed requirements-extras.txt
+	@echo "installing requirements-extras.txt, once"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --retries 1 \
+	  -r requirements-extras.txt 2>$(VENV)/extras.log && touch $@ || \
+	  echo "the extras could not be installed ($(VENV)/extras.log says why): their tests will skip" >&2
+
 train: $(VENV)/.installed ## DeepLabV3+ on the drawn scenes, within 10 minutes on two cores
 	$(BIN)/python -m training.train deeplabv3plus --data scenes --name first
 
-test: $(VENV)/.parity ## what CI runs
+test: $(VENV)/.parity $(VENV)/.extras ## what CI runs
 	$(BIN)/python -m pytest $(TWO) -m "not slow"
 
-test-all: $(VENV)/.parity ## the slow ones too
+test-all: $(VENV)/.parity $(VENV)/.extras ## the slow ones too
 	$(BIN)/python -m pytest $(TWO)
 
 lint: $(VENV)/.installed
