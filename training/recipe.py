@@ -10,8 +10,8 @@ from typing import Any
 
 import zoo
 from runtime.errors import UserError
+from training import data as data_sets
 from training import schedules
-from training.data import row as data_row
 from training.data.augment import Augmentation
 from training.losses import MODEL_LOSSES, check_class_weights, parse, written
 from training.recipes import RECIPES
@@ -33,7 +33,7 @@ class Recipe:
 
     model: str
     data: str
-    data_dir: str | None = None
+    data_dir: str | dict[str, str] | None = None
     taxonomy: str = ""
     skip_bad: bool = False
     data_options: dict[str, Any] = field(default_factory=dict)
@@ -74,15 +74,14 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _one_of("model", self.model, zoo.names())
-        found = data_row(self.data)
         # Classes that come with the data are checked when it is loaded: a recipe has to open without its data.
-        if known := found.static:
+        names: tuple[str, ...] = ()
+        if known := data_sets.static(self.data):
             object.__setattr__(self, "taxonomy", self.taxonomy or next(iter(known)))
-            _one_of("classes", self.taxonomy, known)
+            names = data_sets.spec(self.data, self.taxonomy, self.data_dir, self.data_options).classes
         self._take_model_defaults()
         terms = parse(self.loss or MODEL_LOSSES.get(self.model, "cross_entropy"), self.loss_options)
         object.__setattr__(self, "loss", written(terms))
-        names = known[self.taxonomy].classes if known else ()
         check_class_weights(self.class_weights, self.loss_options, names)
         if self.class_weights != "none" and not any(term.loss.weighted for term in terms):
             raise UserError(f"the loss {self.loss} takes no class weights: leave --class-weights out")
@@ -91,8 +90,9 @@ class Recipe:
         schedules.check(self.schedule, self.schedule_options)
         _one_of("frozen BatchNorm", self.freeze_bn, FROZEN_NORMS)
         _one_of("precision", self.precision, PRECISIONS)
-        if found.needs_data_dir and not self.data_dir:
-            raise UserError(f"--data {self.data} reads files: say where they are with --data-dir DIR")
+        for part in data_sets.without_folder(self.data, self.data_dir):
+            place = "DIR" if part == self.data else f"{part}=DIR"
+            raise UserError(f"--data {part} reads files: say where they are with --data-dir {place}")
         for name, low, high in _BOUNDS:
             value = getattr(self, name)
             if not low <= value <= high:
@@ -180,14 +180,18 @@ def _tuples(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def split_options(options: dict[str, Any], split: str) -> dict[str, Any]:
-    """A data set's options for one split: `train_count` becomes `count` for train, and is left out for val."""
+    """A data set's options for one split: `train_count` becomes `count` for train, and is left out for val.
+
+    In a mixture `scenes.train_count` becomes `scenes.count`.
+    """
     chosen = {}
     for name, value in options.items():
-        prefix, _, rest = name.partition("_")
+        whose, dot, own = name.rpartition(".")
+        prefix, _, rest = own.partition("_")
         if prefix not in ("train", "val"):
             chosen[name] = tuple(value) if isinstance(value, list) else value
         elif prefix == split:
-            chosen[rest] = value
+            chosen[whose + dot + rest] = value
     return chosen
 
 

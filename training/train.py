@@ -60,9 +60,22 @@ def parser() -> Parser:
     )
     command.add_argument("model", help="a model of the zoo, such as deeplabv3plus")
     data = command.add_argument_group("data")
-    data.add_argument("--data", default="scenes", help="scenes (drawn, the default), cityscapes, camvid, ...")
-    data.add_argument("--data-dir", metavar="DIR", help="the folder that holds the data set")
-    data.add_argument("--classes", metavar="TAXONOMY", help="another set of classes, such as cityscapes8")
+    data.add_argument(
+        "--data", default="scenes", help="scenes (drawn, the default), cityscapes, camvid+scenes, ..."
+    )
+    data.add_argument(
+        "--data-dir", metavar="DIR", nargs="+", help="the data set's folder, or camvid=DIR cityscapes=DIR"
+    )
+    data.add_argument(
+        "--classes", metavar="NAME|FILE.json", help="other classes: cityscapes8, road11, or a mapping of your own"
+    )
+    data.add_argument(
+        "--mix",
+        metavar="NAME=WEIGHT",
+        nargs="+",
+        default=[],
+        help="how often an epoch takes a picture of each data set of a mixture: cityscapes=0.5 camvid=2",
+    )
     data.add_argument(
         "--skip-bad", action="store_true", default=None, help="go on without files that are bad"
     )
@@ -71,7 +84,7 @@ def parser() -> Parser:
         metavar="NAME=VALUE",
         nargs="+",
         default=[],
-        help="options of the data set: size=128x256 count=400",
+        help="options of the data set: size=128x256 count=400, or scenes.count=400 in a mixture",
     )
     model = command.add_argument_group("model")
     model.add_argument("--backbone", help="resnet50, resnet101, mobilenet_v2, ...")
@@ -195,6 +208,7 @@ def assemble(args: argparse.Namespace) -> Any:
     import dataclasses
 
     from training.converted import recipe_fields
+    from training.data import mixture, taxonomies
     from training.data.augment import Augmentation
     from training.recipe import Recipe, default_recipe
     from training.teacher import fingerprint
@@ -204,8 +218,6 @@ def assemble(args: argparse.Namespace) -> Any:
         values.update(recipe_fields(Path(args.init), args.model))
     fields = {field.name for field in dataclasses.fields(Recipe)}
     values.update({key: value for key, value in vars(args).items() if key in fields and value is not None})
-    if args.classes:
-        values["taxonomy"] = args.classes
     if args.crop:
         values["crop"] = size(args.crop)
     values["model_options"] = {**values.get("model_options", {}), **dict(map(setting, args.set))}
@@ -215,6 +227,12 @@ def assemble(args: argparse.Namespace) -> Any:
         values[name] = {**values.get(name, {}), **dict(map(setting, given))}
     values["loss_options"] = {**values.get("loss_options", {}), **dict(map(setting, args.loss_set))}
     values["data_options"] = {**values.get("data_options", {}), **dict(map(setting, args.data_set))}
+    values["data_dir"] = mixture.folders(args.data_dir, args.data)
+    if args.mix:
+        values["data_options"]["mix"] = dict(map(setting, args.mix))
+    if args.classes:
+        values["taxonomy"], mapping = taxonomies.named(args.classes)
+        values["data_options"] |= {"mapping": mapping} if mapping else {}
     if args.augment:
         try:
             values["augmentation"] = dataclasses.replace(

@@ -78,9 +78,10 @@ def spec(
     options: dict[str, Any] | None = None,
 ) -> DatasetSpec:
     """Classes and palette of a data set; UserError on an unknown name or taxonomy, listing the valid ones."""
-    part = mixture.parts(name, data_dir, options)[0]
-    if part.mapping is not None:
-        return _classes(part, row(part.name).specs(part.folder, part.options), taxonomy)[1]
+    parts = mixture.parts(name, data_dir, options)
+    if parts[0].mapping is not None:
+        own = [(part, row(part.name).specs(part.folder, part.options)) for part in parts]
+        return mixture.shared_spec([_classes(part, specs, taxonomy)[1] for part, specs in own])
     known = specs(name, data_dir, options)
     return known[_known(f"--classes of {name}", taxonomy or next(iter(known)), known)]
 

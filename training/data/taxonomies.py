@@ -276,6 +276,11 @@ def read_mapping(path: Path) -> dict[str, str | None]:
     return content
 
 
+def named(text: str) -> tuple[str, dict[str, str | None] | None]:
+    """What --classes was given: the name of a known set, or FILE.json with a mapping, which is called after it."""
+    return (Path(text).stem, read_mapping(Path(text))) if text.endswith(".json") else (text, None)
+
+
 def mapped(source: DatasetSpec, name: str, mapping: Targets) -> tuple[DatasetSpec, np.ndarray]:
     """The classes that a mapping makes of a data set's, in the order in which it names them, and the lookup of ids.
 
