@@ -106,7 +106,7 @@ def test_options_of_one_split() -> None:
     assert split_options(options, "val") == {"size": (128, 256), "count": 3}
 
 
-@pytest.mark.parametrize(("name", "words"), [("scenes", ["speed", "size"]), ("camvid", ["speed", "none"])])
+@pytest.mark.parametrize(("name", "words"), [("scenes", ["speed", "size"]), ("camvid", ["speed", "ratios"])])
 def test_an_unknown_option_of_a_data_set_is_refused(name: str, words: list[str]) -> None:
     with pytest.raises(UserError) as refusal:
         data.load(name, "train", "somewhere", speed=3)

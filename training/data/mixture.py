@@ -49,7 +49,9 @@ def parts(name: str, data_dir: Folder = None, options: Mapping[str, Any] | None 
     folders, mapping = _folders(names, data_dir), given.pop(MAPPING, None)
     if len(names) == 1:
         if WEIGHTS in given:
-            raise UserError(f"--mix weighs the data sets of a mixture such as {name}+scenes; {name} is but one.")
+            raise UserError(
+                f"--mix weighs the data sets of a mixture such as {name}+scenes; {name} is but one."
+            )
         return [Part(name, folders.get(name), given, mapping)]
     weights = _weights(names, given.pop(WEIGHTS, None) or {})
     own: dict[str, dict[str, Any]] = {part: {} for part in names}
