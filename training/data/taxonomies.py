@@ -244,10 +244,10 @@ def extended(own: Mapping[str, DatasetSpec]) -> dict[str, DatasetSpec]:
 
 def set_of(names: Sequence[str]) -> str | None:
     """The known set that has these classes in this order, however they are spelt; None where there is none."""
-    return next((known for known in SETS if _plain(SETS[known]) == _plain(names)), None)
+    return next((known for known in SETS if plain_names(SETS[known]) == plain_names(names)), None)
 
 
-def _plain(names: Iterable[str]) -> list[str]:
+def plain_names(names: Iterable[str]) -> list[str]:
     """'Traffic light' and 'traffic_light' are one class."""
     return ["".join(letter for letter in name.lower() if letter.isalnum()) for name in names]
 
