@@ -24,7 +24,7 @@ class Subject:
     predict: Predict
     score: Score | None
     data: str
-    data_dir: str | None
+    data_dir: str | dict[str, str] | None
     taxonomy: str
     data_options: dict[str, Any]
     folder: Path
@@ -36,7 +36,7 @@ class Data:
     """What the command line says of the data; None where it says nothing."""
 
     name: str | None = None
-    folder: str | None = None
+    folder: str | dict[str, str] | None = None
     taxonomy: str | None = None
 
 
@@ -104,7 +104,7 @@ def _run(path: Path, plan: inference.Plan, data: Data) -> Subject:
     folder = run.folder / "evaluation"
     if isinstance(run, Converted):
         folder /= path.name.removesuffix(".weights.h5")
-        if data.name:
+        if data.name and not run.facts.get("classes"):  # their number has to tell which classes they are
             run = run.on(data.name, data.folder, data.taxonomy)
     model = run.model()
 
@@ -131,6 +131,7 @@ def _run(path: Path, plan: inference.Plan, data: Data) -> Subject:
         recipe.taxonomy,
         recipe.data_options,
         folder,
+        run.spec.classes,
     )
 
 

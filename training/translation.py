@@ -16,7 +16,8 @@ import numpy as np
 from runtime.errors import UserError
 from training.data import taxonomies
 from training.data.spec import IGNORE_ID, DatasetSpec, Example, Taxonomies
-from training.evaluation import Predict, Score
+from training.evaluation import Score
+from training.subject import Subject
 
 NO_COUNTERPART = "(no counterpart)"
 
@@ -36,11 +37,21 @@ class Translation:
     missing: tuple[str, ...]
     targets: taxonomies.Targets
 
-    def predict(self, own: Predict) -> Predict:
-        return lambda rgb: self.predictions[own(rgb)]
-
-    def score(self, own: Score | None) -> Score | None:
-        return partial(self._score, own) if own else None
+    def apply(
+        self, subject: Subject, examples: Sequence[Example]
+    ) -> tuple[Subject, DatasetSpec, list[Example]]:
+        """What is measured, the classes and the pictures, all in the common classes."""
+        own = subject.score
+        return (
+            replace(
+                subject,
+                predict=lambda rgb: self.predictions[subject.predict(rgb)],
+                score=partial(self._score, own) if own else None,
+                labels=self.spec.classes,
+            ),
+            self.spec,
+            [taxonomies.relabelled(example, self.labels) for example in examples],
+        )
 
     def _score(self, own: Score, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         ids, probabilities = own(rgb)
@@ -48,9 +59,6 @@ class Translation:
         sums = np.zeros((count, len(self.spec.classes)), probabilities.dtype)
         sums[np.arange(count), self.predictions[:count]] = 1
         return self.predictions[ids], probabilities @ sums  # (H, W, C) @ (C, classes of spec)
-
-    def examples(self, found: Sequence[Example]) -> list[Example]:
-        return [taxonomies.relabelled(example, self.labels) for example in found]
 
     def to_json(self) -> dict[str, Any]:
         """For scores.json."""
