@@ -18,6 +18,7 @@ from training.data import (
     cityscapes_tfds,
     coco_stuff,
     folder,
+    hf,
     mixture,
     scenes,
     splits,
@@ -37,6 +38,7 @@ DATASETS: dict[str, Dataset] = {
     "coco_stuff": Dataset(coco_stuff.TAXONOMIES, coco_stuff.examples, unlabelled=("test",)),
     "bdd100k": Dataset(bdd100k.TAXONOMIES, bdd100k.examples, unlabelled=("test",)),
     "folder": Dataset(folder.taxonomies, folder.examples),
+    "hf": Dataset(hf.taxonomies, hf.examples, needs_data_dir=False),
 }
 Listing = Callable[[str], tuple[list[Example], list[str], str]]
 

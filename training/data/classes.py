@@ -11,7 +11,7 @@ names or a map of ids to names alone (the Hub's id2label.json) is a whole file t
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,8 +38,11 @@ class Classes(NamedTuple):
     colours: dict[Colour, int] | None = None
 
 
-def read(path: Path) -> tuple[Classes, dict[str, Any]]:
-    """The classes of a file and its other entries; UserError in one sentence that names the file and the entry."""
+def read(path: Path, dropped: Collection[int] = ()) -> tuple[Classes, dict[str, Any]]:
+    """The classes of a file and its other entries; UserError in one sentence that names the file and the entry.
+
+    Raw ids in `dropped` are ignored, whatever the file says of them.
+    """
     try:
         content = json.loads(path.read_text())
     except OSError as error:
@@ -47,7 +50,7 @@ def read(path: Path) -> tuple[Classes, dict[str, Any]]:
     except ValueError as error:
         raise UserError(f"{path} is not JSON ({error}); write it like {EXAMPLE}.") from error
     try:
-        return _classes(content)
+        return _classes(content, dropped)
     except ValueError as error:
         raise UserError(f"{path}: {error}; a right one is {EXAMPLE}.") from error
 
@@ -55,13 +58,13 @@ def read(path: Path) -> tuple[Classes, dict[str, Any]]:
 EXAMPLE = '{"classes": ["road", "sky"], "ignore": [255]}'
 
 
-def of_names(names: Mapping[int, str], ignore: frozenset[int] = frozenset((IGNORE_ID,))) -> Classes:
-    """Classes of raw ids and their names, in the order of the ids. ValueError when there are too many."""
+def of_names(names: Mapping[int, str], dropped: Collection[int] = ()) -> Classes:
+    """Classes of raw ids and their names, in the order of the ids. ValueError when they cannot be classes."""
     entries = [{"name": name, "id": raw} for raw, name in sorted(names.items())]
-    return _classes({"classes": entries, "ignore": sorted(ignore)})[0]
+    return _classes({"classes": entries}, dropped)[0]
 
 
-def _classes(content: Any) -> tuple[Classes, dict[str, Any]]:
+def _classes(content: Any, dropped: Collection[int] = ()) -> tuple[Classes, dict[str, Any]]:
     if isinstance(content, dict) and "classes" not in content and not all(map(str.isdecimal, content)):
         raise ValueError('it has no "classes"')
     if not isinstance(content, dict) or "classes" not in content:
@@ -71,6 +74,9 @@ def _classes(content: Any) -> tuple[Classes, dict[str, Any]]:
     if by not in ("ids", "colours"):
         raise ValueError(f'"by" is {by!r}, and it has to be "ids" or "colours"')
     entries = _entries(content["classes"])
+    if by == "ids" and dropped:
+        entries = [entry for entry in entries if "ids" in entry or _id(entry["id"]) not in dropped]
+        content = {**content, "ignore": [*_list(content.get("ignore", [])), *dropped]}
     names = tuple(str(entry["name"]) for entry in entries)
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -78,8 +84,7 @@ def _classes(content: Any) -> tuple[Classes, dict[str, Any]]:
     spread = spread_palette(len(entries) + 1)[1:]  # not black, which is what is ignored
     given = [_colour(entry["colour"]) if "colour" in entry else None for entry in entries]
     palette = tuple(own or other for own, other in zip(given, spread, strict=True))
-    ignore = content.get("ignore", [] if by == "colours" else [IGNORE_ID])
-    ignore = ignore if isinstance(ignore, list) else [ignore]
+    ignore = _list(content.get("ignore", [] if by == "colours" else [IGNORE_ID]))
     if by == "colours":
         colours = _by_colour(names, given, [_colour(value) for value in ignore])
         made = Classes(names, palette, np.arange(256, dtype=np.uint8), frozenset(range(256)), colours)
@@ -128,6 +133,10 @@ def _by_colour(names: tuple[str, ...], given: list[Colour | None], ignore: list[
             raise ValueError(f"the colour {colour} is both {other} and {names[train]!r}")
         found[colour] = train
     return found
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _id(value: Any) -> int:

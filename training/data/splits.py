@@ -19,6 +19,11 @@ from training.data.spec import Example
 NAMES = ("train", "val", "test")
 DEFAULT = (0.8, 0.1, 0.1)
 DEFAULT_BESIDE_TEST = (0.9, 0.1)
+ALIASES = {
+    "train": ("train", "training"),
+    "val": ("val", "validation", "valid", "dev", "eval"),
+    "test": ("test", "testing"),
+}
 FOLDER = "folder"
 ORDERS = 200  # random orders of the groups that are tried
 
@@ -62,6 +67,22 @@ def rule(options: Mapping[str, Any], own: Sequence[str]) -> Rule | None:
     if ratios is None:
         ratios = DEFAULT_BESIDE_TEST if "test" in own and "test" not in pool else DEFAULT
     return Rule(_ratios(ratios), pool, _seed(options.get("seed", 0)), str(options.get("group", "")))
+
+
+def named(named: tuple[Any, ...], own: Sequence[str], shown: str) -> dict[str, str]:
+    """Our split names to the data set's `own`: `named` are those for train, val and test, else the usual ones."""
+    if len(named) > len(ALIASES):
+        raise UserError(
+            f"splits={','.join(map(str, named))} has to name splits for train, val and perhaps test."
+        )
+    for name in named:
+        if name not in own:
+            raise UserError(f"{shown} has no split {name}; it has {', '.join(own)}.")
+    if named:
+        return dict(zip(ALIASES, named, strict=False))
+    usual = {ours: next((name for name in names if name in own), "") for ours, names in ALIASES.items()}
+    found = {ours: name for ours, name in usual.items() if name}
+    return found or {"train": own[0]}
 
 
 def names(rule: Rule | None, own: Sequence[str]) -> tuple[str, ...]:

@@ -1,0 +1,153 @@
+"""A Hugging Face data set with a picture column and a label column, local or from the Hub.
+
+    --data hf --data-set path=ORG/NAME image=pixel_values label=label
+    --data hf --data-set path=/a/folder/of/parquet splits=train,test classes=road,car,sky ignore=0
+
+`path` is a name on the Hub or a folder: of parquet files, of pictures with metadata (both as load_dataset reads
+them), or of save_to_disk. The label is a PNG with one id a pixel (grey, paletted, or colours that a classes.json
+tells), or nested lists of ids. The names of the classes come from, in this order, `classes` (names, or a file as in
+training/data/classes.py), the label's own ClassLabel, or id2label.json in the data set. `ignore` lists raw ids
+that are no class (255 if not given). Splits are called by their usual names, or as `splits` says for train, val
+and test; without a val they are made by ratio and seed. The library `datasets` does the fetching: it downloads
+once, resumes, and maps Arrow files into memory, in --data-dir or in its usual cache.
+
+`stream=true` copies only what is asked for (`count=1000` of each split) and no more, into --data-dir: see
+training/data/copied.py.
+"""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from runtime.errors import UserError
+from runtime.image import read_rgb
+from training.data import classes as class_files
+from training.data import labels
+from training.data.classes import Classes
+from training.data.hf_source import Ask, Source, as_tuple, checked, grid, id2label, local, streamed
+from training.data.spec import IGNORE_ID, DatasetSpec, Example, Taxonomies
+
+
+class Record(NamedTuple):
+    """A picture and its label: bytes or a file; the label may be rows of ids."""
+
+    image: bytes | Path
+    label: bytes | Path | Sequence[Sequence[int]]
+
+
+def taxonomies(data_dir: Path | str | None, options: dict[str, Any]) -> Taxonomies:
+    """The one taxonomy of the data set, by its name."""
+    ask = checked(Ask(**options))
+    source = (streamed(ask, data_dir) if ask.stream else local(ask, _text(data_dir)))[0]
+    table = _classes(ask, source)
+    name = ask.path.rstrip("/").split("/")[-1]
+    return {name: DatasetSpec(name, table.names, table.palette, tuple(source.splits), (512, 512))}
+
+
+def examples(
+    split: str,
+    data_dir: Path | str | None,
+    taxonomy: str,
+    *,
+    path: str = "",
+    config: str = "",
+    revision: str = "",
+    image: str = "",
+    label: str = "",
+    splits: tuple[str, ...] | str = (),
+    classes: tuple[str, ...] | str = (),
+    ignore: tuple[int, ...] | int = IGNORE_ID,
+    stream: bool = False,
+    count: int = 0,
+) -> tuple[list[Example], list[str]]:
+    """Every record of the split, or the first `count`, in the data set's order."""
+    del taxonomy  # there is one
+    ask = checked(Ask(path, config, revision, image, label, splits, classes, ignore, stream, count))
+    if stream:
+        source, files = streamed(ask, data_dir, split)
+        records: Sequence[Record] = [Record(*pair) for pair in files]
+    else:
+        source, parts = local(ask, _text(data_dir))
+        records = _Rows(parts[source.splits[split]], source, count)
+    table = _classes(ask, source)
+    shown = f"{ask.path} {source.splits[split]}"
+    return [
+        Example(
+            f"{split}_{index:06d}",
+            functools.partial(_read, records, index, table, shown),
+            raw=functools.partial(_raw, records, index, table, shown),
+        )
+        for index in range(len(records))
+    ], []
+
+
+class _Rows(Sequence[Record]):
+    """A data set's rows as records, fetched when they are asked for."""
+
+    def __init__(self, rows: Any, source: Source, count: int) -> None:
+        self.rows, self.source = rows, source
+        self.count = min(count, len(rows)) if count else len(rows)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: Any) -> Any:
+        row = self.rows[index]
+        return Record(_content(row[self.source.image]), _content(row[self.source.label]))
+
+
+def _content(value: Any) -> Any:
+    """A column's value: what is in its picture, or the value itself."""
+    if not isinstance(value, dict):
+        return value
+    return value["bytes"] if value.get("bytes") is not None else Path(value["path"])
+
+
+def _read(records: Sequence[Record], index: int, table: Classes, shown: str) -> tuple[np.ndarray, np.ndarray]:
+    record, image_name, label_name = records[index], f"{shown} {index} picture", f"{shown} {index} label"
+    rgb = read_rgb(record.image, image_name)
+    if table.colours is not None and isinstance(record.label, bytes | Path):
+        ids = labels.read_colours(record.label, table.colours, label_name)
+    else:
+        ids = _ids(record.label, label_name)
+    labels.check_sizes(rgb, ids, image_name, label_name)
+    return rgb, labels.to_train_ids(ids, table.table, table.allowed, label_name)
+
+
+def _raw(records: Sequence[Record], index: int, table: Classes, shown: str) -> tuple[np.ndarray, np.ndarray]:
+    record, label_name = records[index], f"{shown} {index} label"
+    rgb = read_rgb(record.image, f"{shown} {index} picture")
+    if table.colours is not None and isinstance(record.label, bytes | Path):
+        return rgb, read_rgb(record.label, label_name)
+    return rgb, _ids(record.label, label_name)
+
+
+def _ids(label: Any, shown: str) -> np.ndarray:
+    return labels.read_ids(label, shown) if isinstance(label, bytes | Path) else grid(label, shown)
+
+
+def _classes(ask: Ask, source: Source) -> Classes:
+    """The classes of the raw ids, by name."""
+    ignore = frozenset(as_tuple(ask.ignore))
+    if isinstance(ask.classes, str) and ask.classes.endswith(".json"):
+        return class_files.read(Path(ask.classes), ignore)[0]
+    names = as_tuple(ask.classes) or source.names
+    if not names:
+        file = id2label(ask)
+        if file:
+            return class_files.read(file, ignore)[0]
+        raise UserError(
+            f"{ask.path} does not say what its classes are called: name them with classes=road,car,sky in the order "
+            "of their ids, or with classes=FILE.json."
+        )
+    try:
+        return class_files.of_names(dict(enumerate(map(str, names))), ignore)
+    except ValueError as error:
+        raise UserError(f"The classes of {ask.path}: {error}.") from error
+
+
+def _text(data_dir: Path | str | None) -> str | None:
+    return None if data_dir is None else str(data_dir)
