@@ -117,6 +117,27 @@ def keras_hub() -> Any:
     return pytest.importorskip("keras_hub", reason=WHY)
 
 
+@cache
+def sklearn_metrics() -> Any:
+    return pytest.importorskip("sklearn.metrics", reason=WHY)
+
+
+@cache
+def torchmetrics_classification() -> Any:
+    torchvision()
+    return pytest.importorskip("torchmetrics.functional.classification", reason=WHY)
+
+
+@cache
+def cityscapesscripts() -> Any:
+    """The official evaluator of Cityscapes, quiet and writing no file; it calls np.in1d, which NumPy has no more."""
+    name = "cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling"
+    module = pytest.importorskip(name, reason=WHY)
+    module.np = types.SimpleNamespace(**vars(np), in1d=np.isin)
+    module.args.quiet, module.args.JSONOutput = True, False
+    return module
+
+
 def randomise(module: Any, seed: int = 0) -> Any:
     """Random weights, and BatchNorm statistics that are not 0 and 1, in a PyTorch module in eval mode."""
     generator = torch().Generator().manual_seed(seed)

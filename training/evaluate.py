@@ -1,20 +1,29 @@
 """Measure a run, converted weights or a .tflite: python -m training.evaluate runs/NAME | FILE [--data ... --split val].
 
-One confusion matrix over the split gives every score. All take the same way; only the function that turns a picture
-into class ids differs. --tta and --window look at a picture several times (training/inference.py):
+One pass over the split gives every score (training/evaluation.py). All take the same way; only the function that turns
+a picture into class ids differs. --tta and --window look at a picture several times (training/inference.py):
 
     python -m training.evaluate runs/NAME --tta 0.75,1.0,1.25,flip --window 512x1024 --stride 341x683
+
+Cityscapes is scored by its official protocol as well, and --submission writes what its benchmark takes:
+
+    python -m training.evaluate runs/NAME --data cityscapes --split test --submission DIR
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from runtime.errors import UserError, exit_on_user_error
-from training import evaluation, inference, metrics
+from training import boundary, cityscapes_protocol, evaluation, inference, translation
+from training.data import mixture, taxonomies
+from training.data.spec import DatasetSpec, Example
 from training.progress import counter
-from training.subject import Data, open_subject
+from training.streaming import Metric
+from training.subject import Data, Subject, open_subject
 from training.train import Parser
 
 
@@ -28,12 +37,37 @@ def _parser() -> Parser:
         "subject", metavar="RUN_OR_FILE", help="a run folder, FILE.weights.h5 of zoo.convert, or a .tflite"
     )
     command.add_argument("--data", help="the data set; the one it was trained on if not given")
-    command.add_argument("--data-dir", metavar="DIR")
-    command.add_argument("--classes", metavar="TAXONOMY")
+    command.add_argument("--data-dir", metavar="DIR", nargs="+", help="its folder, or NAME=DIR in a mixture")
+    command.add_argument(
+        "--classes",
+        metavar="NAME|FILE.json",
+        help="score over these, such as road11; the model's predictions are mapped where it has others",
+    )
+    command.add_argument(
+        "--model-classes",
+        metavar="NAME",
+        help=f"what the model was trained on, if it does not say: {', '.join(taxonomies.SETS)}",
+    )
     command.add_argument("--split", default="val")
     command.add_argument("--skip-bad", action="store_true")
     command.add_argument("--threads", type=int, default=2, help="of a .tflite")
     command.add_argument("--out", metavar="DIR", help="where the scores go; beside the subject if not given")
+    command.add_argument(
+        "--metrics",
+        default=evaluation.CHEAP,
+        help=f"beside IoU: any of {', '.join(evaluation.METRICS)}, or all or none; {evaluation.CHEAP} if not given",
+    )
+    command.add_argument(
+        "--trimap-widths",
+        metavar="PIXELS",
+        default=",".join(map(str, boundary.TRIMAP_WIDTHS)),
+        help="how far from a true boundary the trimap IoUs look; %(default)s if not given",
+    )
+    command.add_argument(
+        "--submission",
+        metavar="DIR",
+        help="write the predictions of --data cityscapes as its benchmark takes them, labels or not",
+    )
     look = command.add_argument_group("how a picture is looked at")
     look.add_argument(
         "--tta",
@@ -52,45 +86,101 @@ def _parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     plan = inference.plan(args.tta, args.window, args.stride)
+    widths = evaluation.trimap_widths(args.trimap_widths)
 
-    from training import data, report
-    from training.recipe import split_options
+    from training import report
 
-    named = Data(args.data, args.data_dir, args.classes)
-    found = open_subject(Path(args.subject), args.threads, plan, named)
+    own, mapping = taxonomies.named(args.classes) if args.classes else (None, None)
+    there = Data(args.data, mixture.folders(args.data_dir, args.data or ""), own)
+    found = open_subject(Path(args.subject), args.threads, plan, there)
+    if args.model_classes:
+        found = replace(found, labels=taxonomies.classes(args.model_classes))
     name = args.data or found.data
     if not name:
         raise UserError(f"{args.subject} does not say what it was trained on: name the data with --data")
-    same = name == found.data
-    spec, examples = data.load(
-        name,
-        args.split,
-        args.data_dir or (found.data_dir if same else None),
-        args.classes or (found.taxonomy if same else None),
-        skip_bad=args.skip_bad,
-        say=print,
-        progress=counter("checking"),
-        **(split_options(found.data_options, args.split) if same else {}),
+    data_dir = mixture.folders(args.data_dir, name) or (found.data_dir if name == found.data else None)
+    spec, examples, labelled = _load(args, name, data_dir, found)
+    translated = translation.between(found.labels, spec, mapping) if found.labels else None
+    if translated:
+        found, spec, examples = translated.apply(found, examples)
+        print(f"{args.subject}: {translated.text()}")
+    extra: dict[str, Metric] = {}
+    if labelled:
+        lacking = "" if found.score else args.subject
+        extra = evaluation.chosen(args.metrics, len(spec.classes), widths, lacking=lacking)
+        extra |= {} if translated else _official(name, data_dir, spec, examples)
+    names = [example.name for example in examples]
+    write = (
+        cityscapes_protocol.submission(spec.name, names, Path(args.submission)) if args.submission else None
     )
-    if found.labels and found.labels != spec.classes:
-        raise UserError(
-            f"{args.subject} has the classes {', '.join(found.labels)}, but {spec.name} has "
-            f"{', '.join(spec.classes)}: name data of the same classes with --data and --classes"
-        )
     try:
-        measured = evaluation.measure(examples, spec, found.predict, score=found.score)
+        measured = evaluation.measure(
+            examples, spec, found.predict, score=found.score, extra=extra, then=write
+        )
     except ValueError as error:
         raise UserError(
             f"{args.subject} does not fit the {len(spec.classes)} classes of {spec.name}: {error}"
         ) from error
-    result = {**evaluation.result(measured), **plan.to_json()}
+    took = f"{len(examples)} pictures, {1000 * measured.seconds:.1f} ms each (median)"
+    if write:
+        print(f"{took}; predictions as the benchmark takes them written to {args.submission}")
+    if not measured.matrix.any():
+        print(f"{name} {args.split} has no labels that count here, so there are no scores.")
+        return 0
+    result = {**evaluation.result(measured), **plan.to_json(), **(translated.to_json() if translated else {})}
     place = "-".join(part for part in (name, args.split, str(plan)) if part)
     folder = Path(args.out) if args.out else found.folder / place
     title = f"{Path(args.subject).name} on {name} {args.split}"
     report.write_scores(folder, result, measured.matrix, title)
-    print(metrics.table(result))
-    print(f"\n{len(examples)} pictures, {1000 * measured.seconds:.1f} ms each (median); written to {folder}")
+    print(f"{evaluation.text(result)}\n\n{took}; written to {folder}")
     return 0
+
+
+def _load(
+    args: argparse.Namespace, name: str, data_dir: Any, found: Subject
+) -> tuple[DatasetSpec, list[Example], bool]:
+    """The classes, the examples of the split, and whether they have labels, without which a submission can be made."""
+    from training import data
+    from training.recipe import split_options
+
+    same = name == found.data
+    taxonomy = found.taxonomy if same else None
+    options = split_options(found.data_options, args.split) if same else {}
+    if args.classes:
+        taxonomy, options["mapping"] = taxonomies.named(args.classes)
+    elif not same and found.labels:
+        taxonomy = translation.common(found.labels, data.specs(name, data_dir, options))
+    if args.submission:
+        spec = data.spec(name, taxonomy, data_dir, options)
+        if name != "cityscapes" or spec.name not in cityscapes_protocol.LABEL_IDS:
+            raise UserError(
+                f"--submission is for the benchmark of Cityscapes: {name} with the classes {spec.name} is not what it "
+                "takes; use --data cityscapes --classes cityscapes19"
+            )
+        if data_dir and not (Path(data_dir) / "gtFine" / args.split).is_dir():
+            return spec, cityscapes_protocol.unlabelled(args.split, data_dir), False
+    spec, examples = data.load(
+        name,
+        args.split,
+        data_dir,
+        taxonomy,
+        skip_bad=args.skip_bad,
+        say=print,
+        progress=counter("checking"),
+        **options,
+    )
+    return spec, examples, True
+
+
+def _official(name: str, data_dir: Any, spec: DatasetSpec, examples: Sequence[Example]) -> dict[str, Metric]:
+    """The official protocol, where the data set has one; what is left out of it is said."""
+    if name != "cityscapes" or spec.name not in cityscapes_protocol.LABEL_IDS:
+        return {}
+    names = [example.name for example in examples]
+    metric, note = cityscapes_protocol.official(spec.name, names, data_dir)
+    if note:
+        print(note)
+    return {"cityscapes": metric} if metric else {}
 
 
 if __name__ == "__main__":

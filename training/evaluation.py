@@ -11,31 +11,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from training import metrics, pairs
+from runtime.errors import UserError
+from training import boundary, calibration, metrics, pairs
 from training.data.spec import DatasetSpec, Example
 from training.progress import bar
+from training.streaming import Metric, Seen
 
 # RGB uint8 (H, W, 3) -> class ids (H, W).
 Predict = Callable[[np.ndarray], np.ndarray]
 # RGB uint8 (H, W, 3) -> class ids (H, W), and probabilities float32 (H, W, C) that sum to 1.
 Score = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
-
-class Seen(NamedTuple):
-    """A picture that was looked at: train ids of truth (255 is void) and prediction, uint8 (H, W)."""
-
-    name: str
-    truth: np.ndarray
-    predicted: np.ndarray
-    probabilities: np.ndarray | None  # float32 (H, W, C), where the metrics asked for them
-
-
-class Metric(NamedTuple):
-    """`count` is what one picture adds, an array of fixed shape; `result` makes scores of the sum and the classes."""
-
-    count: Callable[[Seen], np.ndarray]
-    result: Callable[[np.ndarray, Sequence[str]], dict[str, Any]]
-    probabilities: bool = False  # whether `count` needs them
+# What --metrics can name: (classes, trimap widths) -> Metric. The scores are asked of the model only where one needs
+# them.
+METRICS: dict[str, Callable[[int, Sequence[int]], Metric]] = {
+    "boundary": lambda classes, widths: boundary.boundary(classes),
+    "trimap": boundary.trimap,
+    "ap": lambda classes, widths: calibration.precision(classes),
+    "ece": lambda classes, widths: calibration.calibration(classes),
+}
+CHEAP = (
+    "boundary,trimap"  # tens of milliseconds for a large picture; what needs scores takes most of a second
+)
 
 
 class Evaluation(NamedTuple):
@@ -130,15 +127,100 @@ def _ids(predicted: np.ndarray, classes: int) -> np.ndarray:
     return predicted.astype(np.uint8)
 
 
+def chosen(
+    text: str,
+    classes: int,
+    widths: Sequence[int] = boundary.TRIMAP_WIDTHS,
+    *,
+    lacking: str = "",
+    say: Callable[[str], None] = print,
+) -> dict[str, Metric]:
+    """The metrics that a command line names, such as "boundary,ap", "all" or "none". UserError on another name.
+
+    `lacking` names what gives class ids alone: of "all", what needs scores is then left out, which `say` is told; asked
+    for by name it is a UserError.
+    """
+    names = {"all": list(METRICS), "none": []}.get(text, [part.strip() for part in text.split(",")])
+    for name in names:
+        if name not in METRICS:
+            raise UserError(
+                f"--metrics {text}: there is no metric called '{name}'; there is {', '.join(METRICS)}, all and none."
+            )
+    found = {name: METRICS[name](classes, widths) for name in names}
+    needy = [name for name, metric in found.items() if metric.probabilities]
+    if not lacking or not needy:
+        return found
+    reason = f"{lacking} gives class ids, and {' and '.join(needy)} need scores: export it with --output scores"
+    if text != "all":
+        raise UserError(f"--metrics {text}: {reason}")
+    say(f"{reason}.")
+    return {name: metric for name, metric in found.items() if name not in needy}
+
+
+def trimap_widths(text: str) -> tuple[int, ...]:
+    """Such as "1,2,4" -> (1, 2, 4), rising; UserError on anything but whole pixels from 1 on."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise UserError(
+            f"--trimap-widths {text} are not whole numbers of pixels from 1 on, such as 1,2,4,8,16"
+        )
+    return tuple(sorted({int(part) for part in parts}))
+
+
 def result(evaluation: Evaluation) -> dict[str, Any]:
-    """The scores, each a fraction 0..1, ready for JSON: metrics.scores, `images`, `miou_interval` and `extra`."""
+    """The scores, each a fraction 0..1, ready for JSON: metrics.scores, `images`, `miou_interval` and `extra`.
+
+    The rows of `classes` get a class's Boundary IoU and average precision as well, where they were measured.
+    """
     found = metrics.scores(evaluation.matrix, evaluation.spec.classes)
+    for key, column in (("boundary", "boundary_iou"), ("ap", "ap")):
+        for name, value in evaluation.extra.get(key, {}).get("classes", {}).items():
+            found["classes"][name][column] = value
     return {
         **found,
         "images": len(evaluation.names),
         "miou_interval": metrics.bootstrap(evaluation.counts),
         **evaluation.extra,
     }
+
+
+def text(scores: dict[str, Any]) -> str:
+    """The result for people to read: metrics.table, and a line for each further metric, in per cent."""
+    lines = [metrics.table(scores)]
+    if "boundary" in scores:
+        found = scores["boundary"]
+        lines.append(
+            f"{'boundary iou':<24}{_number(found['mean']):>8}  ({found['dilation_ratio']:g} of the diagonal)"
+        )
+    if "trimap" in scores:
+        pairs_of = zip(scores["trimap"]["widths"], scores["trimap"]["mean"], strict=True)
+        lines.append(
+            f"{'trimap iou':<26}" + ", ".join(f"{width} px {_number(mean)}" for width, mean in pairs_of)
+        )
+    if "ap" in scores:
+        found = scores["ap"]
+        lines.append(
+            f"{'average precision':<24}{_number(found['mean']):>8}  (off by {_number(found['error_bound'])} at most)"
+        )
+    if "ece" in scores:
+        found = scores["ece"]
+        lines.append(
+            f"{'calibration error':<24}{_number(found['ece']):>8}  (largest in a bin {_number(found['mce'])})"
+        )
+    if "cityscapes" in scores:
+        found = scores["cityscapes"]
+        lines.append("\nofficial protocol of Cityscapes       iou    iiou")
+        for what in ("classes", "categories"):
+            for name, row in found[what].items():
+                lines.append(f"{name:<32}{_number(row['iou']):>9}{_number(row['iiou']):>8}")
+            key = {"classes": "class", "categories": "category"}[what]
+            means = [_number(found[f"mean_{key}_{score}"]) for score in ("iou", "iiou")]
+            lines.append(f"{'mean of the ' + what:<32}{means[0]:>9}{means[1]:>8}\n")
+    return "\n".join(lines).rstrip("\n")
+
+
+def _number(fraction: float) -> str:
+    return "-" if np.isnan(fraction) else f"{100 * fraction:.2f}"
 
 
 def _percent(fraction: float) -> str:

@@ -39,12 +39,16 @@ def counts(matrix: np.ndarray) -> np.ndarray:
     return np.stack([np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)])
 
 
+def iou(counts: np.ndarray) -> np.ndarray:
+    """(..., C) IoU of (..., 3, C) counts; NaN where a class is neither there nor predicted."""
+    hit, truth, predicted = np.moveaxis(counts, -2, 0)
+    return _ratio(hit, truth + predicted - hit)
+
+
 def mean_iou(counts: np.ndarray) -> np.ndarray:
     """(...,) mean IoU of (..., 3, C) counts over the classes that have true pixels; NaN where none has."""
-    hit, truth, predicted = np.moveaxis(counts, -2, 0)
-    present = truth > 0
-    iou = hit / np.maximum(truth + predicted - hit, 1)
-    return _ratio((iou * present).sum(axis=-1), present.sum(axis=-1))
+    present = counts[..., 1, :] > 0
+    return _ratio(np.where(present, iou(counts), 0).sum(axis=-1), present.sum(axis=-1))
 
 
 def bootstrap(
@@ -117,15 +121,25 @@ def scores(matrix: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> str:
     """The scores as text, percentages, one class a line."""
-    columns = ("iou", "dice", "precision", "recall", "specificity", "share")
+    columns = list(next(iter(result["classes"].values())))
     width = max([len(name) for name in result["classes"]] + [len("class")])
     lines = [f"{'class':<{width}}" + "".join(f"{column:>13}" for column in columns)]
     for name, row in result["classes"].items():
         lines.append(f"{name:<{width}}" + "".join(f"{_percent(row[column]):>13}" for column in columns))
     lines.append("")
     for key in ("miou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou"):
-        lines.append(f"{key.replace('_', ' '):<24}{_percent(result[key]):>8}")
+        interval = _interval(result) if key == "miou" else ""
+        lines.append(f"{key.replace('_', ' '):<24}{_percent(result[key]):>8}{interval}")
     return "\n".join(lines)
+
+
+def _interval(result: dict[str, Any]) -> str:
+    """Such as "  (95% CI 71.80 to 75.60, 1000 resamples of images)"; "" where there is none."""
+    found = result.get("miou_interval")
+    if not found:
+        return ""
+    low, high = _percent(found["low"]), _percent(found["high"])
+    return f"  ({100 * found['level']:g}% CI {low} to {high}, {found['resamples']} resamples of images)"
 
 
 def _percent(fraction: float) -> str:

@@ -1,0 +1,23 @@
+"""What a metric is that adds up over pictures: an array of fixed shape a picture, and scores of the sum."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Seen(NamedTuple):
+    """A picture that was looked at: train ids of truth (255 is void) and prediction, uint8 (H, W)."""
+
+    name: str
+    truth: np.ndarray
+    predicted: np.ndarray
+    probabilities: np.ndarray | None  # float32 (H, W, C), where a metric asked for them
+
+
+class Metric(NamedTuple):
+    """`count` is what one picture adds, an array of fixed shape; `result` makes scores of the sum and the classes."""
+
+    count: Callable[[Seen], np.ndarray]
+    result: Callable[[np.ndarray, Sequence[str]], dict[str, Any]]
+    probabilities: bool = False  # whether `count` needs them
