@@ -88,16 +88,19 @@ class Translation:
 
 
 def common(model: Sequence[str], known: Taxonomies) -> str | None:
-    """The classes, of those that the data can be read in, that a model is best measured in: its own, else the first
-    of the data's (its default first) that the table maps the model to; None where there is no way."""
+    """The classes, of those that the data can be read in, that a model is best measured in: where the most are both
+    given by the model and told apart by the data, the data's default first; None where there is no way."""
+    source, default = taxonomies.set_of(model), taxonomies.set_of(next(iter(known.values())).classes)
+    shared = {}
     for name, spec in known.items():
-        if taxonomies.plain_names(spec.classes) == taxonomies.plain_names(model):
-            return name
-    source = taxonomies.set_of(model)
-    sets = {name: taxonomies.set_of(spec.classes) for name, spec in known.items()}
-    return next(
-        (name for name, there in sets.items() if source and there in taxonomies.reachable(source)), None
-    )
+        target = taxonomies.set_of(spec.classes)
+        if source and default and target and target in taxonomies.reachable(source):
+            told = taxonomies.targets(default, target) if target in taxonomies.reachable(default) else {}
+            given = set(taxonomies.targets(source, target).values())
+            shared[name] = len((given & set(told.values())) - {None})
+        elif taxonomies.plain_names(spec.classes) == taxonomies.plain_names(model):
+            shared[name] = len(model)
+    return max(shared, key=lambda name: shared[name], default=None)
 
 
 def between(
