@@ -46,11 +46,12 @@ def targets(name: str, maps: np.ndarray) -> Any:
 def outputs(name: str, scale: float = 1.0, dtype: Any = tf.float32) -> dict[str, tf.Tensor]:
     shapes = {key: SHAPES[key] for key in losses.LOSSES[name].reads}
     drawn = {key: tf.random.stateless_normal(shape, [7, len(key)]) for key, shape in shapes.items()}
-    return {key: tf.cast(scale * value, dtype) for key, value in drawn.items()}
+    factor = {key: 1.0 if "iou" in key else scale for key in drawn}  # SAM's expected IoU is no logit
+    return {key: tf.cast(factor[key] * value, dtype) for key, value in drawn.items()}
 
 
 def weights_of(name: str) -> list[float] | None:
-    return WEIGHTS if losses.LOSSES[name].weighted else None
+    return WEIGHTS if any(term.loss.weighted for term in losses.parse(name)) else None
 
 
 def graded(name: str, read: dict[str, tf.Tensor], labels: Any, **changes: Any) -> tuple[tf.Tensor, Any]:
@@ -74,14 +75,13 @@ def test_the_table_says_what_the_function_takes(name: str) -> None:
         assert given[0].options == {option: default}
 
 
-@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16, tf.float16])
-@pytest.mark.parametrize("scale", [1.0, 1e4, 1e30])
+@pytest.mark.parametrize(
+    ("scale", "dtype"),
+    [(scale, dtype) for scale in (1.0, 1e4, 1e30) for dtype in (tf.float32, tf.bfloat16)]
+    + [(scale, tf.float16) for scale in (1.0, 1e4)],  # which ends at 65504
+)
 @pytest.mark.parametrize("name", losses.LOSSES)
 def test_every_loss_is_finite_and_reaches_what_it_reads(name: str, scale: float, dtype: Any) -> None:
-    if dtype == tf.float16 and scale > 1e4:
-        pytest.skip("float16 itself ends at 65504")
-    if scale > 1e4 and name in ("sam", "distillation"):
-        pytest.skip("they square what they read: 1e30 squared is no float32")
     loss, gradients = graded(name, outputs(name, scale, dtype), targets(name, label_maps()))
     assert loss.dtype == tf.float32 and loss.shape == () and np.isfinite(float(loss))
     for key, gradient in gradients.items():
@@ -128,7 +128,9 @@ def test_half_precision_counts_in_float32(name: str) -> None:
 @pytest.mark.parametrize("name", losses.LOSSES)
 def test_parts_sum_to_the_whole(name: str, cut: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Loss and gradients of a batch in two parts, whose void, classes and sizes differ, by their shares."""
-    grid = np.random.default_rng(0).random((90, 2), np.float32)  # the same points for every mask, however split
+    grid = np.random.default_rng(0).random(
+        (90, 2), np.float32
+    )  # the same points for every mask, however split
     monkeypatch.setattr(
         mask_loss, "random_points", lambda shape, seed: tf.broadcast_to(tf.constant(grid)[: shape[-2]], shape)
     )
@@ -144,19 +146,21 @@ def test_parts_sum_to_the_whole(name: str, cut: int, monkeypatch: pytest.MonkeyP
         np.testing.assert_allclose(joined, gradient, rtol=1e-4, atol=1e-7, err_msg=key)
     assert float(found[0][0]) != 0.0
     mean = sum(float(graded(name, *part)[0]) for part in parts) / 2
-    assert cut == 2 or abs(mean - float(whole)) > 1e-3  # the plain mean of both is another number
+    assert cut == 2 or abs(mean / float(whole) - 1.0) > 5e-5  # the plain mean of both is another number
 
 
-@pytest.mark.parametrize("name", PIXELWISE)
-def test_in_a_graph_of_free_shape(name: str) -> None:
+def test_in_a_graph_of_free_shape() -> None:
+    name = "ohem+lovasz+boundary"  # those that sort or slide over what has no static size
     spec = [tf.TensorSpec((None, None, None, CLASSES)), tf.TensorSpec((None, None, None), tf.uint8)]
 
     @tf.function(input_signature=spec)
     def loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         return graded(name, {"logits": logits}, labels)
 
-    read, labels = outputs(name), targets(name, label_maps())
-    np.testing.assert_allclose(loss(read["logits"], labels)[0], graded(name, read, labels)[0], rtol=1e-5)
+    read, labels = outputs("dice"), tf.constant(label_maps())
+    (got, gradients), (value, expected) = loss(read["logits"], labels), graded(name, read, labels)
+    np.testing.assert_allclose(got, value, rtol=1e-5)
+    np.testing.assert_allclose(gradients["logits"], expected["logits"], rtol=1e-3, atol=1e-7)
 
 
 @pytest.mark.parametrize("text", ["ce", "ce+0.5*dice"])
@@ -195,7 +199,7 @@ def test_terms_are_summed_by_their_weights() -> None:
 
 
 def test_an_option_without_a_prefix_is_every_term_s_that_has_it() -> None:
-    terms = losses.parse("ce+dice+tversky+focal", {"smooth": 1, "dice.smooth": 2.0, "gamma": 0.5})
+    terms = losses.parse("ce+dice+tversky+focal", {"dice.smooth": 2.0, "smooth": 1, "gamma": 0.5})
     assert [term.options for term in terms] == [{}, {"smooth": 2.0}, {"smooth": 1}, {"gamma": 0.5}]
 
 
@@ -226,7 +230,10 @@ def test_bad_input_is_one_sentence(text: str, options: dict[str, Any], words: li
 
 
 def test_a_recipe_writes_its_loss_in_one_spelling() -> None:
-    made = [Recipe(model="deeplabv3plus", data="scenes", loss=loss) for loss in ("ce + 1*dice", "cross_entropy+dice")]
+    made = [
+        Recipe(model="deeplabv3plus", data="scenes", loss=loss)
+        for loss in ("ce + 1*dice", "cross_entropy+dice")
+    ]
     assert made[0] == made[1] and made[0].loss == "cross_entropy+dice"
     assert Recipe(model="deeplabv3plus", data="scenes").loss == "cross_entropy"
     assert Recipe(model="mask2former", data="scenes").loss == "mask2former"

@@ -13,11 +13,14 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from runtime.errors import UserError
-from training.losses.class_weights import CLASS_WEIGHTS, class_frequencies
+from training.losses.boundaries import boundary
 from training.losses.distillation import distillation
 from training.losses.mask_loss import mask2former, mask2former_shares
-from training.losses.pixels import cross_entropy, pixel_share
+from training.losses.pixels import cross_entropy, focal, ohem, pixel_share, sigmoid_focal
 from training.losses.prompt_loss import prompt_share, sam
+from training.losses.regions import dice, lovasz, picture_share, tversky
+from training.losses.weighting import CLASS_WEIGHTS, check_class_weights, class_weights
+from training.losses.weighting import PREFIX as CLASS_WEIGHTS_PREFIX
 
 __all__ = [
     "ALIASES",
@@ -27,7 +30,8 @@ __all__ = [
     "Loss",
     "Term",
     "check",
-    "class_frequencies",
+    "check_class_weights",
+    "class_weights",
     "main_outputs",
     "parse",
     "shares",
@@ -58,8 +62,25 @@ class Loss(NamedTuple):
     options: dict[str, tuple[float, float]] = {}
 
 
+LOGITS = ("logits",)  # such a loss is taken of every auxiliary head too
+
 LOSSES: dict[str, Loss] = {
-    "cross_entropy": Loss(cross_entropy, ("logits",), True, pixel_share),
+    "cross_entropy": Loss(cross_entropy, LOGITS, True, pixel_share, {"label_smoothing": (0.0, 1.0)}),
+    "ohem": Loss(ohem, LOGITS, True, pixel_share, {"thresh": (0.0, 1.0), "min_kept": (0.0, 1e9)}),
+    "focal": Loss(focal, LOGITS, True, pixel_share, {"gamma": (0.0, 20.0)}),
+    "sigmoid_focal": Loss(
+        sigmoid_focal, LOGITS, False, pixel_share, {"gamma": (0.0, 20.0), "alpha": (0.0, 1.0)}
+    ),
+    "dice": Loss(dice, LOGITS, False, picture_share, {"smooth": (0.0, 1e6)}),
+    "tversky": Loss(
+        tversky,
+        LOGITS,
+        False,
+        picture_share,
+        {"alpha": (0.0, 10.0), "beta": (0.01, 10.0), "smooth": (0.0, 1e6)},
+    ),
+    "lovasz": Loss(lovasz, LOGITS, False, picture_share),
+    "boundary": Loss(boundary, LOGITS, False, picture_share, {"width": (1, 15), "reach": (0, 63)}),
     "mask2former": Loss(
         mask2former, ("query_logits", "mask_logits"), False, mask2former_shares, {"points": (1, 10**6)}
     ),
@@ -72,7 +93,6 @@ LOSSES: dict[str, Loss] = {
 ALIASES = {"ce": "cross_entropy"}
 # The loss of a model that is not trained by pixel-wise cross-entropy.
 MODEL_LOSSES = {"mask2former": "mask2former", "sam": "sam"}
-CLASS_WEIGHT_OPTIONS = "class_weights"  # the prefix of options that are the class weights', not a loss's
 
 
 class Term(NamedTuple):
@@ -95,11 +115,14 @@ def parse(text: str, options: Mapping[str, Any] | None = None) -> list[Term]:
     terms = []
     for part in text.split("+"):
         factor, star, name = part.rpartition("*")
+        weight = _weight(factor, part) if star else 1.0
         name = _known(name.strip())
         if name in [term.name for term in terms]:
             raise UserError(f"the loss {text} names {name} twice: give it once, with the sum of both weights")
-        terms.append(Term(_weight(factor, part) if star else 1.0, name, {}))
-    for key, value in (options or {}).items():
+        terms.append(Term(weight, name, {}))
+    for key, value in sorted(
+        (options or {}).items(), key=lambda item: "." in item[0]
+    ):  # dice.smooth over smooth
         _give(terms, key, value)
     return terms
 
@@ -130,7 +153,7 @@ def _weight(factor: str, part: str) -> float:
 def _give(terms: list[Term], key: str, value: Any) -> None:
     """Put an option into every term that it is for."""
     prefix, _, option = key.rpartition(".")
-    if prefix == CLASS_WEIGHT_OPTIONS:
+    if prefix == CLASS_WEIGHTS_PREFIX:  # not a loss's: check_class_weights sees to it
         return
     asked = [term for term in terms if not prefix or term.name == ALIASES.get(prefix, prefix)]
     if not asked:
@@ -143,10 +166,19 @@ def _give(terms: list[Term], key: str, value: Any) -> None:
         raise UserError(f"the loss {loss} has no option '{option}'{_near(option, known)}: {takes}")
     for term in asked:
         if option in term.loss.options:
-            low, high = term.loss.options[option]
-            if isinstance(value, str | tuple | list) or not low <= value <= high:
-                raise UserError(f"the option {key} is {value}: it must lie in {low:g} to {high:g}")
+            _check_value(key, value, *term.loss.options[option])
             term.options[option] = value
+
+
+def _check_value(key: str, value: Any, low: float, high: float) -> None:
+    whole = isinstance(low, int)
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int if whole else int | float)
+        or not low <= value <= high
+    ):
+        what = "a whole number" if whole else "a number"
+        raise UserError(f"the option {key} is {value}: it must be {what} in {low:g} to {high:g}")
 
 
 def written(terms: Sequence[Term]) -> str:
@@ -213,7 +245,7 @@ def _heads(
     term: Term, outputs: Mapping[str, tf.Tensor], auxiliary_weight: float
 ) -> Iterator[tuple[float, Mapping[str, tf.Tensor]]]:
     yield 1.0, outputs
-    if term.loss.reads == ("logits",):
+    if term.loss.reads == LOGITS:
         for key in outputs:
             if key.startswith("aux_logits"):
                 yield auxiliary_weight, {"logits": outputs[key]}

@@ -29,6 +29,7 @@ def sam(
     `outputs`: masks (B, N, 3, h, w), iou (B, N, 3), single_mask (B, N, 1, h, w), single_iou (B, N, 1), float32.
     `labels`: region (B, N, h, w) with 1 inside, 0 outside and 255 where nothing counts; several (B, N) bool.
     """
+    outputs = {key: tf.cast(value, tf.float32) for key, value in outputs.items()}
     region, several = labels["region"], labels["several"]
     counted = tf.cast(region != IGNORE_ID, tf.float32)[:, :, None]  # (B, N, 1, h, w)
     inside = tf.cast(region == 1, tf.float32)[:, :, None]
