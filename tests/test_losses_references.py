@@ -250,7 +250,7 @@ def test_lovasz_is_smp_s_and_mmsegmentation_s() -> None:
 
 @pytest.mark.parametrize(("width", "reach"), [(1, 2), (2, 3)])
 def test_boundary_is_the_paper_s_formulas(width: int, reach: int) -> None:
-    """Equations 2 to 8 of arXiv:1905.07852 in PyTorch, over the classes that have a boundary; there is no void."""
+    """Those of arXiv:1905.07852 in PyTorch, over the classes that have a boundary; there is no void."""
     torch = references.torch()
 
     def pool(x: Any, by: int) -> Any:

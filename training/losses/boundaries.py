@@ -19,7 +19,7 @@ def boundary(
     width: int = 1,
     reach: int = 2,
 ) -> tf.Tensor:
-    """1 - the boundary F1 of softmax probabilities (Bokhovkin and Burnaev 2019, arXiv:1905.07852, section 3).
+    """1 - the boundary F1 of softmax probabilities (Bokhovkin and Burnaev 2019, arXiv:1905.07852).
 
     `outputs["logits"]` (B, H, W, C), counted in float32; `labels` (B, H, W) integers, 255 ignored. A class's boundary
     is what a maximum over a window finds of the others beside it, `width` pixels deep; precision and recall are how

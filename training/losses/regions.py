@@ -50,7 +50,7 @@ def dice(
 ) -> tf.Tensor:
     """1 - 2 TP / (2 TP + FP + FN), of softmax probabilities: Dice loss, the Tversky loss that weighs both errors alike.
 
-    Milletari et al. 2016 (arXiv:1606.04797), section 3, with plain sums below the line, as Sudre et al. 2017
+    Milletari et al. 2016 (arXiv:1606.04797), with plain sums below the line, as Sudre et al. 2017
     (arXiv:1707.03237) and segmentation_models_pytorch have them, where theirs are of squares. `smooth` as of Tversky,
     in the units of one of the two regions that dice adds.
     """
@@ -66,8 +66,8 @@ def lovasz(
 ) -> tf.Tensor:
     """Lovász-softmax: the extension of 1 - IoU from sets of wrong pixels to their softmax errors, a class at a time.
 
-    Berman et al. 2018 (arXiv:1705.08790), equation 9 and algorithm 1, over the classes that are present, a picture at
-    a time. Sorts every picture's pixels once a class.
+    Berman et al. 2018 (arXiv:1705.08790), the Lovász-Softmax loss and algorithm 1, over the classes that are present,
+    a picture at a time. Sorts every picture's pixels once a class.
     """
     probabilities, truth = _regions(outputs, labels)
     counted = tf.cast(labels != IGNORE_ID, tf.float32)[..., None]
