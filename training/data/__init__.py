@@ -23,6 +23,7 @@ from training.data import (
     scenes,
     splits,
     taxonomies,
+    tfds,
     voc,
 )
 from training.data.mixture import Folder, Part
@@ -39,6 +40,7 @@ DATASETS: dict[str, Dataset] = {
     "bdd100k": Dataset(bdd100k.TAXONOMIES, bdd100k.examples, unlabelled=("test",)),
     "folder": Dataset(folder.taxonomies, folder.examples),
     "hf": Dataset(hf.taxonomies, hf.examples, needs_data_dir=False),
+    "tfds": Dataset(tfds.taxonomies, tfds.examples, needs_data_dir=False),
 }
 Listing = Callable[[str], tuple[list[Example], list[str], str]]
 

@@ -11,7 +11,7 @@ names or a map of ids to names alone (the Hub's id2label.json) is a whole file t
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,10 +58,29 @@ def read(path: Path, dropped: Collection[int] = ()) -> tuple[Classes, dict[str, 
 EXAMPLE = '{"classes": ["road", "sky"], "ignore": [255]}'
 
 
-def of_names(names: Mapping[int, str], dropped: Collection[int] = ()) -> Classes:
-    """Classes of raw ids and their names, in the order of the ids. ValueError when they cannot be classes."""
-    entries = [{"name": name, "id": raw} for raw, name in sorted(names.items())]
-    return _classes({"classes": entries}, dropped)[0]
+def chosen(named: Any, own: Sequence[str] | None, ignore: Any, shown: str) -> Classes:
+    """The classes that the options `classes` and `ignore` of a data set ask for.
+
+    `named` are names in the order of their ids, or one FILE.json; `own` are the names that the data set has
+    itself. Raw ids in `ignore` are no classes. UserError when there are no names, or wrong ones.
+    """
+    dropped = tuple(ignore) if isinstance(ignore, list | tuple) else (ignore,)
+    for raw in dropped:
+        if type(raw) is not int or not 0 <= raw <= 255:
+            raise UserError(f"ignore={raw} has to be ids from 0 to 255.")
+    if isinstance(named, str) and named.endswith(".json"):
+        return read(Path(named), dropped)[0]
+    names = ((named,) if isinstance(named, str) else tuple(named)) if named else own
+    if not names:
+        raise UserError(
+            f"{shown} does not say what its classes are called: name them with classes=road,car,sky in the order "
+            "of their ids, or with classes=FILE.json."
+        )
+    entries = [{"name": str(name), "id": raw} for raw, name in enumerate(names)]
+    try:
+        return _classes({"classes": entries}, dropped)[0]
+    except ValueError as error:
+        raise UserError(f"The classes of {shown}: {error}.") from error
 
 
 def _classes(content: Any, dropped: Collection[int] = ()) -> tuple[Classes, dict[str, Any]]:

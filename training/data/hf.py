@@ -22,12 +22,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from runtime.errors import UserError
 from runtime.image import read_rgb
 from training.data import classes as class_files
 from training.data import labels
 from training.data.classes import Classes
-from training.data.hf_source import Ask, Source, as_tuple, checked, grid, id2label, local, streamed
+from training.data.hf_source import Ask, Source, checked, grid, id2label, local, streamed
 from training.data.spec import IGNORE_ID, DatasetSpec, Example, Taxonomies
 
 
@@ -131,22 +130,8 @@ def _ids(label: Any, shown: str) -> np.ndarray:
 
 def _classes(ask: Ask, source: Source) -> Classes:
     """The classes of the raw ids, by name."""
-    ignore = frozenset(as_tuple(ask.ignore))
-    if isinstance(ask.classes, str) and ask.classes.endswith(".json"):
-        return class_files.read(Path(ask.classes), ignore)[0]
-    names = as_tuple(ask.classes) or source.names
-    if not names:
-        file = id2label(ask)
-        if file:
-            return class_files.read(file, ignore)[0]
-        raise UserError(
-            f"{ask.path} does not say what its classes are called: name them with classes=road,car,sky in the order "
-            "of their ids, or with classes=FILE.json."
-        )
-    try:
-        return class_files.of_names(dict(enumerate(map(str, names))), ignore)
-    except ValueError as error:
-        raise UserError(f"The classes of {ask.path}: {error}.") from error
+    file = None if ask.classes or source.names else id2label(ask)
+    return class_files.chosen(str(file) if file else ask.classes, source.names, ask.ignore, ask.path)
 
 
 def _text(data_dir: Path | str | None) -> str | None:

@@ -69,9 +69,6 @@ def checked(ask: Ask) -> Ask:
         raise UserError(f"count={ask.count} has to be a whole number; 0 takes all.")
     if not isinstance(ask.stream, bool):
         raise UserError(f"stream={ask.stream} has to be true or false.")
-    bad = next((raw for raw in as_tuple(ask.ignore) if type(raw) is not int or not 0 <= raw <= 255), None)
-    if bad is not None:
-        raise UserError(f"ignore={bad} has to be ids from 0 to 255.")
     plain = {key: tuple(value) if isinstance(value, list) else value for key, value in ask._asdict().items()}
     texts = {
         key: str(plain[key]) for key in ("config", "revision", "image", "label")
