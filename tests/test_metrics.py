@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from training import metrics
+from training import metrics, pairs
 
 
 def by_sets(truth: np.ndarray, predicted: np.ndarray, classes: int) -> dict[str, list[float]]:
@@ -66,3 +67,75 @@ def test_broken_input_is_refused() -> None:
         metrics.confusion_matrix(np.zeros((2, 2), int), np.zeros((2, 3), int), 2)
     with pytest.raises(ValueError, match="outside 0..1"):
         metrics.confusion_matrix(np.array([0]), np.array([5]), 2)
+
+
+def images(count: int, seed: int = 0, classes: int = 5) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Label maps, the last class in few of them, with their predictions."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for index in range(count):
+        truth = rng.integers(0, classes - (index % 4 > 0), (20, 30)).astype(np.uint8)
+        wrong = rng.random(truth.shape) < rng.random()
+        predicted = np.where(wrong, rng.integers(0, classes, truth.shape), truth).astype(np.uint8)
+        truth[rng.random(truth.shape) < 0.1] = 255
+        found.append((truth, predicted))
+    return found
+
+
+def test_pairs_count_what_the_confusion_matrix_counts() -> None:
+    for truth, predicted in [*images(3), *images(2, seed=1, classes=254)]:
+        classes = int(max(truth[truth < 255].max(), predicted.max())) + 1
+        expected = metrics.confusion_matrix(truth, predicted, classes)
+        assert (pairs.confusion_matrix(truth, predicted, classes) == expected).all()
+    with pytest.raises(ValueError, match="outside 0..2"):
+        pairs.confusion_matrix(np.uint8([[0, 1]]), np.uint8([[0, 3]]), 3)
+    assert pairs.confusion_matrix(np.uint8([[0, 255]]), np.uint8([[0, 3]]), 3).sum() == 1
+    with pytest.raises(ValueError, match="labels are"):
+        pairs.confusion_matrix(np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8), 3)
+
+
+def test_pairs_stay_exact_beyond_the_integers_of_float32() -> None:
+    """OpenCV gives float32, where 2**24 + 1 is 2**24; a picture is counted in parts."""
+    truth, predicted = np.zeros((4101, 4101), np.uint8), np.zeros((4101, 4101), np.uint8)
+    assert truth.size > 2**24
+    assert pairs.pairs(truth, predicted)[0, 0] == truth.size
+
+
+def test_the_mean_iou_of_counts_is_that_of_the_matrix() -> None:
+    for truth, predicted in images(6):
+        matrix = metrics.confusion_matrix(truth, predicted, 5)
+        expected = metrics.scores(matrix, list("abcde"))["miou"]
+        assert metrics.mean_iou(metrics.counts(matrix)) == pytest.approx(expected, rel=1e-12)
+    assert np.isnan(metrics.mean_iou(np.zeros((3, 5))))
+
+
+def test_the_interval_is_scipys_percentile_bootstrap() -> None:
+    counts = np.stack([metrics.counts(metrics.confusion_matrix(*pair, 5)) for pair in images(37)])
+
+    def statistic(drawn: np.ndarray, axis: int) -> np.ndarray:
+        hit, truth, predicted = np.moveaxis(counts[drawn].sum(axis=axis - 2 if axis < 0 else axis), -2, 0)
+        return np.nanmean(np.where(truth > 0, hit / (truth + predicted - hit), np.nan), axis=-1)
+
+    expected = stats.bootstrap(
+        (np.arange(37),),
+        statistic,
+        vectorized=True,
+        n_resamples=1000,
+        confidence_level=0.9,
+        method="percentile",
+        rng=np.random.default_rng(3),
+    ).confidence_interval
+    found = metrics.bootstrap(counts, level=0.9, resamples=1000, seed=3)
+    assert found is not None
+    assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high), rel=1e-12)
+    assert found["low"] < metrics.mean_iou(counts.sum(axis=0)) < found["high"]
+
+
+def test_the_interval_is_printed_beside_the_miou_and_one_image_has_none() -> None:
+    counts = np.stack([metrics.counts(metrics.confusion_matrix(*pair, 5)) for pair in images(5)])
+    matrix = sum(metrics.confusion_matrix(*pair, 5) for pair in images(5))
+    result = {**metrics.scores(matrix, list("abcde")), "miou_interval": metrics.bootstrap(counts)}
+    line = next(line for line in metrics.table(result).splitlines() if line.startswith("miou"))
+    assert "(95% CI " in line and line.endswith(", 1000 resamples of images)")
+    assert metrics.bootstrap(counts[:1]) is None
+    assert np.isnan(metrics.bootstrap(np.zeros((3, 3, 5), np.int64))["low"])

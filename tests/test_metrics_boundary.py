@@ -35,7 +35,7 @@ def mask_boundary(mask: np.ndarray, ratio: float) -> np.ndarray:
     return mask & ~eroded[1:-1, 1:-1].astype(bool)
 
 
-@pytest.mark.parametrize("ratio", [0.005, 0.02, 0.1])
+@pytest.mark.parametrize("ratio", [0.005, 0.02, 0.025, 0.1])
 @pytest.mark.parametrize("void", [0.0, 0.35])
 def test_boundary_iou_is_the_authors_formula_for_each_class(ratio, void):
     picture = seen(void)

@@ -131,6 +131,9 @@ def test_calibration_error_by_arithmetic():
     assert result["ece"] == pytest.approx((4 * 0.2 + 1 * 0.45) / 5, abs=1e-6)
     assert result["mce"] == pytest.approx(0.45, abs=1e-6)
     assert result["bins"]["pixels"] == [0, 0, 0, 0, 0, 1, 0, 0, 0, 4]
+    # A confidence on the border of two bins belongs to the lower one.
+    edges = seen._replace(probabilities=np.stack([np.full((1, 6), 0.75), np.full((1, 6), 0.25)], -1))
+    assert calibration.confidence_counts(edges, 2, 4)[0].tolist() == [0, 0, 5, 0]
 
 
 def test_what_is_no_probability_is_refused():
