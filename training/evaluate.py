@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import UserError, exit_on_user_error
-from training import boundary, cityscapes_protocol, evaluation, inference, translation
+from training import boundary, cityscapes_protocol, evaluation, inference, kept, translation
 from training.data import mixture, taxonomies
 from training.data.spec import DatasetSpec, Example
 from training.progress import counter
 from training.streaming import Metric
 from training.subject import Data, Subject, open_subject
-from training.train import Parser
+from training.train import Parser, setting
 
 
 def _parser() -> Parser:
@@ -48,6 +48,7 @@ def _parser() -> Parser:
         metavar="NAME",
         help=f"what the model was trained on, if it does not say: {', '.join(taxonomies.SETS)}",
     )
+    command.add_argument("--data-set", metavar="NAME=VALUE", nargs="+", default=[], help="options of the data set")
     command.add_argument("--split", default="val")
     command.add_argument("--skip-bad", action="store_true")
     command.add_argument("--threads", type=int, default=2, help="of a .tflite")
@@ -67,6 +68,11 @@ def _parser() -> Parser:
         "--submission",
         metavar="DIR",
         help="write the predictions of --data cityscapes as its benchmark takes them, labels or not",
+    )
+    command.add_argument(
+        "--previous",
+        metavar="DIR",
+        help="the evaluation to show beside this one; the last one of other weights in its folder if not given",
     )
     look = command.add_argument_group("how a picture is looked at")
     look.add_argument(
@@ -88,7 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     plan = inference.plan(args.tta, args.window, args.stride)
     widths = evaluation.trimap_widths(args.trimap_widths)
 
-    from training import report
+    from training import mlflow_store, report
+    from training.recipe import split_options
 
     own, mapping = taxonomies.named(args.classes) if args.classes else (None, None)
     there = Data(args.data, mixture.folders(args.data_dir, args.data or ""), own)
@@ -99,11 +106,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not name:
         raise UserError(f"{args.subject} does not say what it was trained on: name the data with --data")
     data_dir = mixture.folders(args.data_dir, name) or (found.data_dir if name == found.data else None)
-    spec, examples, labelled = _load(args, name, data_dir, found)
+    options = {**(found.data_options if name == found.data else {}), **dict(map(setting, args.data_set))}
+    options = split_options(options, args.split)
+    spec, examples, labelled = _load(args, name, data_dir, found, options)
     translated = translation.between(found.labels, spec, mapping) if found.labels else None
+    if translated and args.submission:
+        raise UserError(f"--submission takes the model's own classes, and {args.subject} has others than {spec.name}")
     if translated:
         found, spec, examples = translated.apply(found, examples)
         print(f"{args.subject}: {translated.text()}")
+    previous = report.read_scores(Path(args.previous), spec.classes) if args.previous else None
     extra: dict[str, Metric] = {}
     if labelled:
         lacking = "" if found.score else args.subject
@@ -131,21 +143,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     place = "-".join(part for part in (name, args.split, str(plan)) if part)
     folder = Path(args.out) if args.out else found.folder / place
     title = f"{Path(args.subject).name} on {name} {args.split}"
-    report.write_scores(folder, result, measured.matrix, title)
+    result |= kept.provenance(found, name, args.split, data_dir, options)
+    history = report.read_history(found.run) if found.run else []
+    report.write_evaluation(
+        folder, measured, result, found.predict, examples, title, history=history, previous=previous
+    )
+    if found.run:
+        numbers = {f"{place}/{key}": result[key] for key in ("miou", "pixel_accuracy")}
+        mlflow_store.add(found.run, sorted(folder.glob("*.png")), f"evaluation/{place}", numbers)
     print(f"{evaluation.text(result)}\n\n{took}; written to {folder}")
     return 0
 
 
 def _load(
-    args: argparse.Namespace, name: str, data_dir: Any, found: Subject
+    args: argparse.Namespace, name: str, data_dir: Any, found: Subject, options: dict[str, Any]
 ) -> tuple[DatasetSpec, list[Example], bool]:
     """The classes, the examples of the split, and whether they have labels, without which a submission can be made."""
     from training import data
-    from training.recipe import split_options
 
     same = name == found.data
     taxonomy = found.taxonomy if same else None
-    options = split_options(found.data_options, args.split) if same else {}
+    options = dict(options)
     if args.classes:
         taxonomy, options["mapping"] = taxonomies.named(args.classes)
     elif not same and found.labels:

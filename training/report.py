@@ -1,6 +1,11 @@
-"""Pictures and tables of a run: previews, curves, confusion matrix, scores as JSON and CSV."""
+"""Files of a run that people look at: previews, curves, and the folder of an evaluation.
+
+An evaluation's folder: index.html (training/report_page.py), scores.json, scores.csv, images.csv, confusion.csv, the
+charts as PNG files, previous.json (what was measured before), and counts.npz, from which training.compare works.
+"""
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,19 +14,16 @@ from typing import Any
 import cv2
 import numpy as np
 
+from runtime.errors import UserError
 from runtime.image import colour
+from training import metrics, pictures, report_page
 from training.checkpoints import write_atomically
-from training.data.spec import IGNORE_ID, DatasetSpec
+from training.data.spec import DatasetSpec, Example
+from training.evaluation import Evaluation, Predict
+from training.report_page import Looked, error_picture
 
-RIGHT, WRONG, VOID = (40, 40, 40), (230, 60, 40), (255, 255, 255)
 PREVIEW_WIDTH = 360
-
-
-def error_picture(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Red where the prediction is wrong, dark where it is right, white where nothing counts; uint8 (H, W, 3)."""
-    picture = np.where((truth == predicted)[..., None], np.array(RIGHT), np.array(WRONG)).astype(np.uint8)
-    picture[truth == IGNORE_ID] = VOID
-    return picture
+SHOWN = 4  # best and worst pictures, each
 
 
 def preview_path(run_folder: Path, epoch: int) -> Path:
@@ -47,7 +49,8 @@ def preview(path: Path, samples: Sequence[tuple[np.ndarray, ...]], spec: Dataset
     height = max(row.shape[0] for row in rows)
     rows = [cv2.copyMakeBorder(row, 0, height - row.shape[0], 0, 0, cv2.BORDER_CONSTANT) for row in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_picture(path, np.vstack([_titles(4 * PREVIEW_WIDTH), *rows]))
+    picture = np.vstack([_titles(4 * PREVIEW_WIDTH), *rows])
+    _write(path, cv2.imencode(path.suffix, np.ascontiguousarray(picture[..., ::-1]))[1].tobytes())
 
 
 def _titles(width: int) -> np.ndarray:
@@ -58,90 +61,146 @@ def _titles(width: int) -> np.ndarray:
     return strip
 
 
-def _write_picture(path: Path, rgb: np.ndarray) -> None:
-    _, data = cv2.imencode(path.suffix, np.ascontiguousarray(rgb[..., ::-1]))
-    write_atomically(path, lambda temporary: _put(temporary, data.tobytes()))
+def draw_curves(path: Path, history: Sequence[dict[str, Any]]) -> None:
+    """Losses, validation scores and learning rate over the epochs, as a PNG."""
+    if history:
+        _write(path, pictures.png(pictures.curves(history)))
 
 
-def _put(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
+def read_history(run_folder: Path) -> list[dict[str, float]]:
+    """The rows of a run's history.csv as numbers; [] where there is none."""
+    path = run_folder / "history.csv"
+    if not path.is_file():
+        return []
+    with open(path, newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def write_evaluation(
+    folder: Path,
+    evaluation: Evaluation,
+    result: dict[str, Any],
+    predict: Predict,
+    examples: Sequence[Example],
+    title: str,
+    *,
+    history: Sequence[dict[str, float]] = (),
+    previous: dict[str, Any] | None = None,
+) -> None:
+    """Write the whole folder of an evaluation; `examples` are those of the evaluation, in its order.
+
+    `result` becomes scores.json. The four best and worst pictures are read and predicted once more. What the folder
+    held of other weights becomes previous.json and is shown beside the new scores, unless other scores are given as
+    `previous`.
+    """
+    before = _keep_previous(folder, result)
+    _write_tables(folder, {"title": title, **result}, evaluation.matrix)
+    _write(folder / "counts.npz", _npz(names=np.array(evaluation.names), counts=evaluation.counts))
+    quality = metrics.mean_iou(evaluation.counts)
+    _write_images(folder / "images.csv", evaluation, quality)
+
+    def look(index: int) -> Looked:
+        rgb, truth = examples[index].read()
+        return Looked(evaluation.names[index], quality[index], rgb, truth, np.asarray(predict(rgb)))
+
+    best, worst = ([look(index) for index in chosen] for chosen in extremes(quality, SHOWN))
+    for name, samples in (("best", best), ("worst", worst)):
+        preview(folder / f"{name}.png", [sample[2:] for sample in samples], evaluation.spec)
+    facts = report_page.Facts(title, evaluation, result, previous or before, history, best, worst)
+    drawn = report_page.charts(facts)
+    for name, (light, _) in drawn.items():
+        _write(folder / f"{name}.png", light)
+    _write(folder / "classes.png", report_page.bars(facts))
+    draw_curves(folder / "curves.png", history)
+    _write(folder / "index.html", report_page.page(facts, drawn).encode())
+
+
+def extremes(quality: np.ndarray, count: int) -> tuple[list[int], list[int]]:
+    """The indices of the best and of the worst pictures, `count` each, best and worst first; NaN is neither, and
+    no picture is both."""
+    order = [int(index) for index in np.argsort(quality, kind="stable") if not np.isnan(quality[index])]
+    half = (len(order) + 1) // 2
+    return order[::-1][: min(count, half)], order[: min(count, len(order) - half)]
+
+
+def read_scores(path: Path, classes: Sequence[str]) -> dict[str, Any]:
+    """Another evaluation's scores: a folder or its scores.json. UserError unless they are of these classes."""
+    path = path / "scores.json" if path.is_dir() else path
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+        theirs = list(found["classes"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"--previous {path} is not an evaluation: name a folder evaluation/DATA-SPLIT, or its scores.json"
+        ) from error
+    if theirs != list(classes):
+        raise UserError(f"--previous {path} has other classes, so that its bars cannot stand beside these")
+    return found
+
+
+def _keep_previous(folder: Path, result: dict[str, Any]) -> dict[str, Any] | None:
+    """What the folder last held of other weights: scores.json moves to previous.json when its weights are others."""
+    kept = folder / "previous.json"
+    try:
+        last = read_scores(folder / "scores.json", list(result["classes"]))
+        if last.get("weights_sha256") != result.get("weights_sha256"):
+            _write(kept, (folder / "scores.json").read_bytes())
+        return read_scores(kept, list(result["classes"]))
+    except UserError:  # there is none, or one of other classes
+        return None
 
 
 def write_scores(folder: Path, result: dict[str, Any], matrix: np.ndarray, title: str) -> None:
-    """scores.json, scores.csv (one class a line), confusion.csv (pixel counts) and confusion.png."""
+    """What is known without the pictures: scores.json, the tables, confusion.png."""
+    _write_tables(folder, {"title": title, **result}, matrix)
+    _write(folder / "confusion.png", pictures.png(pictures.confusion(matrix, list(result["classes"]), title)))
+
+
+def _write_tables(folder: Path, result: dict[str, Any], matrix: np.ndarray) -> None:
+    """scores.json, scores.csv (one class a line) and confusion.csv (pixel counts)."""
     folder.mkdir(parents=True, exist_ok=True)
     names = list(result["classes"])
-    content = json.dumps({**result, "confusion_matrix": matrix.tolist()}, indent=2)
-    write_atomically(
-        folder / "scores.json",
-        lambda temporary: _put(temporary, content.replace("NaN", "null").encode() + b"\n"),
-    )
+    content = strict({**result, "confusion_matrix": matrix.tolist()})
+    _write(folder / "scores.json", json.dumps(content, indent=2, allow_nan=False).encode() + b"\n")
     columns = list(result["classes"][names[0]])
-    _write_csv(
-        folder / "scores.csv",
-        [["class", *columns]]
-        + [[name, *(result["classes"][name][column] for column in columns)] for name in names],
-    )
-    _write_csv(
-        folder / "confusion.csv",
-        [["truth \\ prediction", *names]]
-        + [[name, *row] for name, row in zip(names, matrix.tolist(), strict=True)],
-    )
-    draw_confusion(folder / "confusion.png", matrix, names, title)
+    rows = [[name, *(result["classes"][name][column] for column in columns)] for name in names]
+    _write_csv(folder / "scores.csv", [["class", *columns], *rows])
+    counted = [[name, *row] for name, row in zip(names, matrix.tolist(), strict=True)]
+    _write_csv(folder / "confusion.csv", [["truth \\ prediction", *names], *counted])
+
+
+def strict(value: Any) -> Any:
+    """The same with None where a number does not exist: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: strict(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(entry) for entry in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _write_images(path: Path, evaluation: Evaluation, quality: np.ndarray) -> None:
+    """One picture a line, the worst first: its mIoU over the classes it holds, and its pixel accuracy."""
+    hit, truth = evaluation.counts[:, 0].sum(axis=1), evaluation.counts[:, 1].sum(axis=1)
+    accuracy = np.where(truth > 0, hit / np.maximum(1, truth), np.nan)
+    order = np.argsort(quality, kind="stable")
+    rows = [[evaluation.names[index], float(quality[index]), float(accuracy[index])] for index in order]
+    _write_csv(path, [["picture", "miou", "pixel_accuracy"], *rows])
 
 
 def _write_csv(path: Path, rows: list[list[Any]]) -> None:
-    def write(temporary: Path) -> None:
-        with open(temporary, "w", newline="") as file:
-            csv.writer(file).writerows(rows)
-
-    write_atomically(path, write)
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    _write(path, text.getvalue().encode())
 
 
-def draw_confusion(path: Path, matrix: np.ndarray, names: Sequence[str], title: str) -> None:
-    """The confusion matrix, each row in per cent of its true pixels."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    share = 100 * matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
-    side = 2.6 + 0.46 * len(names)
-    figure = Figure(figsize=(side + 0.8, side), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    picture = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
-    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(names)), names)
-    axes.set_xlabel("prediction")
-    axes.set_ylabel("truth")
-    axes.set_title(title)
-    for row in range(len(names)):
-        for column in range(len(names)):
-            if share[row, column] >= 0.5:
-                tone = "white" if share[row, column] > 55 else "black"
-                axes.text(
-                    column, row, f"{share[row, column]:.0f}", ha="center", va="center", color=tone, fontsize=8
-                )
-    figure.colorbar(picture, ax=axes, label="% of the true pixels", shrink=0.8)
-    write_atomically(path, lambda temporary: figure.savefig(temporary))
+def _npz(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
 
 
-def draw_curves(path: Path, history: Sequence[dict[str, Any]]) -> None:
-    """Loss and mIoU over the epochs."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def _write(path: Path, data: bytes) -> None:
+    def put(temporary: Path) -> None:
+        temporary.write_bytes(data)
 
-    if not history:
-        return
-    epochs = [row["epoch"] for row in history]
-    figure = Figure(figsize=(9, 3.4), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    for key, label in (("loss", "training"), ("val_loss", "validation")):
-        left.plot(epochs, [row[key] for row in history], label=label)
-    left.set(xlabel="epoch", ylabel="loss")
-    left.legend()
-    right.plot(epochs, [100 * row["val_miou"] for row in history], color="tab:green")
-    right.set(xlabel="epoch", ylabel="validation mIoU, %")
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-    write_atomically(path, lambda temporary: figure.savefig(temporary))
+    write_atomically(path, put)

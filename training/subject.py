@@ -18,7 +18,8 @@ PLAIN = inference.Plan()
 class Subject:
     """What is measured: how it predicts, what it was trained on, where its evaluation goes.
 
-    `score` is None where it gives class ids alone (a `.tflite` of the variant mask).
+    `score` is None where it gives class ids alone (a `.tflite` of the variant mask). `weights` is the file that it
+    is known by, `run` the run folder that it came from, if there is one.
     """
 
     predict: Predict
@@ -29,6 +30,8 @@ class Subject:
     data_options: dict[str, Any]
     folder: Path
     labels: tuple[str, ...] | None = None
+    weights: Path | None = None
+    run: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ def _file(path: Path, threads: int, plan: inference.Plan) -> Subject:
         {},
         path.parent / "evaluation" / path.stem,
         bundle.labels if bundle else None,
+        path,
+        next((above for above in path.resolve().parents[:2] if (above / "recipe.json").is_file()), None),
     )
 
 
@@ -132,6 +137,8 @@ def _run(path: Path, plan: inference.Plan, data: Data) -> Subject:
         recipe.data_options,
         folder,
         run.spec.classes,
+        run.weights_path,
+        None if isinstance(run, Converted) else run.folder,
     )
 
 

@@ -1,0 +1,52 @@
+"""Evaluations that were made already: what they are of, and what is kept of each picture."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.data.spec import DatasetSpec
+from training.evaluation import Evaluation
+from training.subject import Subject
+from zoo.convert import card
+
+
+def provenance(
+    found: Subject, data: str, split: str, data_dir: Any, options: dict[str, Any]
+) -> dict[str, Any]:
+    """What an evaluation is of, for scores.json: two of one provenance have the same scores, as long as the files of
+    the data stay what they are."""
+    return {
+        "weights_sha256": card.file_sha256(found.weights) if found.weights else "",
+        "data": {
+            "name": data,
+            "split": split,
+            "folder": _absolute(data_dir),
+            "options": json.loads(json.dumps(options)),
+        },
+    }
+
+
+def _absolute(folder: Any) -> Any:
+    if isinstance(folder, dict):
+        return {name: _absolute(path) for name, path in folder.items()}
+    return str(Path(folder).resolve()) if folder else None
+
+
+def load(folder: Path, like: dict[str, Any], spec: DatasetSpec, names: list[str]) -> Evaluation | None:
+    """The evaluation in a folder, without its further metrics and its seconds, if it is of the provenance (and of the
+    translation, if any) that `like` says, of these classes and pictures, each looked at once; else None."""
+    try:
+        scores = json.loads((folder / "scores.json").read_text())
+        with np.load(folder / "counts.npz", allow_pickle=False) as stored:
+            found, counts = stored["names"].tolist(), stored["counts"]
+    except (OSError, ValueError, KeyError):
+        return None
+    same = all(
+        scores.get(key) == like.get(key) for key in ("weights_sha256", "data", "translation", "tta", "window")
+    )
+    if not (same and list(scores["classes"]) == list(spec.classes) and found == names):
+        return None
+    matrix = np.array(scores["confusion_matrix"], np.int64)
+    return Evaluation(spec, matrix, names, counts, float("nan"), {})
