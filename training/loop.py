@@ -18,7 +18,7 @@ import tensorflow as tf
 from runtime.errors import UserError
 from runtime.signals import noted_signals
 from training import checkpoints, folder, report, state
-from training.data.pipeline import DecodedCache, read_errors, steps_per_epoch, training_batches
+from training.data.pipeline import DecodedCache, read_errors, samples, steps_per_epoch, training_batches
 from training.data.spec import DatasetSpec
 from training.losses import parse, validation_loss
 from training.progress import bar
@@ -58,7 +58,7 @@ def train(
     claimed and holds; `track` gets the history after each epoch. Raises Stopped after saving on Ctrl-C or SIGTERM,
     UserError when ten steps in a row were not finite.
     """
-    steps = steps_per_epoch(len(training.examples), recipe.batch)
+    steps = steps_per_epoch(samples(training.examples), recipe.batch)
     total = recipe.epochs * steps
     with strategy.scope():
         trainee = make_trainee(model, recipe, steps)

@@ -135,7 +135,7 @@ def joined(found: Sequence[tuple[Part, Sequence[Example]]]) -> list[Example]:
     if len(found) == 1:
         return list(found[0][1])
     return [
-        replace(example, name=f"{part.name}-{example.name}", weight=part.weight)
+        replace(example, name=f"{part.name}-{example.name}", part=part.name, weight=part.weight)
         for part, examples in found
         for example in examples
     ]

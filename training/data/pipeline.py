@@ -1,8 +1,8 @@
 """Decode, augment, batch: tf.data pipelines whose batches depend on nothing but (seed, step).
 
 `training_batches` begins at any step and gives bit for bit what an uninterrupted run would have given there:
-the order of an epoch is NumPy's `default_rng([seed, epoch]).permutation`, and augmentation is keyed on
-(seed, sample number). That is why tf.data's own shuffle and cache are not used.
+the order of an epoch is NumPy's `default_rng([seed, epoch]).permutation`, of more or fewer samples than there are
+pictures where these are weighted, and augmentation is keyed on (seed, sample number). That is why tf.data's own shuffle and cache are not used.
 
 Iterate inside `with read_errors():`, which turns a picture that cannot be read into its one sentence.
 """
@@ -35,19 +35,50 @@ def steps_per_epoch(count: int, batch: int) -> int:
     return max(1, count // batch)
 
 
-def epoch_order(seed: int, epoch: int, count: int, batch: int) -> np.ndarray:
+def samples(examples: Sequence[Example]) -> int:
+    """How many samples an epoch takes: as many as there are examples, where none is weighted."""
+    return sum(_share(examples, part) for part in _parts(examples).values())
+
+
+def epoch_order(seed: int, epoch: int, examples: Sequence[Example], batch: int) -> np.ndarray:
     """Sample indices of an epoch, int64 (steps * batch,).
 
+    An example of weight 2 comes twice; of a part of weight 0.5 every epoch takes another half, drawn by the seed.
     The remainder that fills no batch is dropped; fewer samples than a batch takes are repeated.
     """
-    order = np.random.default_rng([seed, epoch]).permutation(count)
-    return np.resize(order, steps_per_epoch(count, batch) * batch)
+    generator = np.random.default_rng([seed, epoch])
+    if all(example.weight == 1 for example in examples):
+        order = generator.permutation(len(examples))
+    else:
+        taken = [
+            np.resize(np.random.default_rng([seed, epoch, number]).permutation(part), _share(examples, part))
+            for number, part in enumerate(_parts(examples).values())
+        ]
+        order = generator.permutation(np.concatenate(taken))
+    return np.resize(order, steps_per_epoch(len(order), batch) * batch)
+
+
+def _parts(examples: Sequence[Example]) -> dict[str, list[int]]:
+    """The indices of the examples of each data set of a mixture; of all of them, where it is none."""
+    found: dict[str, list[int]] = {}
+    for index, example in enumerate(examples):
+        found.setdefault(example.part, []).append(index)
+    return found
+
+
+def _share(examples: Sequence[Example], part: list[int]) -> int:
+    """How many samples a part gives an epoch: its examples' weights summed, and rounded."""
+    return max(1, round(sum(examples[index].weight for index in part)))
+
+
+def _decoded_bytes(example: Example) -> int:
+    return sum(array.nbytes for array in example.read())
 
 
 class DecodedCache:
     """Reads examples by index and keeps them decoded, when all of them fit into `limit_bytes`.
 
-    What they would take is estimated from the first one. `limit_bytes` is a quarter of the available memory
+    What they would take is estimated from the first one, in a mixture the first of each data set. `limit_bytes` is a quarter of the available memory
     unless given; 0 keeps nothing.
     """
 
@@ -64,8 +95,7 @@ class DecodedCache:
         self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._lock = threading.Lock()
         limit = available_memory() // 4 if limit_bytes is None else limit_bytes
-        first = examples[0].read()
-        needed = (first[0].nbytes + first[1].nbytes) * len(examples)
+        needed = sum(len(part) * _decoded_bytes(examples[part[0]]) for part in _parts(examples).values())
         self.enabled = needed <= limit
         if say:
             amounts = f"{len(examples)} decoded pictures take {needed / 1e9:.2f} GB"
@@ -105,8 +135,8 @@ def training_batches(
     The pictures are cached in `cache`, or in a new one of at most `cache_bytes` (see DecodedCache).
     """
     kept = cache or DecodedCache(examples, limit_bytes=cache_bytes, say=say)
-    count, steps = len(examples), steps_per_epoch(len(examples), batch)
-    order = functools.lru_cache(maxsize=4)(lambda epoch: epoch_order(seed, epoch, count, batch))
+    steps = steps_per_epoch(samples(examples), batch)
+    order = functools.lru_cache(maxsize=4)(lambda epoch: epoch_order(seed, epoch, examples, batch))
 
     def read(number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         epoch, position = divmod(int(number), steps * batch)

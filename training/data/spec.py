@@ -22,13 +22,15 @@ class Example:
     `group` is what neighbouring pictures share (a city, a drive, a folder), "" where nothing says.
     `raw()` returns the RGB image and the label map as it is stored, neither mapped nor compared with anything:
     ids (H, W) or colours (H, W, 3); None where `read` gives all there is.
-    `weight` is how often an epoch of training takes the picture: 2 is twice, 0.5 every other epoch.
+    In a mixture `part` is the data set that it is of, and `weight` is how often an epoch of training takes it: 2
+    is twice, 0.5 every other epoch; all examples of a part have one weight.
     """
 
     name: str
     read: Callable[[], tuple[np.ndarray, np.ndarray]]
     group: str = ""
     raw: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
+    part: str = ""
     weight: float = 1.0
 
 
