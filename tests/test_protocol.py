@@ -123,6 +123,7 @@ def test_predictions_of_ignored_labels_count_as_the_authors_count_them(root):
     for example in examples:
         truth = example.read()[1]
         predicted = np.where(rng.random(SHAPE) < 0.5, rng.integers(0, 34, SHAPE), truth).astype(np.uint8)
+        predicted[:2] = 34  # a class that Cityscapes does not have, of a model trained on another data set
         seen = Seen(example.name, truth, predicted, None)
         write(seen)
         total = total + metric.count(seen)

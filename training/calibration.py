@@ -100,12 +100,12 @@ def precision(classes: int) -> Metric:
 def confidence_counts(seen: Seen, classes: int, bins: int = ECE_BINS) -> np.ndarray:
     """(3, bins) float64: pixels, their summed confidence, and those that are right, for each bin of confidence.
 
-    Confidence is the largest probability; bin m of M holds what is above (m - 1) / M and up to m / M. Void pixels do
-    not count.
+    Confidence is the probability of the predicted class, the largest unless classes were merged after the prediction;
+    bin m of M holds what is above (m - 1) / M and up to m / M. Void pixels do not count.
     """
     total = np.zeros((3, bins))
     for truth, predicted, probabilities in _counted_rows(seen, classes):
-        confidence = probabilities.max(axis=-1).astype(np.float64)
+        confidence = probabilities[np.arange(len(predicted)), predicted].astype(np.float64)
         index = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
         total[0] += np.bincount(index, minlength=bins)
         total[1] += np.bincount(index, weights=confidence, minlength=bins)

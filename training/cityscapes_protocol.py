@@ -26,10 +26,10 @@ from training.pairs import pairs
 from training.streaming import Metric, Seen
 
 IDS = len(LABELS)  # 34, from 0 on
-# The classes that a prediction in label ids can be made of.
+# The classes that a prediction in label ids can be made of; what is none of them is id 0, unlabeled, which is wrong.
 LABEL_IDS = {
-    "cityscapes19": lookup_table(TRAIN_ID_TO_ID),
-    "cityscapes34": lookup_table({label.id: label.id for label in LABELS}),
+    "cityscapes19": lookup_table(TRAIN_ID_TO_ID, default=0),
+    "cityscapes34": lookup_table({label.id: label.id for label in LABELS}, default=0),
 }
 EVALUATED = np.array([label.train_id != IGNORE_ID for label in LABELS])
 CATEGORY = np.array([CATEGORIES.index(label.category) for label in LABELS])
