@@ -2,7 +2,8 @@
 
 `training_batches` begins at any step and gives bit for bit what an uninterrupted run would have given there:
 the order of an epoch is NumPy's `default_rng([seed, epoch]).permutation`, of more or fewer samples than there are
-pictures where these are weighted, and augmentation is keyed on (seed, sample number). That is why tf.data's own shuffle and cache are not used.
+pictures where these are weighted, and augmentation is keyed on (seed, sample number). That is why tf.data's own
+shuffle and cache are not used.
 
 Iterate inside `with read_errors():`, which turns a picture that cannot be read into its one sentence.
 """
@@ -78,8 +79,8 @@ def _decoded_bytes(example: Example) -> int:
 class DecodedCache:
     """Reads examples by index and keeps them decoded, when all of them fit into `limit_bytes`.
 
-    What they would take is estimated from the first one, in a mixture the first of each data set. `limit_bytes` is a quarter of the available memory
-    unless given; 0 keeps nothing.
+    What they would take is estimated from the first one, in a mixture the first of each data set. `limit_bytes` is
+    a quarter of the available memory unless given; 0 keeps nothing.
     """
 
     def __init__(
