@@ -45,12 +45,18 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         ) from error
 
 
-def save(folder: Path, step: int, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Path:
-    """Write `step-00000123.checkpoint` and remove all but the newest `KEEP`. Returns its path."""
+def encode(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> tuple[bytes, memoryview]:
+    """The two parts of a checkpoint: its first line, and the arrays."""
     body = io.BytesIO()
     np.savez(body, **arrays)  # type: ignore[arg-type]
     payload = body.getbuffer()
-    head = json.dumps({**meta, "step": step, "sha256": hashlib.sha256(payload).hexdigest()}).encode() + b"\n"
+    head = json.dumps({**meta, "sha256": hashlib.sha256(payload).hexdigest()}).encode() + b"\n"
+    return head, payload
+
+
+def save(folder: Path, step: int, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Path:
+    """Write `step-00000123.checkpoint` and remove all but the newest `KEEP`. Returns its path."""
+    head, payload = encode(arrays, {**meta, "step": step})
     path = folder / f"step-{step:08d}.checkpoint"
 
     def write(temporary: Path) -> None:
@@ -67,7 +73,12 @@ def save(folder: Path, step: int, arrays: dict[str, np.ndarray], meta: dict[str,
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays and the small numbers of one checkpoint. Raises ValueError, with the reason, if it is damaged."""
-    head, newline, payload = path.read_bytes().partition(b"\n")
+    return decode(path.read_bytes())
+
+
+def decode(content: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What `encode` was given. Raises ValueError, with the reason, if it is damaged."""
+    head, newline, payload = content.partition(b"\n")
     try:
         meta = json.loads(head) if newline else None
     except ValueError:

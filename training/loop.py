@@ -20,6 +20,7 @@ from runtime.signals import noted_signals
 from training import checkpoints, folder, report, state
 from training.data.pipeline import DecodedCache, read_errors, samples, steps_per_epoch, training_batches
 from training.data.spec import DatasetSpec
+from training.distributed import ALONE, Cluster
 from training.losses import parse, validation_loss
 from training.progress import bar
 from training.recipe import Recipe
@@ -46,6 +47,7 @@ def train(
     run_folder: Path,
     *,
     strategy: tf.distribute.Strategy,
+    cluster: Cluster = ALONE,
     class_weights: Sequence[float] | None = None,
     teacher: Logits | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -55,42 +57,48 @@ def train(
     """Train until the recipe's epochs are done or its patience ends. Goes on from the newest good checkpoint.
 
     `model` must have been built under `strategy.scope()`, in the run folder's recipe, which the caller has
-    claimed and holds; `track` gets the history after each epoch. Raises Stopped after saving on Ctrl-C or SIGTERM,
-    UserError when ten steps in a row were not finite.
+    claimed and holds; `track` gets the history after each epoch. Of several workers the chief alone reads and writes
+    the folder and calls `track` and `callbacks`. Raises Stopped after saving on Ctrl-C or SIGTERM (that any worker
+    gets), UserError when ten steps in a row were not finite.
     """
     steps = steps_per_epoch(samples(training.examples), recipe.batch)
     total = recipe.epochs * steps
     with strategy.scope():
         trainee = make_trainee(model, recipe, steps)
-    progress = state.restore(run_folder, trainee, say)
+    progress = state.begin(run_folder, trainee, cluster, say)
     if progress.step >= total or progress.stopped_early:
         say(f"this run is finished: {progress.step} steps, best mIoU {100 * progress.best_miou:.2f}%.")
         return progress
     step = make_train_step(trainee, recipe, strategy, class_weights, teacher)
     task = task_of(recipe.model)
     evaluator = task.validator(
-        model, spec, validation, partial(validation_loss, parse(recipe.loss, recipe.loss_options))
+        model, spec, validation, partial(validation_loss, parse(recipe.loss, recipe.loss_options)), cluster
     )
-    feed = _Feed(_batches(recipe, model, task, training, progress.step, strategy))
-    hooks = _begin(model, callbacks, recipe.epochs)
+    feed = _Feed(_batches(recipe, model, task, training, progress.step, strategy, cluster))
+    hooks = _begin(model, callbacks if cluster.chief else (), recipe.epochs)
     saving = _Saving(run_folder, trainee, progress)
+    stopping = ended = False
     with (
         noted_signals() as stop,
         read_errors(),
-        bar(total, "step", progress.step) as line,
+        bar(total, "step", progress.step, hidden=not cluster.chief) as line,
     ):
-        while progress.step < total and not (progress.stopped_early or model.stop_training or stop):
+        while progress.step < total and not (stopping or ended):
             epoch, position = divmod(progress.step, steps)
             loss = _one_step(step, feed, hooks, epoch, position, progress, say)
             _show(line, progress, loss)
             last = position == steps - 1
             if last:
-                row = _end_of_epoch(recipe, trainee, evaluator, progress, epoch, run_folder)
-                line.write(_epoch_line(row, recipe.epochs, progress, epoch))
-                track(progress.history)
+                row = _end_of_epoch(recipe, trainee, evaluator, progress, epoch, run_folder, cluster)
+                if cluster.chief:
+                    line.write(_epoch_line(row, recipe.epochs, progress, epoch))
+                    track(progress.history)
                 hooks.on_epoch_end(epoch, row)
-            saving.perhaps(last or bool(stop))
-    if stop:
+            stopping, ended = cluster.any(stop), cluster.any(progress.stopped_early or model.stop_training)
+            if cluster.chief:
+                saving.perhaps(last or stopping)
+        cluster.exchange("done")  # nobody leaves while the chief may still find the disk full
+    if stopping:
         raise Stopped(f"stopped after step {progress.step} of {total}; the same command goes on from there")
     hooks.on_train_end()
     _sum_up(progress, feed, say)
@@ -119,7 +127,9 @@ def _batches(
     training: DecodedCache,
     step: int,
     strategy: tf.distribute.Strategy,
+    cluster: Cluster,
 ) -> Iterator[Any]:
+    here, total = len(strategy.extended.worker_devices), strategy.num_replicas_in_sync
     batches = training_batches(
         training.examples,
         seed=recipe.seed,
@@ -127,12 +137,13 @@ def _batches(
         crop=recipe.crop,
         augmentation=recipe.augmentation,
         start_step=step,
+        replicas=(cluster.index * here, here, total),
         cache=training,
         prepare=task.preparation(model) if task.preparation else None,
     )
-    if strategy.num_replicas_in_sync > 1:
-        batches = strategy.experimental_distribute_dataset(batches)
-    return iter(batches)
+    if here == 1:
+        return iter(batches)
+    return iter(strategy.distribute_datasets_from_function(lambda context: batches))
 
 
 def _one_step(
@@ -182,14 +193,16 @@ def _end_of_epoch(
     progress: Progress,
     epoch: int,
     run_folder: Path,
+    cluster: Cluster,
 ) -> dict[str, Any]:
     """Validate on the averaged weights, keep the best, write history, curves and previews."""
     with state.averaged(trainee):
         result, loss, previews = evaluator()
         if result["miou"] > progress.best_miou:
             progress.best_miou, progress.best_epoch, progress.epochs_without_gain = result["miou"], epoch, 0
-            best = run_folder / "best.weights.h5"
-            checkpoints.write_atomically(best, lambda temporary: trainee.model.save_weights(temporary))
+            if cluster.chief:
+                best = run_folder / "best.weights.h5"
+                checkpoints.write_atomically(best, lambda temporary: trainee.model.save_weights(temporary))
         else:
             progress.epochs_without_gain += 1
     if recipe.patience and progress.epochs_without_gain >= recipe.patience:
@@ -206,8 +219,9 @@ def _end_of_epoch(
     }
     progress.loss_sum, progress.loss_count = 0.0, 0
     progress.history.append(row)
-    folder.write_history(run_folder / "history.csv", progress.history)
-    report.preview(report.preview_path(run_folder, epoch + 1), previews, evaluator.spec)
+    if cluster.chief:
+        folder.write_history(run_folder / "history.csv", progress.history)
+        report.preview(report.preview_path(run_folder, epoch + 1), previews, evaluator.spec)
     return row
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from tqdm import tqdm
 
 
-def bar(total: int, unit: str, done: int = 0, quiet_seconds: float = 30.0) -> Any:
+def bar(total: int, unit: str, done: int = 0, quiet_seconds: float = 30.0, hidden: bool = False) -> Any:
     """A tqdm bar on stderr: live in a terminal, a line every `quiet_seconds` in a log file."""
     live = sys.stderr.isatty()
     return tqdm(
@@ -17,6 +17,7 @@ def bar(total: int, unit: str, done: int = 0, quiet_seconds: float = 30.0) -> An
         mininterval=0.5 if live else quiet_seconds,
         dynamic_ncols=live,
         ascii=not live,
+        disable=hidden,
     )
 
 

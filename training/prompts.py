@@ -20,6 +20,7 @@ from runtime.image import resize_ids
 from runtime.prompted import fit, fitted_size, full_size, scaled
 from training.data.pipeline import DecodedCache
 from training.data.spec import IGNORE_ID, DatasetSpec
+from training.distributed import ALONE, Cluster
 from zoo.prompt_encoder import BACKGROUND, FOREGROUND, NO_BOX, UNUSED
 
 PROMPTS, SLOTS = 8, 4  # prompts a picture, and points that each may have
@@ -202,9 +203,14 @@ class Validator:
     model itself scores best with the region asked for, at the picture's own size."""
 
     def __init__(
-        self, model: keras.Model, spec: DatasetSpec, cache: DecodedCache, loss: Callable[..., tf.Tensor]
+        self,
+        model: keras.Model,
+        spec: DatasetSpec,
+        cache: DecodedCache,
+        loss: Callable[..., tf.Tensor],
+        cluster: Cluster = ALONE,
     ) -> None:
-        self.spec, self.cache = spec, cache
+        self.spec, self.cache, self.cluster = spec, cache, cluster
         shape = model.input["image"].shape
         self.frame = (shape[1], shape[2])
         self.mask = tuple(model.output["masks"].shape[3:])
@@ -217,27 +223,37 @@ class Validator:
         self.predict = predict
 
     def __call__(self) -> tuple[dict[str, Any], float, list[tuple[np.ndarray, ...]]]:
-        ious: list[float] = []
-        accuracies: list[float] = []
-        losses: list[float] = []
-        previews: list[tuple[np.ndarray, ...]] = []
+        previews: dict[int, tuple[np.ndarray, ...]] = {}
         last = len(self.cache.examples) - 1
         shown = {round(part * last / 3) for part in range(4)}
-        for index in range(last + 1):
-            image, label = self.cache.read(index)
-            prompts = fixed(label, index)
-            if not prompts:
-                continue
-            masks, loss = self._masks(image, prompts)
-            losses.append(loss)
-            for mask, prompt in zip(masks, prompts, strict=True):
-                counted = prompt.region != IGNORE_ID
-                ious.append(intersection_over_union(mask, prompt.region))
-                accuracies.append(float((mask == (prompt.region == INSIDE))[counted].mean()))
-            if index in shown:
-                previews.append((image, *_painted(masks[0], prompts[0], len(self.spec.classes))))
+        pictures = []
+        for index in range(self.cluster.index, last + 1, self.cluster.size):
+            found, preview = self._picture(index)
+            pictures.append(found)
+            if index in shown and preview:
+                previews[index] = preview
+        if self.cluster.chief:  # who draws the previews; another worker has counted these pictures
+            drawn = {index: self._picture(index)[1] for index in shown if index % self.cluster.size}
+            previews.update({index: preview for index, preview in drawn.items() if preview})
+        pictures = self.cluster.interleaved(pictures)
+        ious, accuracies, losses = ([value for found in pictures for value in found[key]] for key in range(3))
         scores = {"miou": _mean(ious), "pixel_accuracy": _mean(accuracies), "prompts": len(ious)}
-        return scores, _mean(losses), previews
+        return scores, _mean(losses), [previews[index] for index in sorted(previews)]
+
+    def _picture(self, index: int) -> tuple[tuple[list[float], ...], tuple[np.ndarray, ...] | None]:
+        """IoU and accuracy of each prompt and the loss of one picture, nothing where there is no region; a preview."""
+        image, label = self.cache.read(index)
+        prompts = fixed(label, index)
+        if not prompts:
+            return ([], [], []), None
+        masks, loss = self._masks(image, prompts)
+        counted = [prompt.region != IGNORE_ID for prompt in prompts]
+        right = [mask == (prompt.region == INSIDE) for mask, prompt in zip(masks, prompts, strict=True)]
+        ious = [
+            intersection_over_union(mask, prompt.region) for mask, prompt in zip(masks, prompts, strict=True)
+        ]
+        accuracies = [float(hit[where].mean()) for hit, where in zip(right, counted, strict=True)]
+        return (ious, accuracies, [loss]), (image, *_painted(masks[0], prompts[0], len(self.spec.classes)))
 
     def _masks(self, image: np.ndarray, prompts: list[Prompt]) -> tuple[list[np.ndarray], float]:
         """The best-scored mask of each prompt, bool (H, W), and the loss."""

@@ -118,8 +118,11 @@ class Recipe:
 
     def sha256(self) -> str:
         """Of what the recipe says, wherever its data lie on this machine."""
-        content = {key: value for key, value in self.as_dict().items() if key not in MACHINE_FIELDS}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.shared(), sort_keys=True).encode()).hexdigest()
+
+    def shared(self) -> dict[str, Any]:
+        """What is the same on every machine that runs it."""
+        return {key: value for key, value in self.as_dict().items() if key not in MACHINE_FIELDS}
 
     def as_dict(self) -> dict[str, Any]:
         return json.loads(json.dumps(dataclasses.asdict(self)))

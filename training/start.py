@@ -1,16 +1,20 @@
 """From a recipe to a running loop: data, class weights, baseline, model, weights, strategy."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from runtime.quiet import stderr_closed
 from training import counting, loop, report, tracking
 from training.backbone_weights import load_backbone_weights
 from training.data.pipeline import DecodedCache
-from training.losses import CLASS_WEIGHTS, class_frequencies
+from training.data.spec import DatasetSpec
+from training.distributed import ALONE, Cluster, agree, fingerprint
+from training.losses import class_weights
 from training.recipe import Recipe
 from training.run import build_model, keep_classes, load_split
 from training.teacher import open_teacher
@@ -18,8 +22,14 @@ from training.validation import MODEL_TASKS
 from training.weights import load_weights
 
 
-def strategy() -> tf.distribute.Strategy:
-    """All GPUs of this machine, or the one device there is."""
+def strategy(cluster: Cluster = ALONE) -> tf.distribute.Strategy:
+    """All workers of the cluster with all their GPUs; alone, all GPUs of this machine, or the one device there is.
+
+    Of a cluster, to be called before TensorFlow runs its first operation.
+    """
+    if cluster.size > 1:
+        with stderr_closed():  # a dozen lines of who has connected to whom
+            return tf.distribute.MultiWorkerMirroredStrategy()
     gpus = tf.config.list_logical_devices("GPU")
     if len(gpus) > 1:
         return tf.distribute.MirroredStrategy()
@@ -31,38 +41,31 @@ def train(
     run_folder: Path,
     say: loop.Say = print,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    cluster: Cluster = ALONE,
 ) -> loop.Progress:
-    """Prepare everything that the recipe asks for, then train (or go on training) in the run folder."""
+    """Prepare everything that the recipe asks for, then train (or go on training) in the run folder.
+
+    Of several workers each calls this, and the chief alone touches the run folder and `say`s something.
+    """
+    say = say if cluster.chief else _nothing
+    devices = strategy(cluster)
     keras.utils.set_random_seed(recipe.seed)
     tf.config.experimental.enable_op_determinism()
     keras.mixed_precision.set_global_policy(recipe.precision)
-    caches = {}
-    for split in ("train", "val"):
-        spec, examples = load_split(recipe, split, say)
-        caches[split] = DecodedCache(examples, say=say)
-    keep_classes(run_folder, spec)
-    classes = len(spec.classes)
-    if recipe.model not in MODEL_TASKS:
-        floor = counting.floor(caches["train"], caches["val"], classes)
-        say(f"Otsu's threshold, the floor: mIoU {100 * floor:.2f}% on val.")
-    weights = None
-    if recipe.class_weights != "none":
-        labels = (caches["train"].read(index)[1] for index in range(len(caches["train"].examples)))
-        weights = CLASS_WEIGHTS[recipe.class_weights](class_frequencies(labels, classes)).tolist()
-        shown = ", ".join(f"{name} {weight:.1f}" for name, weight in zip(spec.classes, weights, strict=True))
-        say(f"class weights: {shown}.")
-    devices = strategy()
+    spec, caches = _data(recipe, cluster, say)
+    if cluster.chief:
+        keep_classes(run_folder, spec)
+        if recipe.model not in MODEL_TASKS:
+            floor = counting.floor(caches["train"], caches["val"], len(spec.classes))
+            say(f"Otsu's threshold, the floor: mIoU {100 * floor:.2f}% on val.")
+    weights = _class_weights(recipe, spec, caches["train"], cluster, say)
     with devices.scope():
-        model = build_model(recipe, classes)
-        if recipe.init:
-            path = Path(recipe.init)
-            load_weights(model, path / "best.weights.h5" if path.is_dir() else path)
-        elif recipe.backbone_weights != "none":
-            load_backbone_weights(model, recipe.backbone_weights, recipe.backbone)
+        model = _model(recipe, len(spec.classes), cluster)
         teacher = open_teacher(recipe, spec.classes)
-    with tracking.opened(run_folder, recipe, say) as track:
+    prepared = (recipe, model, spec, caches["train"], caches["val"], run_folder)
+    watching = tracking.opened(run_folder, recipe, say) if cluster.chief else nullcontext(_nothing)
+    with watching as track:
         if not model.trainable_variables:
-            prepared = (recipe, model, spec, caches["train"], caches["val"], run_folder)
             progress = counting.train(*prepared, class_weights=weights, say=say)
             track(progress.history)
             return progress
@@ -70,18 +73,71 @@ def train(
         name = f"{recipe.model} with {recipe.backbone}" if recipe.backbone else recipe.model
         say(f"{name}: {count / 1e6:.2f}M parameters.")
         progress = loop.train(
-            recipe,
-            model,
-            spec,
-            caches["train"],
-            caches["val"],
-            run_folder,
+            *prepared,
             strategy=devices,
+            cluster=cluster,
             class_weights=weights,
             teacher=teacher,
             callbacks=callbacks,
             track=track,
             say=say,
         )
-        report.draw_curves(run_folder / "curves.png", progress.history)
+        if cluster.chief:
+            report.draw_curves(run_folder / "curves.png", progress.history)
     return progress
+
+
+def _data(recipe: Recipe, cluster: Cluster, say: loop.Say) -> tuple[DatasetSpec, dict[str, DecodedCache]]:
+    """The classes and both splits, which every worker has to have alike."""
+    caches = {}
+    for split in ("train", "val"):
+        spec, examples = load_split(recipe, split, say)
+        caches[split] = DecodedCache(examples, say=say)
+    if cluster.size > 1:
+        facts = {
+            f"{split} {key}": value for split in caches for key, value in fingerprint(caches[split]).items()
+        }
+        agree(cluster, "data set", {"classes": list(spec.classes), **facts})
+    return spec, caches
+
+
+def _class_weights(
+    recipe: Recipe, spec: DatasetSpec, training: DecodedCache, cluster: Cluster, say: loop.Say
+) -> list[float] | None:
+    """The weights of the classes, which the chief counts for all."""
+    weights = None
+    if cluster.chief:
+        labels = (training.read(index)[1] for index in range(len(training.examples)))
+        weights = class_weights(recipe.class_weights, recipe.loss_options, spec.classes, labels)
+    weights = cluster.exchange(weights)[0]
+    if weights:
+        shown = ", ".join(f"{name} {weight:.1f}" for name, weight in zip(spec.classes, weights, strict=True))
+        say(f"class weights: {shown}.")
+    return weights
+
+
+def _model(recipe: Recipe, classes: int, cluster: Cluster) -> keras.Model:
+    """The model with the weights that it begins with; of several workers the chief has them, and shares them when
+    the loop begins."""
+    model = build_model(recipe, classes)
+    synchronise(model)
+    if recipe.init and cluster.chief:
+        path = Path(recipe.init)
+        load_weights(model, path / "best.weights.h5" if path.is_dir() else path)
+    elif recipe.backbone_weights != "none" and cluster.chief:
+        load_backbone_weights(model, recipe.backbone_weights, recipe.backbone)
+    return model
+
+
+def synchronise(model: keras.Model) -> None:
+    """Under the scope of a strategy of several replicas, let BatchNorm take its statistics over all of them, so that
+    a batch counts as one wherever its parts are. Before the model is traced."""
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        return
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
+
+
+def _nothing(said: object) -> None:
+    """What a worker that is not the chief has to say."""

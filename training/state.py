@@ -11,6 +11,7 @@ import numpy as np
 
 from runtime.errors import UserError
 from training import checkpoints, folder
+from training.distributed import Cluster
 from training.step import Trainee
 
 
@@ -47,8 +48,23 @@ def averaged(trainee: Trainee) -> Iterator[None]:
 
 
 def save(run_folder: Path, trainee: Trainee, progress: Progress) -> None:
-    arrays = {name: np.asarray(_value(variable)) for name, variable in trainee.variables().items()}
-    checkpoints.save(run_folder / "checkpoints", progress.step, arrays, {"progress": progress.__dict__})
+    checkpoints.save(
+        run_folder / "checkpoints", progress.step, _arrays(trainee), {"progress": progress.__dict__}
+    )
+
+
+def begin(run_folder: Path, trainee: Trainee, cluster: Cluster, say: Callable[[str], None]) -> Progress:
+    """Where the run stands. The chief restores it; the others take every variable from the chief, so that they
+    need neither the run folder nor the files of initial weights."""
+    progress = restore(run_folder, trainee, say) if cluster.chief else Progress()
+    if cluster.size == 1:
+        return progress
+    if cluster.chief:
+        cluster.share(b"".join(checkpoints.encode(_arrays(trainee), {"progress": progress.__dict__})))
+        return progress
+    arrays, meta = checkpoints.decode(cluster.share())
+    _assign(trainee, arrays)
+    return Progress(**meta["progress"])
 
 
 def restore(run_folder: Path, trainee: Trainee, say: Callable[[str], None]) -> Progress:
@@ -56,18 +72,26 @@ def restore(run_folder: Path, trainee: Trainee, say: Callable[[str], None]) -> P
     if found is None:
         return Progress()
     arrays, meta = found
-    variables = trainee.variables()
-    if set(arrays) != set(variables):
+    count = len(trainee.variables())
+    if set(arrays) != set(trainee.variables()):
         raise UserError(
-            f"the checkpoints in {run_folder} hold {len(arrays)} variables but this version builds {len(variables)}: "
+            f"the checkpoints in {run_folder} hold {len(arrays)} variables but this version builds {count}: "
             "go on with the version that wrote them, or start over with --fresh"
         )
-    for name, variable in variables.items():
-        variable.assign(arrays[name])
+    _assign(trainee, arrays)
     progress = Progress(**meta["progress"])
     folder.write_history(run_folder / "history.csv", progress.history)
     say(f"going on from step {progress.step}.")
     return progress
+
+
+def _arrays(trainee: Trainee) -> dict[str, np.ndarray]:
+    return {name: np.asarray(_value(variable)) for name, variable in trainee.variables().items()}
+
+
+def _assign(trainee: Trainee, arrays: dict[str, np.ndarray]) -> None:
+    for name, variable in trainee.variables().items():
+        variable.assign(arrays[name])
 
 
 def _value(variable: Any) -> Any:

@@ -4,12 +4,15 @@ The same command goes on where it stopped; --fresh starts over.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from runtime.errors import UserError, exit_on_user_error
+from training import distributed
 from training.quiet import start_tensorflow
 
 RUNS = Path("runs")
@@ -111,6 +114,14 @@ def parser() -> Parser:
     )
     teacher.add_argument("--teacher-weight", type=float, metavar="WEIGHT", help="of what it says; 1")
     teacher.add_argument("--teacher-temperature", type=float, metavar="T", help="that softens both; 1")
+    several = command.add_argument_group("several machines (docs/distributed.md)")
+    several.add_argument(
+        "--worker-timeout",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="how long the workers of TF_CONFIG wait for each other, at the start and when one is lost; 600",
+    )
     folder = command.add_argument_group("run folder")
     folder.add_argument("--name", metavar="RUN", help="the folder below runs/; MODEL-DATA if not given")
     folder.add_argument(
@@ -249,22 +260,39 @@ def assemble(args: argparse.Namespace) -> Any:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
+    with distributed.joined(os.environ.get("TF_CONFIG"), seconds=args.worker_timeout) as cluster:
+        return _train(args, cluster)
+
+
+def _train(args: argparse.Namespace, cluster: distributed.Cluster) -> int:
     # TensorFlow is imported late: --help and a wrong flag answer at once.
-    start_tensorflow()
+    start_tensorflow(devices=cluster.size == 1)
     from training import folder, loop, start, tracking
-    from training.validation import MODEL_TASKS
 
     recipe = assemble(args)
+    if cluster.size > 1:
+        distributed.agree(cluster, "version", distributed.versions())
+        distributed.agree(cluster, "recipe", recipe.shared())
     run_folder = RUNS / (args.name or f"{recipe.model}-{recipe.data}")
-    print(folder.recipe_table(recipe, run_folder), flush=True)
-    with folder.held(run_folder):
-        folder.claim(run_folder, recipe, args.fresh)
-        tracking.begin(run_folder, recipe, args.track, args.track_uri)
+    with folder.held(run_folder) if cluster.chief else nullcontext():
+        if cluster.chief:
+            print(folder.recipe_table(recipe, run_folder), flush=True)
+            folder.claim(run_folder, recipe, args.fresh and not distributed.started_over())
+            tracking.begin(run_folder, recipe, args.track, args.track_uri)
+        cluster.exchange("the folder is the chief's")
         try:
-            progress = start.train(recipe, run_folder)
+            progress = start.train(recipe, run_folder, cluster=cluster)
         except loop.Stopped as stopped:
             print(f"{stopped}.", file=sys.stderr)
             return 130
+    if cluster.chief:
+        _say_what_is_next(recipe, run_folder, progress)
+    return 0
+
+
+def _say_what_is_next(recipe: Any, run_folder: Path, progress: Any) -> None:
+    from training.validation import MODEL_TASKS
+
     next_commands = [f"python -m export {run_folder} --format tflite"]
     if recipe.model not in MODEL_TASKS:  # a prompted model has no classes to evaluate or to show
         next_commands = [
@@ -276,7 +304,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"\nbest mIoU {100 * progress.best_miou:.2f}% (epoch {progress.best_epoch + 1}) in {run_folder}. Next:\n"
         + "\n".join(f"  {command}" for command in next_commands)
     )
-    return 0
 
 
 if __name__ == "__main__":

@@ -31,6 +31,10 @@ _BEGIN, _END = (
 )
 
 
+# One device takes whole batches: the first of one, and there is one in all.
+ONE_REPLICA = (0, 1, 1)
+
+
 def steps_per_epoch(count: int, batch: int) -> int:
     """Whole batches in `count` samples; 1 when there are fewer samples than a batch takes."""
     return max(1, count // batch)
@@ -123,6 +127,7 @@ def training_batches(
     crop: tuple[int, int],
     augmentation: augment.Augmentation,
     start_step: int = 0,
+    replicas: tuple[int, int, int] = ONE_REPLICA,
     cache: DecodedCache | None = None,
     cache_bytes: int | None = None,
     workers: int = 2,
@@ -130,6 +135,9 @@ def training_batches(
     say: Callable[[str], None] | None = None,
 ) -> tf.data.Dataset:
     """Endless (images uint8 (B, h, w, 3), labels uint8 (B, h, w)) from `start_step` on; `crop` is (h, w).
+
+    With `replicas`, (first, count, total), each batch is taken by `total` devices, and this process has `count` of
+    them, from `first` on: it reads their samples only, and gives B / total for one of them after the other.
 
     `prepare(image, label, seed)` may make something else of each sample: (inputs, targets), nested as they like.
 
@@ -139,19 +147,30 @@ def training_batches(
     steps = steps_per_epoch(samples(examples), batch)
     order = functools.lru_cache(maxsize=4)(lambda epoch: epoch_order(seed, epoch, examples, batch))
 
+    first, mine, total = replicas
+    part = batch // total
+
+    def global_number(local: tf.Tensor) -> tf.Tensor:
+        """Which of all samples, counted from the start of the run, is this process's next one."""
+        element = local // part
+        return (element // mine * total + first + element % mine) * part + local % part
+
     def read(number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         epoch, position = divmod(int(number), steps * batch)
         return _read_marked(kept, int(order(epoch)[position]))
 
-    def sample(number: tf.Tensor) -> tuple[Any, Any]:
+    def sample(local: tf.Tensor) -> tuple[Any, Any]:
+        number = global_number(local)
         image, label = _numpy_pair(read, number)
         seed_pair = tf.stack([tf.constant(seed, tf.int64), number])
         image, label = augment.apply(image, label, seed_pair, crop, augmentation)
         return prepare(image, label, seed_pair) if prepare else (image, label)
 
-    numbers = tf.data.Dataset.range(start_step * batch, tf.int64.max)
+    numbers = tf.data.Dataset.range(start_step * mine * part, tf.int64.max)
+    # Told that it never ends, tf.distribute need not ask all workers at each batch whether they have one.
+    numbers = numbers.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     dataset = numbers.map(sample, num_parallel_calls=workers, deterministic=True)
-    dataset = dataset.batch(batch, drop_remainder=True).prefetch(2)
+    dataset = dataset.batch(part, drop_remainder=True).prefetch(1 + mine)
     return dataset.with_options(_options(workers))
 
 
@@ -161,10 +180,11 @@ def evaluation_batches(
     size: tuple[int, int] | None = None,
     workers: int = 2,
     cache: DecodedCache | None = None,
+    indices: range | None = None,
 ) -> tf.data.Dataset:
     """In order, once: (index int64, image uint8 (1, H, W, 3), label uint8 (1, H, W)), nothing augmented.
 
-    With `size` (height, width) the image is resized to it; the label keeps its own size.
+    All pictures, or those of `indices`. With `size` (height, width) the image is resized to it; the label keeps its own size.
     """
     kept = cache or DecodedCache(examples, limit_bytes=0)
 
@@ -178,8 +198,9 @@ def evaluation_batches(
             image = tf.ensure_shape(image, (*size, 3))
         return index, image[None], label[None]
 
-    indices = tf.data.Dataset.range(len(examples))
-    dataset = indices.map(sample, num_parallel_calls=workers, deterministic=True).prefetch(2)
+    chosen = indices or range(len(examples))
+    numbers = tf.data.Dataset.range(chosen.start, chosen.stop, chosen.step)
+    dataset = numbers.map(sample, num_parallel_calls=workers, deterministic=True).prefetch(2)
     return dataset.with_options(_options(workers))
 
 

@@ -1,0 +1,101 @@
+"""One worker of a run of a tiny model, as tests/test_distributed.py starts it: python -m tests.distributed_worker
+FOLDER CHANGES, with TF_CONFIG in its environment or without.
+
+The command itself, training.train, takes half a minute a worker to trace the smallest model of the zoo; the parts that
+this puts together are the same.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import exit_on_user_error
+from training import distributed
+from training.quiet import start_tensorflow
+
+
+def main() -> int:
+    folder, changes = Path(sys.argv[1]), json.loads(sys.argv[2])
+    with distributed.joined(os.environ.get("TF_CONFIG"), seconds=changes.pop("seconds", 300)) as cluster:
+        start_tensorflow(devices=cluster.size == 1)
+        return train(folder, changes, cluster)
+
+
+def train(folder: Path, changes: dict[str, Any], cluster: distributed.Cluster) -> int:
+    import keras
+    import tensorflow as tf
+
+    from tests.test_loop import SPEC, examples
+    from training import loop, start
+    from training.data.augment import Augmentation
+    from training.data.pipeline import DecodedCache
+    from training.recipe import Recipe
+
+    norm, pause, devices_here = (
+        changes.pop("norm", True),
+        changes.pop("pause", 0.0),
+        changes.pop("devices", 1),
+    )
+    if devices_here > 1:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * devices_here
+        )
+        devices: Any = tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(devices_here)])
+    else:
+        devices = start.strategy(cluster)
+    tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(0)
+    counts = {"train": 22, "val": 5, **changes.pop("counts", {})}
+    caches = {split: DecodedCache(examples(counts[split], seed)) for seed, split in enumerate(counts)}
+    facts = {
+        f"{split} {key}": value
+        for split in caches
+        for key, value in distributed.fingerprint(caches[split]).items()
+    }
+    distributed.agree(cluster, "data set", facts)
+    values = {"model": "deeplabv3plus", "data": "camvid", "data_dir": "d", "crop": (32, 32), "batch": 4, "epochs": 6,
+              "learning_rate": 0.02, "warmup_epochs": 0.0, "ema": 0.9,
+              "augmentation": Augmentation(**changes.pop("augmentation", {})), **changes}  # fmt: skip
+    with devices.scope():
+        model = tiny_model(norm)
+        start.synchronise(model)
+    losses: list[float] = []
+
+    class Recorder(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            losses.append(logs["loss"])
+            time.sleep(pause)
+
+    if cluster.chief:
+        folder.mkdir(exist_ok=True)
+    try:
+        loop.train(
+            Recipe(**values), model, SPEC, caches["train"], caches["val"], folder, strategy=devices, cluster=cluster,
+            callbacks=[Recorder()], say=lambda text: print(text, flush=True),
+        )  # fmt: skip
+    except loop.Stopped as stopped:
+        print(f"{stopped}.", file=sys.stderr)
+        return 130
+    if cluster.chief:
+        (folder / "losses.json").write_text(json.dumps(losses))
+    return 0
+
+
+def tiny_model(norm: bool) -> Any:
+    import keras
+
+    image = keras.Input((None, None, 3), name="image")
+    x = keras.layers.Rescaling(1 / 255)(image)
+    for filters in (6, 8):
+        x = keras.layers.Conv2D(filters, 3, padding="same", use_bias=not norm)(x)
+        x = keras.layers.BatchNormalization(momentum=0.9)(x) if norm else x
+        x = keras.layers.ReLU()(x)
+    return keras.Model(image, {"logits": keras.layers.Conv2D(3, 1, name="head")(x)})
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_user_error(main))
