@@ -17,6 +17,7 @@ from training.data import copied, hf_source
 
 datasets = pytest.importorskip("datasets", reason="requirements-extras.txt is not installed")
 datasets.disable_progress_bars()
+datasets.config.TORCH_AVAILABLE = False  # or it imports PyTorch, seconds, to be a DataLoader's data set too
 
 NAMES = ["road", "car", "sky", "void"]
 IDS = (np.arange(48).reshape(6, 8) % 4).astype(np.uint8)

@@ -2,8 +2,8 @@
 
 import dataclasses
 import functools
-import inspect
 from collections.abc import Callable
+from inspect import signature  # not the module: training.data.inspect is one of ours
 from typing import Any
 
 import numpy as np
@@ -163,7 +163,7 @@ def _opened(
 
 def _open_part(part: Part, taxonomy: str | None) -> tuple[DatasetSpec, Listing]:
     found, options = row(part.name), part.options
-    own = [key for key in inspect.signature(found.examples).parameters if key not in COMMON]
+    own = [key for key in signature(found.examples).parameters if key not in COMMON]
     taken = own if found.drawn else [*own, *splits.OPTIONS]
     for key in options:
         if key not in taken:

@@ -39,7 +39,7 @@ class Record(NamedTuple):
 
 def taxonomies(data_dir: Path | str | None, options: dict[str, Any]) -> Taxonomies:
     """The one taxonomy of the data set, by its name."""
-    ask = checked(Ask(**options))
+    ask = checked(Ask(**{key: value for key, value in options.items() if key in Ask._fields}))
     source = (streamed(ask, data_dir) if ask.stream else local(ask, _text(data_dir)))[0]
     table = _classes(ask, source)
     name = ask.path.rstrip("/").split("/")[-1]
