@@ -91,9 +91,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError("a SavedModel gives mask and scores at once; leave --output out.")
     start_tensorflow()
 
+    from training import mlflow_store
     from training.converted import Converted
+    from training.run import Run, load
     from training.validation import MODEL_TASKS
-    from training.run import load
 
     run = load(args.run)
     task = MODEL_TASKS.get(run.recipe.model, "semantic")
@@ -132,12 +133,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     written = export(run, job, examples)
     total = sum(file.stat().st_size for file in [written, *written.rglob("*")] if file.is_file())
     print(f"{written}  {total / 1e6:.2f} MB")
+    parts = [written]
     if task == "prompted":
         decoder = written.with_name(written.name.replace("-encoder", "-decoder"))
+        parts.append(decoder)
         print(f"{decoder}  {decoder.stat().st_size / 1e6:.2f} MB")
         print(f"next: python -m runtime.prompted {written} {decoder} PICTURE --point X,Y --out masks")
     elif args.format == "tflite":
         print(f"next: python -m runtime {written} PICTURE --out masks")
+    if isinstance(run, Run):
+        facts = [part.with_suffix(".json") for part in parts if part.is_file()]
+        mlflow_store.add(run.folder, [*parts, *facts], "export")
     return 0
 
 

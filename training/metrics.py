@@ -52,7 +52,12 @@ def mean_iou(counts: np.ndarray) -> np.ndarray:
 
 
 def bootstrap(
-    counts: np.ndarray, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
+    counts: np.ndarray,
+    *,
+    base: np.ndarray | None = None,
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> dict[str, Any] | None:
     """Percentile bootstrap interval of the mIoU over images, from the (N, 3, C) counts of each image.
 
@@ -60,10 +65,26 @@ def bootstrap(
     with replacement; their counts are added and give one mIoU; `level` of the `resamples` mIoUs lie within
     `low`..`high`. It says how much the choice of images matters, not how much training does. None for fewer than
     two images. Frames of one drive are not independent, so that over video the interval is too narrow.
+
+    With `base`, another model's counts of the same images, the interval is that of the mIoU above the base's, paired:
+    each draw takes the same images of both, so that what makes an image hard for both does not widen it.
     """
-    images = len(counts)
-    if images < 2:
+    if len(counts) < 2:
         return None
+    values = resampled(counts, resamples, seed)
+    if base is not None:
+        values = values - resampled(base, resamples, seed)
+    tail = 100 * (1 - level) / 2
+    low, high = (
+        np.nanpercentile(values, [tail, 100 - tail]) if not np.isnan(values).all() else (np.nan, np.nan)
+    )
+    return {"low": float(low), "high": float(high), "level": level, "resamples": resamples, "seed": seed}
+
+
+def resampled(counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """(resamples,) mIoUs of N images drawn with replacement from (N, 3, C) counts; what is drawn depends on N and
+    the seed alone."""
+    images = len(counts)
     flat = counts.reshape(images, -1).astype(np.float64)
     draws = np.random.default_rng(seed)
     found = []
@@ -71,12 +92,7 @@ def bootstrap(
         drawn = draws.integers(0, images, (min(DRAWN_AT_ONCE, resamples - start), images))
         times = np.stack([np.bincount(row, minlength=images) for row in drawn]).astype(np.float64)
         found.append(mean_iou((times @ flat).reshape(len(drawn), *counts.shape[1:])))
-    values = np.concatenate(found)
-    tail = 100 * (1 - level) / 2
-    low, high = (
-        np.nanpercentile(values, [tail, 100 - tail]) if not np.isnan(values).all() else (np.nan, np.nan)
-    )
-    return {"low": float(low), "high": float(high), "level": level, "resamples": resamples, "seed": seed}
+    return np.concatenate(found)
 
 
 def scores(matrix: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:

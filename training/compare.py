@@ -1,0 +1,232 @@
+"""Several runs and files on the same pictures: python -m training.compare RUN RUN FILE.tflite FILE.weights.h5 ...
+
+One table and one plot, written to a folder as a page, PNG, JSON and Markdown: mIoU with its interval, the difference to
+the first with its own (the pictures are the same, so it is paired), size, and time, all in turn in one process. An
+evaluation that was made before of the same weights and data is used; one that is missing is made.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from runtime.errors import UserError, exit_on_user_error
+from training import compare_page, evaluation, kept, metrics, translation
+from training.compare_page import Row
+from training.data import mixture, taxonomies
+from training.data.spec import DatasetSpec, Example
+from training.evaluation import Evaluation, Predict
+from training.progress import counter
+from training.subject import Data, Subject, open_subject
+from training.train import Parser
+
+TIMED_PICTURES, ROUNDS = 8, 3
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What all are measured on; `options` are those of the data set."""
+
+    name: str
+    split: str
+    folder: Any
+    options: dict[str, Any]
+    spec: DatasetSpec
+    examples: list[Example]
+    mapping: taxonomies.Targets | None
+
+
+def _parser() -> Parser:
+    command = Parser(
+        prog="python -m training.compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument(
+        "subjects",
+        metavar="RUN_OR_FILE",
+        nargs="+",
+        help="run folders, FILE.weights.h5 of zoo.convert, .tflite",
+    )
+    command.add_argument("--data", help="the data set; the one that the first was trained on if not given")
+    command.add_argument("--data-dir", metavar="DIR", nargs="+")
+    command.add_argument(
+        "--classes", metavar="TAXONOMY", help="classes that all can be read as, such as road11"
+    )
+    command.add_argument("--split", default="val")
+    command.add_argument("--skip-bad", action="store_true")
+    command.add_argument("--threads", type=int, default=2, help="of a .tflite")
+    command.add_argument("--out", metavar="DIR", default="runs/comparison", help="%(default)s if not given")
+    return command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    if len(args.subjects) < 2:
+        raise UserError(f"{args.subjects[0]} alone has nothing to be compared with: name two or more")
+    own, mapping = taxonomies.named(args.classes) if args.classes else (None, None)
+    there = Data(args.data, mixture.folders(args.data_dir, args.data or ""), own)
+    found = [open_subject(Path(text), args.threads, data=there) for text in args.subjects]
+    shown = _pictures(args, found, own, mapping)
+    labels = _labels(args.subjects)
+    fitted = [_fitted(label, subject, shown) for label, subject in zip(labels, found, strict=True)]
+    measured = [_measured(label, *fit, shown) for label, fit in zip(labels, fitted, strict=True)]
+    _same_pixels(labels, measured, shown)
+    milliseconds = side_by_side([subject.predict for subject, *_ in fitted], shown.examples)
+    rows = [
+        _row(label, text, subject, one, measured[0], speed)
+        for label, text, subject, one, speed in zip(
+            labels, args.subjects, found, measured, milliseconds, strict=True
+        )
+    ]
+    what = f"{shown.name} {shown.split}, {len(shown.examples)} pictures"
+    compare_page.write(Path(args.out), rows, what, list(measured[0].spec.classes))
+    print(f"{compare_page.text(rows)}\n\non {what}; written to {args.out}")
+    return 0
+
+
+def _labels(paths: Sequence[str]) -> list[str]:
+    """The last part of each path, or the whole where two are the same."""
+    short = [Path(path).name or path for path in paths]
+    return [name if short.count(name) == 1 else path for name, path in zip(short, paths, strict=True)]
+
+
+def _pictures(
+    args: argparse.Namespace, found: Sequence[Subject], own: str | None, mapping: taxonomies.Targets | None
+) -> Pictures:
+    """The data named, or else that of the first which knows its own; with that one's options and folder."""
+    from training import data
+    from training.recipe import split_options
+
+    name = args.data or next((subject.data for subject in found if subject.data), "")
+    if not name:
+        raise UserError("none of them says what it was trained on: name the data with --data")
+    knowing = [subject for subject in found if subject.data == name]
+    # A .tflite knows the name of its data, a run the folder and the options too.
+    base = next((subject for subject in knowing if subject.data_dir or subject.data_options), None)
+    base = base or next(iter(knowing), None)
+    options = split_options(base.data_options, args.split) if base else {}
+    folder = mixture.folders(args.data_dir, name) or (base.data_dir if base else None)
+    taxonomy = own or (base.taxonomy if base else None)
+    if taxonomy is None and found[0].labels:
+        taxonomy = translation.common(found[0].labels, data.specs(name, folder, options))
+    spec, examples = data.load(
+        name,
+        args.split,
+        folder,
+        taxonomy,
+        skip_bad=args.skip_bad,
+        say=print,
+        progress=counter("checking"),
+        **(options | ({"mapping": mapping} if own else {})),
+    )
+    return Pictures(name, args.split, folder, options, spec, examples, mapping)
+
+
+def _fitted(
+    label: str, subject: Subject, shown: Pictures
+) -> tuple[Subject, DatasetSpec, list[Example], dict[str, Any]]:
+    """The subject, classes and pictures in common classes, and what scores.json says of the mapping."""
+    way = translation.between(subject.labels, shown.spec, shown.mapping) if subject.labels else None
+    if way is None:
+        return subject, shown.spec, shown.examples, {}
+    print(f"{label}: {way.text()}")
+    return *way.apply(subject, shown.examples), way.to_json()
+
+
+def _measured(
+    label: str,
+    subject: Subject,
+    spec: DatasetSpec,
+    examples: list[Example],
+    mapped: dict[str, Any],
+    shown: Pictures,
+) -> Evaluation:
+    """The evaluation that is kept beside the subject, or a new one, which is kept there."""
+    from training import report
+
+    about = kept.provenance(subject, shown.name, shown.split, shown.folder, shown.options) | mapped
+    folder = subject.folder / f"{shown.name}-{shown.split}"
+    found = kept.load(folder, about, spec, [example.name for example in examples])
+    if found:
+        print(f"{label}: as measured before, in {folder}")
+        return found
+    print(f"{label}: measured now, kept in {folder}", flush=True)
+    try:
+        found = evaluation.measure(examples, spec, subject.predict)
+    except ValueError as error:
+        raise UserError(
+            f"{label} does not fit the {len(spec.classes)} classes of {spec.name}: {error}"
+        ) from error
+    if not found.matrix.any():
+        raise UserError(f"{shown.name} {shown.split} has no labels that count for {label}: name other data")
+    history = report.read_history(subject.run) if subject.run else []
+    title = f"{label} on {shown.name} {shown.split}"
+    result = {**evaluation.result(found), **about}
+    report.write_evaluation(folder, found, result, subject.predict, examples, title, history=history)
+    return found
+
+
+def _same_pixels(labels: Sequence[str], measured: Sequence[Evaluation], shown: Pictures) -> None:
+    """UserError unless the true pixels of every class are the same for all: only then are scores comparable."""
+    first = measured[0]
+    for label, other in zip(labels[1:], measured[1:], strict=True):
+        same = other.spec.classes == first.spec.classes
+        if not (same and np.array_equal(other.counts[:, 1], first.counts[:, 1])):
+            raise UserError(
+                f"{labels[0]} and {label} have different classes, so that on {shown.name} they are scored on different "
+                "pixels: name classes that both can be read as with --classes, such as road11"
+            )
+
+
+def side_by_side(predicts: Sequence[Predict], examples: Sequence[Example]) -> list[float]:
+    """Median milliseconds a picture of each, over up to 8 pictures spread over all, taken in turn, three times."""
+    step = max(1, len(examples) // TIMED_PICTURES)
+    seen = [example.read()[0] for example in examples[::step][:TIMED_PICTURES]]
+    seconds = np.zeros((ROUNDS, len(seen), len(predicts)))
+    for number in range(-1, ROUNDS):  # the first round traces graphs and fills caches
+        for place, rgb in enumerate(seen):
+            for index, predict in enumerate(predicts):
+                before = time.perf_counter()
+                predict(rgb)
+                if number >= 0:
+                    seconds[number, place, index] = time.perf_counter() - before
+    return [float(1000 * np.median(seconds[..., index])) for index in range(len(predicts))]
+
+
+def _row(label: str, text: str, subject: Subject, one: Evaluation, base: Evaluation, speed: float) -> Row:
+    scores = metrics.scores(one.matrix, one.spec.classes)
+    assert subject.weights is not None
+    return Row(
+        label,
+        text,
+        scores,
+        metrics.bootstrap(one.counts),
+        scores["miou"] - float(metrics.mean_iou(metrics.counts(base.matrix))),
+        metrics.bootstrap(one.counts, base=base.counts) if one is not base else None,
+        parameters(subject.weights),
+        subject.weights.stat().st_size,
+        speed,
+    )
+
+
+def parameters(weights: Path) -> int | None:
+    """The numbers in a .weights.h5, BatchNorm's statistics among them; None for another kind of file."""
+    if weights.suffix != ".h5":
+        return None
+    sizes: list[int] = []
+    with h5py.File(weights) as file:
+        file.visititems(
+            lambda name, item: sizes.append(item.size) if isinstance(item, h5py.Dataset) else None
+        )
+    return sum(sizes)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_user_error(main))
