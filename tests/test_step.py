@@ -1,5 +1,6 @@
 """The training step: what it assigns, what it refuses to assign, and that two devices do what one does."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -8,10 +9,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import zoo
+from runtime.errors import UserError
+from tests import references
+from tests.small import COUNTED, SMALL
+from tests.test_sam import TINY
 from tests.tiny import REPOSITORY, environment
-from training.optimisation import rate_factors
+from training.optimisation import build_optimizer, rate_factors
 from training.recipe import Recipe
-from training.step import make_train_step, make_trainee
+from training.step import check_parts, make_train_step, make_trainee
 
 
 def small_model(norm: bool = True) -> keras.Model:
@@ -35,6 +41,14 @@ def batch() -> tuple[tf.Tensor, tf.Tensor]:
     labels = rng.integers(0, 3, (4, 8, 8)).astype(np.uint8)
     images = labels[..., None] * 80.0 + rng.normal(0, 5, (4, 8, 8, 3))
     return tf.constant(images, tf.float32), tf.constant(labels)
+
+
+def uneven() -> tuple[tf.Tensor, tf.Tensor]:
+    """`batch` with void that lies unevenly: all of the first picture, half of the second, none of the others."""
+    images, labels = batch()
+    void = np.zeros((4, 8, 8), bool)
+    void[0], void[1, :4] = True, True
+    return images, tf.where(void, tf.constant(255, tf.uint8), labels)
 
 
 def snapshot(trainee) -> dict[str, np.ndarray]:
@@ -114,20 +128,211 @@ def test_the_average_is_the_exponential_one(strategy) -> None:
         np.testing.assert_allclose(shadow.numpy(), value, rtol=1e-5, atol=1e-6)
 
 
+def after_steps(strategy, made: Recipe, model: keras.Model, steps: int = 3, **kwargs) -> tuple:
+    """Losses, weights and averages after a few steps on `uneven`."""
+    trainee = make_trainee(model, made, 10)
+    step = make_train_step(trainee, made, strategy, [1.0, 2.0, 0.5], **kwargs)
+    losses = [float(step(*uneven())[0]) for _ in range(steps)]
+    return losses, model.get_weights(), [shadow.numpy() for shadow in trainee.ema]
+
+
+@pytest.mark.parametrize("changes", [{}, {"loss": "ce+dice", "precision": "mixed_float16"}])
+def test_a_batch_in_parts_is_the_whole_batch(strategy, changes) -> None:
+    """Without BatchNorm. Half of one part is void and all of another: the mean of the parts' means is another one."""
+    made = recipe(batch=4, learning_rate=0.05, optimizer="sgd", **changes)
+    whole, weights, averages = after_steps(strategy, made, small_model(norm=False))
+    for parts in (2, 4):
+        parted = dataclasses.replace(made, accumulate=parts)
+        losses, found, shadows = after_steps(strategy, parted, small_model(norm=False))
+        np.testing.assert_allclose(losses, whole, rtol=1e-5)
+        for one, other in zip(weights + averages, found + shadows, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_batch_norm_and_dropout_go_on_from_part_to_part(strategy) -> None:
+    """Two parts move the moving mean twice, by their own statistics: what docs/training.md says of accumulation."""
+    made = recipe(batch=4, accumulate=2, learning_rate=1e-9)
+    model = small_model()
+    norm = model.get_layer("backbone").layers[-1]
+    norm.momentum = 0.5
+    features = model.get_layer("backbone").layers[1](batch()[0] / 255.0)
+    means = [tf.reduce_mean(features[part : part + 2], (0, 1, 2)).numpy() for part in (0, 2)]
+    seeds = [np.array(variable) for variable in model.non_trainable_variables if "seed" in variable.path]
+    after_steps(strategy, made, model, steps=1)
+    np.testing.assert_allclose(norm.moving_mean, 0.5 * 0.5 * means[0] + 0.5 * means[1], rtol=1e-4, atol=1e-5)
+    later = [np.array(variable) for variable in model.non_trainable_variables if "seed" in variable.path]
+    assert seeds and not np.array_equal(seeds, later)
+
+
+def test_a_batch_that_cannot_be_parted_is_one_sentence(strategy) -> None:
+    with pytest.raises(UserError, match="a batch of 8 cannot be taken in 3 parts of one size"):
+        recipe(accumulate=3)
+    with pytest.raises(UserError, match="a batch of 6 cannot be shared by 2 devices in 2 parts each"):
+        check_parts(recipe(batch=6, accumulate=2), 2)
+
+
+def torch_groups(torch, model: keras.Model, rate: float, factors: dict[str, float], decay: float) -> tuple:
+    """The two convolutions of `small_model(norm=False)` in torch, one parameter group a rate and decay."""
+    first, head = torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.Conv2d(4, 3, 1)
+    kernels = model.get_weights()
+    with torch.no_grad():
+        for layer, (kernel, bias) in zip((first, head), (kernels[:2], kernels[2:]), strict=True):
+            layer.weight.copy_(torch.tensor(kernel.transpose(3, 2, 0, 1)))
+            layer.bias.copy_(torch.tensor(bias))
+    groups = [
+        {"params": [parameter], "lr": rate * factors[name], "weight_decay": decay * (kind == "weight")}
+        for name, layer in (("backbone", first), ("head", head))
+        for kind, parameter in layer.named_parameters()
+    ]
+    return torch.nn.Sequential(first, torch.nn.ReLU(), head), groups
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_rates_by_layer_and_decay_are_torchs_parameter_groups(strategy, optimizer) -> None:
+    """Every layer at its own rate, kernels decayed and biases not, the gradient's norm not clipped."""
+    torch = references.torch()
+    decay = 0.1 if optimizer == "adamw" else 0.0  # torch's SGD adds decay to the gradient, ours is decoupled
+    made = recipe(
+        optimizer=optimizer, learning_rate=0.01, schedule="constant", weight_decay=decay, clip_norm=0.0,
+        ema=0.0, rates={"backbone": 0.1, "head": 2.0},
+    )  # fmt: skip
+    model = small_model(norm=False)
+    network, groups = torch_groups(torch, model, 0.01, {"backbone": 0.1, "head": 2.0}, decay)
+    if optimizer == "adamw":
+        theirs = torch.optim.AdamW(groups)
+    else:
+        theirs = torch.optim.SGD(groups, lr=0.01, momentum=0.9, nesterov=True)
+    images, labels = batch()
+    pictures = torch.tensor(images.numpy().transpose(0, 3, 1, 2) / 255.0)
+    step = make_train_step(make_trainee(model, made, 10), made, strategy, None)
+    for taken in range(1, 6):
+        loss = float(step(images, labels)[0])
+        theirs.zero_grad()
+        expected = torch.nn.functional.cross_entropy(network(pictures), torch.tensor(labels.numpy()).long())
+        expected.backward()
+        for (
+            group
+        ) in theirs.param_groups:  # Keras adds epsilon, 1e-7, before it corrects the second moment's bias
+            group["eps"] = 1e-7 / (1 - 0.999**taken) ** 0.5
+        theirs.step()
+        assert loss == pytest.approx(expected.item(), rel=1e-5)
+    for layer, kernel, bias in zip(
+        network[::2], model.get_weights()[::2], model.get_weights()[1::2], strict=True
+    ):
+        np.testing.assert_allclose(kernel.transpose(3, 2, 0, 1), layer.weight.detach().numpy(), atol=1e-6)
+        np.testing.assert_allclose(bias, layer.bias.detach().numpy(), atol=1e-6)
+
+
+def test_the_longest_prefix_decides_a_rate_and_one_of_no_layer_is_refused() -> None:
+    model = small_model()
+    inner = model.get_layer("backbone").layers[1]
+    factors = rate_factors(model, {"backbone": 0.1, f"backbone/{inner.name}": 0.5})
+    assert factors == [0.5, 0.5, 0.1, 0.1, 1.0, 1.0]
+    with pytest.raises(
+        UserError, match="--rates decoder: no layer's path begins so; this model has backbone, head"
+    ):
+        rate_factors(model, {"decoder": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("changes", "moves"),
+    [
+        ({"freeze": ("backbone",)}, {"kernel"}),
+        ({"freeze_bn": "backbone"}, {"kernel", "bias"}),
+        ({"freeze_bn": "all"}, {"kernel", "bias"}),
+    ],
+)
+def test_what_is_frozen_stays_to_the_bit(strategy, changes, moves) -> None:
+    """Weights, BatchNorm's statistics and the averages of both; and no optimizer slot is kept for them."""
+    made = recipe(batch=4, accumulate=2, learning_rate=0.05, ema=0.9, **changes)
+    model = small_model()
+    before = {variable.path: np.array(variable) for variable in model.weights}
+    trainee = make_trainee(model, made, 10)
+    step = make_train_step(trainee, made, strategy, None)
+    for _ in range(3):
+        assert bool(step(*uneven())[1])
+    names = [variable.path for variable in model.weights]
+    after = dict(zip(names, model.get_weights(), strict=True))
+    averages = {name: shadow.numpy() for name, shadow in zip(names, trainee.ema, strict=True)}
+    backbone = {variable.path for variable in model.get_layer("backbone").weights}
+    norms = {
+        name for name in names if name.split("/")[-1] in ("gamma", "beta", "moving_mean", "moving_variance")
+    }
+    frozen = backbone if "freeze" in changes else norms
+    for name in names:
+        same = before[name].tobytes() == after[name].tobytes() == averages[name].tobytes()
+        assert same == (name in frozen), name
+    slots = [variable.path for variable in trainee.optimizer.variables]
+    assert not any(name.replace("/", "_") in slot for name in frozen for slot in slots)
+
+
+def test_a_frozen_norm_runs_in_inference_mode(strategy) -> None:
+    """The first loss is that of the model as it predicts, and not one of the batch's own statistics."""
+    made = recipe(batch=4, freeze_bn="all", clip_norm=0.0)
+    model = small_model()
+    model.layers[-2].rate = 0.0  # no dropout
+    images, labels = batch()
+    logits = model(images, training=False)["logits"]
+    expected = tf.reduce_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(labels, tf.int32), logits)
+    )
+    loss, _ = make_train_step(make_trainee(model, made, 10), made, strategy, None)(images, labels)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_freezing_what_is_not_there_or_everything_is_one_sentence() -> None:
+    with pytest.raises(UserError, match="--freeze encoder: no layer's path begins so"):
+        make_trainee(small_model(), recipe(freeze=("encoder",)), 10)
+    with pytest.raises(UserError, match="--freeze backbone head leaves nothing to train"):
+        make_trainee(small_model(), recipe(freeze=("backbone", "head")), 10)
+    with pytest.raises(UserError, match="--freeze-bn all finds no BatchNorm"):
+        make_trainee(small_model(norm=False), recipe(freeze_bn="all"), 10)
+    with pytest.raises(UserError, match="unknown frozen BatchNorm 'some'"):
+        recipe(freeze_bn="some")
+
+
+# Every name that a trainable variable of the zoo has, and whether it decays.
+DECAYS = {"kernel": True, "gamma": False, "beta": False, "bias": False}
+LEARNED_ROWS = {
+    "mask2former": {
+        "weight",
+        "relative_position_bias_table",
+    },  # queries, their positions, levels; Swin's biases
+    "sam": {"pos_embed", "rel_pos_h", "rel_pos_w", "kinds", "empty", "iou_token", "mask_tokens", "no_mask"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in zoo.names() if name not in COUNTED])
+def test_only_kernels_decay_in_every_model_of_the_zoo(name) -> None:
+    options = TINY if name == "sam" else {"classes": 3, "image_size": (64, 64), **SMALL[name]}
+    model = zoo.build(name, **options)
+    optimizer = build_optimizer(recipe(), 10)
+    optimizer.build(model.trainable_variables)
+    decays = {}
+    for variable in model.trainable_variables:
+        decays.setdefault(variable.name, set()).add(bool(optimizer._use_weight_decay(variable)))
+    expected = {**DECAYS, **{row: False for row in LEARNED_ROWS.get(name, ())}}
+    assert decays == {variable: {expected[variable]} for variable in decays}
+    assert set(decays) >= {"kernel", "bias", *LEARNED_ROWS.get(name, ())}
+
+
 TWO_DEVICES = """
 import numpy as np, tensorflow as tf
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-from tests.test_step import batch, recipe, small_model
+from tests.test_step import uneven, recipe, small_model
+from tests.test_distillation import wise
 from training.step import make_train_step, make_trainee
 results = []
 for strategy in (tf.distribute.OneDeviceStrategy("/cpu:0"), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
-    made = recipe(optimizer="sgd", learning_rate=0.1)
+    mirrored = strategy.num_replicas_in_sync > 1
+    made = recipe(optimizer="sgd", learning_rate=0.1, batch=4, accumulate=2 if mirrored else 1, teacher_weight=0.5)
     with strategy.scope():
         model = small_model(norm=False)
         trainee = make_trainee(model, made, 10)
-    step = make_train_step(trainee, made, strategy, None)
-    data = tf.data.Dataset.from_tensors(batch()).repeat().unbatch().batch(4)
+    step = make_train_step(trainee, made, strategy, [1.0, 2.0, 0.5], wise)
+    data = tf.data.Dataset.from_tensors(uneven()).repeat().unbatch().batch(4)
     feed = iter(strategy.experimental_distribute_dataset(data))
     losses = [float(step(*next(feed))[0]) for _ in range(4)]
     results.append((losses, [np.array(w) for w in model.get_weights()], [e.numpy() for e in trainee.ema]))
@@ -135,11 +340,17 @@ for strategy in (tf.distribute.OneDeviceStrategy("/cpu:0"), tf.distribute.Mirror
 np.testing.assert_allclose(one_losses, two_losses, rtol=1e-5)
 for a, b in zip(one + one_ema, two + two_ema):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+with strategy.scope():  # replicas meet in each part's BatchNorm
+    model = small_model()
+    model.get_layer("backbone").layers[-1].synchronized = True
+    trainee = make_trainee(model, made, 10)
+assert bool(make_train_step(trainee, made, strategy, None)(*next(feed))[1])
 print("the same on", len(results), "strategies")
 """
 
 
 def test_two_mirrored_devices_do_what_one_does() -> None:
+    """With void on one of them only, each in two parts, with a teacher."""
     done = subprocess.run(
         [sys.executable, "-c", TWO_DEVICES], cwd=REPOSITORY, env=environment(), capture_output=True, text=True
     )

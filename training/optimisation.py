@@ -104,6 +104,19 @@ def freeze(model: keras.Model, recipe: Recipe) -> None:
         raise UserError(f"--freeze {' '.join(recipe.freeze)} leaves nothing to train: freeze less")
 
 
+def moving_state(model: keras.Model) -> list[int]:
+    """Places in `model.non_trainable_variables` of what training changes: BatchNorm's statistics and dropout's seeds,
+    but nothing of a frozen layer."""
+    fixed = {
+        id(variable)
+        for layer in model._flatten_layers()
+        if not layer.trainable
+        for variable in layer.non_trainable_variables
+        if not variable.dtype.startswith(("int", "uint"))
+    }
+    return [i for i, variable in enumerate(model.non_trainable_variables) if id(variable) not in fixed]
+
+
 def _beginning(
     found: Sequence[tuple[str, keras.layers.Layer]], prefix: str, flag: str
 ) -> list[keras.layers.Layer]:

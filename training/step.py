@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from runtime.errors import UserError
 from training import losses
-from training.optimisation import build_optimizer, freeze, rate_factors, rates
+from training.optimisation import build_optimizer, freeze, moving_state, rate_factors, rates
 from training.recipe import Recipe
 
 Logits = Callable[[tf.Tensor], tf.Tensor]
@@ -66,37 +66,39 @@ def make_train_step(
     """
     model, optimizer = trainee.model, trainee.optimizer
     terms = _terms(recipe, model, teacher)
+    moving = moving_state(model)
     factors = rate_factors(model, rates(recipe, model))
     replicas = strategy.num_replicas_in_sync
     scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    _check_parts(recipe, replicas)
+    check_parts(recipe, replicas)
+
+    def part(number: Any, batch: Any, weights: list[Any], state: list[Any], totals: Any) -> tuple[Any, ...]:
+        """One part's summand of the loss, its gradients, and the state after it."""
+        images, labels = batch
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            outputs, state = model.stateless_call(weights, state, images, training=True)
+            if teacher:
+                outputs = {**outputs, "teacher_logits": teacher(images)}
+            loss = losses.training_loss(
+                terms,
+                outputs,
+                labels,
+                class_weights,
+                auxiliary_weight=recipe.auxiliary_weight,
+                seed=_seed(recipe, optimizer, number),
+                totals=totals,
+            )
+            target = optimizer.scale_loss(loss) if scaled else loss
+        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(target, weights)]
+        return loss, gradients, [tf.convert_to_tensor(value) for value in state]
 
     def compute(images: Any, labels: Any) -> tuple[Any, ...]:
         """Loss, gradients and new state of one replica's part of the batch. Assigns nothing."""
         weights = [tf.convert_to_tensor(variable.value) for variable in model.trainable_variables]
-        old = state = [tf.convert_to_tensor(variable.value) for variable in model.non_trainable_variables]
+        state = [tf.convert_to_tensor(variable.value) for variable in model.non_trainable_variables]
         totals = _over_replicas("SUM", losses.shares(terms, model.output, labels, class_weights))
-        loss, gradients = tf.zeros(()), []
-        for number, (inputs, truth) in enumerate(_micro_batches((images, labels), recipe.accumulate)):
-            # One after another, so that only one's activations are in memory at a time.
-            with tf.control_dependencies(gradients), tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(weights)
-                outputs, state = model.stateless_call(weights, state, inputs, training=True)
-                if teacher:
-                    outputs = {**outputs, "teacher_logits": teacher(inputs)}
-                part = losses.training_loss(
-                    terms,
-                    outputs,
-                    truth,
-                    class_weights,
-                    auxiliary_weight=recipe.auxiliary_weight,
-                    seed=_seed(recipe, optimizer, number),
-                    totals=totals,
-                )
-                target = optimizer.scale_loss(part) if scaled else part
-            more = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(target, weights)]
-            gradients = [a + b for a, b in zip(gradients, more, strict=True)] if gradients else more
-            loss += part
+        loss, gradients, state = _summed(part, recipe.accumulate, (images, labels), weights, state, totals)
         loss, gradients = _over_replicas("SUM", loss), _over_replicas("SUM", gradients)
         if recipe.clip_norm:  # here, and not in the optimizer, which would clip before replicas are summed
             scale = tf.cast(optimizer.dynamic_scale, tf.float32) if scaled else 1.0
@@ -104,31 +106,30 @@ def make_train_step(
         finite = tf.math.is_finite(loss)
         if not scaled:  # LossScaleOptimizer itself looks at the gradients and halves its scale.
             finite &= tf.math.is_finite(tf.linalg.global_norm(gradients))
-        return loss, finite, gradients, _changes(old, state)
+        return loss, finite, gradients, _shared_state(state, moving)
 
-    def assign(gradients: Sequence[tf.Tensor], changes: dict[int, tf.Tensor]) -> None:
-        moving = [
-            (v, tf.identity(v.value), f)
-            for v, f in zip(model.trainable_variables, factors, strict=True)
-            if f != 1.0
+    def assign(gradients: Sequence[tf.Tensor], state: Sequence[tf.Tensor]) -> None:
+        pairs = zip(model.trainable_variables, factors, strict=True)
+        slowed = [
+            (variable, tf.identity(variable.value), factor) for variable, factor in pairs if factor != 1.0
         ]
         # Keras sums over the replicas, which have summed already.
         optimizer.apply([gradient / replicas for gradient in gradients], model.trainable_variables)
-        for variable, old, factor in moving:
+        for variable, old, factor in slowed:
             # AdamW's and SGD's updates are proportional to the rate, so a lower rate is a shorter way.
             variable.value.assign(old + factor * (variable.value - old))
-        for index, value in changes.items():
-            variable = model.non_trainable_variables[index]
+        for place, value in zip(moving, state, strict=True):
+            variable = model.non_trainable_variables[place]
             variable.value.assign(tf.cast(value, variable.dtype))
         _average(trainee, recipe.ema)
 
     @tf.function(reduce_retracing=True)
     def train_step(images: Any, labels: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        loss, finite, gradients, changes = strategy.run(compute, args=(images, labels))
+        loss, finite, gradients, state = strategy.run(compute, args=(images, labels))
         loss = strategy.reduce(tf.distribute.ReduceOp.MEAN, loss, axis=None)
         finite = tf.reduce_all(tf.stack(strategy.experimental_local_results(finite)))
         if finite:  # a tf.cond: outside strategy.run, since replicas may not meet inside a condition
-            strategy.run(assign, args=(gradients, changes))
+            strategy.run(assign, args=(gradients, state))
         return loss, finite
 
     return train_step
@@ -144,7 +145,7 @@ def _terms(recipe: Recipe, model: keras.Model, teacher: Logits | None) -> list[l
     return terms
 
 
-def _check_parts(recipe: Recipe, replicas: int) -> None:
+def check_parts(recipe: Recipe, replicas: int) -> None:
     if recipe.batch % (replicas * recipe.accumulate):
         devices = f"{replicas} devices" if replicas > 1 else "one device"
         raise UserError(
@@ -153,22 +154,40 @@ def _check_parts(recipe: Recipe, replicas: int) -> None:
         )
 
 
-def _micro_batches(batch: Any, count: int) -> list[Any]:
-    """`count` batches of one size from the tensors of one, nested as they like."""
-    if count == 1:
-        return [batch]
-    split = [tf.split(tensor, count) for tensor in tf.nest.flatten(batch)]
-    return [tf.nest.pack_sequence_as(batch, list(tensors)) for tensors in zip(*split, strict=True)]
+def _summed(part: Callable[..., Any], count: int, batch: Any, weights: Any, state: Any, totals: Any) -> Any:
+    """Loss and gradients summed over `count` micro-batches of the batch, and the state after the last.
 
-
-def _changes(old: Sequence[tf.Tensor], new: Sequence[Any]) -> dict[int, tf.Tensor]:
-    """What a call has changed of the model's state, by its place: nothing of what is frozen.
-
-    BatchNorm's statistics are the mean over the replicas, so that all keep the same ones; the seeds of dropout, which
-    are integers, are the same already.
+    One after another, so that only one's activations are in memory at a time.
     """
-    changed = {i: tf.convert_to_tensor(v) for i, v in enumerate(new) if v is not old[i]}
-    return {i: _over_replicas("MEAN", v) if v.dtype.is_floating else v for i, v in changed.items()}
+    if count == 1:
+        return part(0, batch, weights, state, totals)
+
+    def one_more(number: Any, loss: tf.Tensor, gradients: Any, state: Any) -> tuple[Any, ...]:
+        some = tf.nest.map_structure(lambda tensor: _slice(tensor, number, count), batch)
+        more, steeper, state = part(number, some, weights, state, totals)
+        return number + 1, loss + more, [a + b for a, b in zip(gradients, steeper, strict=True)], state
+
+    so_far: Any = (0, tf.zeros(()), [tf.zeros_like(weight) for weight in weights], state)
+    if tf.distribute.get_replica_context().num_replicas_in_sync == 1:
+        return tf.while_loop(lambda number, *_: number < count, one_more, so_far, parallel_iterations=1)[1:]
+    for _ in range(count):  # written out: replicas may not meet inside a loop, and synchronised BatchNorms do
+        with tf.control_dependencies(so_far[2]):
+            so_far = one_more(*so_far)
+    return so_far[1:]
+
+
+def _slice(tensor: tf.Tensor, number: tf.Tensor, count: int) -> tf.Tensor:
+    size = tf.shape(tensor)[0] // count
+    return tensor[number * size : (number + 1) * size]
+
+
+def _shared_state(state: Sequence[tf.Tensor], moving: Sequence[int]) -> list[tf.Tensor]:
+    """What a step may change of the model's state: BatchNorm's statistics are the mean over the replicas, so that all
+    keep the same ones; the seeds of dropout, which are integers, are the same already."""
+    return [
+        _over_replicas("MEAN", state[place]) if state[place].dtype.is_floating else state[place]
+        for place in moving
+    ]
 
 
 def _over_replicas(how: str, values: Any) -> Any:
