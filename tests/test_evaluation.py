@@ -50,7 +50,7 @@ def test_every_picture_counts_once_and_in_order():
 
 def test_memory_does_not_grow_with_the_split():
     """Pictures with their scores of 1 MB each: eight times as many take no more."""
-    extra = evaluation.chosen("all", 3)
+    extra = evaluation.chosen(evaluation.asked("all"), 3)
 
     def peak(count: int) -> int:
         tracemalloc.start()
@@ -65,16 +65,20 @@ def test_memory_does_not_grow_with_the_split():
 
 
 def test_what_the_command_line_may_ask_for():
-    assert list(evaluation.chosen("none", 3)) == []
-    assert list(evaluation.chosen("ap, boundary", 3)) == ["ap", "boundary"]
+    assert evaluation.asked("none") == [] and evaluation.asked("ap, boundary") == ["ap", "boundary"]
     with pytest.raises(
         UserError, match="--metrics boundry: there is no metric called 'boundry'; there is boundary"
     ):
-        evaluation.chosen("boundry", 3)
+        evaluation.asked("boundry")
     with pytest.raises(UserError, match="m.tflite gives class ids, and ece need scores"):
-        evaluation.chosen("boundary,ece", 3, lacking="m.tflite")
+        evaluation.chosen(["boundary", "ece"], 3, lacking="m.tflite")
     said: list[str] = []
-    assert list(evaluation.chosen("all", 3, lacking="m.tflite", say=said.append)) == ["boundary", "trimap"]
+    everything = evaluation.asked("all")
+    assert list(evaluation.chosen(everything, 3)) == ["boundary", "trimap", "ap", "ece"]
+    assert list(evaluation.chosen(everything, 3, lacking="m.tflite", say=said.append)) == [
+        "boundary",
+        "trimap",
+    ]
     assert len(said) == 1 and "ap and ece need scores" in said[0]
 
 

@@ -167,16 +167,17 @@ def scores(total: np.ndarray, with_instances: bool = True) -> dict[str, Any]:
     if not with_instances:
         sums = np.full_like(sums, np.nan)
     classes = {
-        label.name: _scores_of(matrix, sums[:, :2], [label.id], [label.id], label.id in INSTANCE_IDS)
+        label.name: _scores_of(
+            matrix, sums[:, :2], np.arange(IDS) == label.id, instances=label.id in INSTANCE_IDS
+        )
         for label in LABELS
         if EVALUATED[label.id]
     }
-    categories = {}
-    for index, name in enumerate(CATEGORIES):
-        members = np.flatnonzero(CATEGORY == index)
-        valid = [member for member in members if EVALUATED[member]]
-        if valid:
-            categories[name] = _scores_of(matrix, sums[:, 2:], valid, members, name in INSTANCE_CATEGORIES)
+    categories = {
+        name: _scores_of(matrix, sums[:, 2:], CATEGORY == index, instances=name in INSTANCE_CATEGORIES)
+        for index, name in enumerate(CATEGORIES)
+        if EVALUATED[CATEGORY == index].any()
+    }
     return {
         "mean_class_iou": _mean(classes, "iou"),
         "mean_class_iiou": _mean(classes, "iiou"),
@@ -188,12 +189,14 @@ def scores(total: np.ndarray, with_instances: bool = True) -> dict[str, Any]:
 
 
 def _scores_of(
-    matrix: np.ndarray, sums: np.ndarray, valid: Sequence[int], members: Sequence[int], instances: bool
+    matrix: np.ndarray, sums: np.ndarray, members: np.ndarray, *, instances: bool
 ) -> dict[str, float]:
-    """IoU of the label ids `valid` taken together, and iIoU, whose false positives take in all the `members`."""
-    hit = matrix[np.ix_(valid, valid)].sum()
-    true = matrix[valid].sum()
-    outside = EVALUATED & ~np.isin(np.arange(IDS), members)
+    """IoU and iIoU of the label ids that `members`, bool (34,), takes together.
+
+    Only evaluated ids count, save that the false positives of iIoU are the predictions of any member.
+    """
+    valid, outside = EVALUATED & members, EVALUATED & ~members
+    hit, true = matrix[np.ix_(valid, valid)].sum(), matrix[valid].sum()
     iou = _divided(hit, true + matrix[np.ix_(outside, valid)].sum())
     if not instances:
         return {"iou": iou, "iiou": float("nan")}

@@ -12,17 +12,17 @@ Cityscapes is scored by its official protocol as well, and --submission writes w
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from runtime.errors import UserError, exit_on_user_error
 from training import boundary, cityscapes_protocol, evaluation, inference, kept, translation
 from training.data import mixture, taxonomies
 from training.data.spec import DatasetSpec, Example
 from training.progress import counter
-from training.streaming import Metric
+from training.streaming import Metric, Seen
 from training.subject import Data, Subject, open_subject
 from training.train import Parser, setting
 
@@ -48,7 +48,9 @@ def _parser() -> Parser:
         metavar="NAME",
         help=f"what the model was trained on, if it does not say: {', '.join(taxonomies.SETS)}",
     )
-    command.add_argument("--data-set", metavar="NAME=VALUE", nargs="+", default=[], help="options of the data set")
+    command.add_argument(
+        "--data-set", metavar="NAME=VALUE", nargs="+", default=[], help="options of the data set"
+    )
     command.add_argument("--split", default="val")
     command.add_argument("--skip-bad", action="store_true")
     command.add_argument("--threads", type=int, default=2, help="of a .tflite")
@@ -89,17 +91,61 @@ def _parser() -> Parser:
     return command
 
 
+class Job(NamedTuple):
+    """What is measured on what: the subject, the data, what further is counted, what is done
+    with each prediction, `about`, what scores.json says of it all, and the evaluation to be shown beside this one."""
+
+    subject: Subject
+    name: str
+    spec: DatasetSpec
+    examples: list[Example]
+    extra: dict[str, Metric]
+    write: Callable[[Seen], None] | None
+    about: dict[str, Any]
+    previous: dict[str, Any] | None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     plan = inference.plan(args.tta, args.window, args.stride)
-    widths = evaluation.trimap_widths(args.trimap_widths)
+    job = _assemble(args, plan)
+    try:
+        measured = evaluation.measure(
+            job.examples,
+            job.spec,
+            job.subject.predict,
+            score=job.subject.score,
+            extra=job.extra,
+            then=job.write,
+        )
+    except ValueError as error:
+        raise UserError(
+            f"{args.subject} does not fit the {len(job.spec.classes)} classes of {job.spec.name}: {error}"
+        ) from error
+    took = f"{len(job.examples)} pictures, {1000 * measured.seconds:.1f} ms each (median)"
+    if job.write:
+        print(f"{took}; predictions as the benchmark takes them written to {args.submission}")
+    if not measured.matrix.any():
+        print(f"{job.name} {args.split} has no labels that count here, so there are no scores.")
+        return 0
+    result = {**evaluation.result(measured), **plan.to_json(), **job.about}
+    place = "-".join(part for part in (job.name, args.split, str(plan)) if part)
+    folder = Path(args.out) if args.out else job.subject.folder / place
+    _report(args, job, measured, result, folder)
+    print(f"{evaluation.text(result)}\n\n{took}; written to {folder}")
+    return 0
 
-    from training import mlflow_store, report
-    from training.recipe import split_options
 
+def _assemble(args: argparse.Namespace, plan: inference.Plan) -> Job:
+    """Open what is measured, its data, and what lies between the classes of both."""
+    asked, widths = evaluation.asked(args.metrics), evaluation.trimap_widths(args.trimap_widths)
     own, mapping = taxonomies.named(args.classes) if args.classes else (None, None)
     there = Data(args.data, mixture.folders(args.data_dir, args.data or ""), own)
     found = open_subject(Path(args.subject), args.threads, plan, there)
+
+    from training import report
+    from training.recipe import split_options
+
     if args.model_classes:
         found = replace(found, labels=taxonomies.classes(args.model_classes))
     name = args.data or found.data
@@ -109,50 +155,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = {**(found.data_options if name == found.data else {}), **dict(map(setting, args.data_set))}
     options = split_options(options, args.split)
     spec, examples, labelled = _load(args, name, data_dir, found, options)
+    about = kept.provenance(found, name, args.split, data_dir, options)
     translated = translation.between(found.labels, spec, mapping) if found.labels else None
-    if translated and args.submission:
-        raise UserError(f"--submission takes the model's own classes, and {args.subject} has others than {spec.name}")
     if translated:
+        if args.submission:
+            raise UserError(
+                f"--submission takes the model's own classes, and {args.subject} has others than {spec.name}"
+            )
         found, spec, examples = translated.apply(found, examples)
+        about |= translated.to_json()
         print(f"{args.subject}: {translated.text()}")
-    previous = report.read_scores(Path(args.previous), spec.classes) if args.previous else None
+    names = [example.name for example in examples]
     extra: dict[str, Metric] = {}
     if labelled:
         lacking = "" if found.score else args.subject
-        extra = evaluation.chosen(args.metrics, len(spec.classes), widths, lacking=lacking)
-        extra |= {} if translated else _official(name, data_dir, spec, examples)
-    names = [example.name for example in examples]
-    write = (
-        cityscapes_protocol.submission(spec.name, names, Path(args.submission)) if args.submission else None
-    )
-    try:
-        measured = evaluation.measure(
-            examples, spec, found.predict, score=found.score, extra=extra, then=write
-        )
-    except ValueError as error:
-        raise UserError(
-            f"{args.subject} does not fit the {len(spec.classes)} classes of {spec.name}: {error}"
-        ) from error
-    took = f"{len(examples)} pictures, {1000 * measured.seconds:.1f} ms each (median)"
-    if write:
-        print(f"{took}; predictions as the benchmark takes them written to {args.submission}")
-    if not measured.matrix.any():
-        print(f"{name} {args.split} has no labels that count here, so there are no scores.")
-        return 0
-    result = {**evaluation.result(measured), **plan.to_json(), **(translated.to_json() if translated else {})}
-    place = "-".join(part for part in (name, args.split, str(plan)) if part)
-    folder = Path(args.out) if args.out else found.folder / place
-    title = f"{Path(args.subject).name} on {name} {args.split}"
-    result |= kept.provenance(found, name, args.split, data_dir, options)
-    history = report.read_history(found.run) if found.run else []
-    report.write_evaluation(
-        folder, measured, result, found.predict, examples, title, history=history, previous=previous
-    )
-    if found.run:
-        numbers = {f"{place}/{key}": result[key] for key in ("miou", "pixel_accuracy")}
-        mlflow_store.add(found.run, sorted(folder.glob("*.png")), f"evaluation/{place}", numbers)
-    print(f"{evaluation.text(result)}\n\n{took}; written to {folder}")
-    return 0
+        extra = evaluation.chosen(asked, len(spec.classes), widths, lacking=lacking)
+        extra |= {} if translated else _official(name, data_dir, spec, names)
+    write = None
+    if args.submission:
+        write = cityscapes_protocol.submission(spec.name, names, Path(args.submission))
+    previous = report.read_scores(Path(args.previous), spec.classes) if args.previous else None
+    return Job(found, name, spec, examples, extra, write, about, previous)
 
 
 def _load(
@@ -190,15 +213,44 @@ def _load(
     return spec, examples, True
 
 
-def _official(name: str, data_dir: Any, spec: DatasetSpec, examples: Sequence[Example]) -> dict[str, Metric]:
+def _official(name: str, data_dir: Any, spec: DatasetSpec, names: Sequence[str]) -> dict[str, Metric]:
     """The official protocol, where the data set has one; what is left out of it is said."""
     if name != "cityscapes" or spec.name not in cityscapes_protocol.LABEL_IDS:
         return {}
-    names = [example.name for example in examples]
     metric, note = cityscapes_protocol.official(spec.name, names, data_dir)
     if note:
         print(note)
     return {"cityscapes": metric} if metric else {}
+
+
+def _report(
+    args: argparse.Namespace,
+    job: Job,
+    measured: evaluation.Evaluation,
+    result: dict[str, Any],
+    folder: Path,
+) -> None:
+    """Into the folder, with the curves of the training; and to the run's MLflow, if it has one."""
+    from training import report
+
+    run = job.subject.run
+    history = report.read_history(run) if run else []
+    title = f"{Path(args.subject).name} on {job.name} {args.split}"
+    report.write_evaluation(
+        folder,
+        measured,
+        result,
+        job.subject.predict,
+        job.examples,
+        title,
+        history=history,
+        previous=job.previous,
+    )
+    if run:
+        from training import mlflow_store  # imports TensorFlow, which a file does not need
+
+        numbers = {f"{folder.name}/{key}": result[key] for key in ("miou", "pixel_accuracy")}
+        mlflow_store.add(run, sorted(folder.glob("*.png")), f"evaluation/{folder.name}", numbers)
 
 
 if __name__ == "__main__":

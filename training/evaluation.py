@@ -92,7 +92,9 @@ def measure(
             if counting:
                 add(*counting.result())
             counting = pool.submit(count, seen)
-            line.set_postfix_str(f"mIoU {_percent(metrics.mean_iou(metrics.counts(matrix)))}", refresh=False)
+            line.set_postfix_str(
+                f"mIoU {_percent(float(metrics.mean_iou(metrics.counts(matrix))))}", refresh=False
+            )
             line.update()
         if counting:
             add(*counting.result())
@@ -127,32 +129,37 @@ def _ids(predicted: np.ndarray, classes: int) -> np.ndarray:
     return predicted.astype(np.uint8)
 
 
-def chosen(
-    text: str,
-    classes: int,
-    widths: Sequence[int] = boundary.TRIMAP_WIDTHS,
-    *,
-    lacking: str = "",
-    say: Callable[[str], None] = print,
-) -> dict[str, Metric]:
-    """The metrics that a command line names, such as "boundary,ap", "all" or "none". UserError on another name.
-
-    `lacking` names what gives class ids alone: of "all", what needs scores is then left out, which `say` is told; asked
-    for by name it is a UserError.
-    """
+def asked(text: str) -> list[str]:
+    """The metrics that a command line names, such as "boundary,ap", "all" or "none"; UserError on another name."""
     names = {"all": list(METRICS), "none": []}.get(text, [part.strip() for part in text.split(",")])
     for name in names:
         if name not in METRICS:
             raise UserError(
                 f"--metrics {text}: there is no metric called '{name}'; there is {', '.join(METRICS)}, all and none."
             )
+    return names
+
+
+def chosen(
+    names: Sequence[str],
+    classes: int,
+    widths: Sequence[int] = boundary.TRIMAP_WIDTHS,
+    *,
+    lacking: str = "",
+    say: Callable[[str], None] = print,
+) -> dict[str, Metric]:
+    """The metrics of these names. `lacking` names what gives class ids alone, "" where there are scores: where all are
+    asked for, what needs scores is then left out, which `say` is told; else it is a UserError.
+    """
     found = {name: METRICS[name](classes, widths) for name in names}
     needy = [name for name, metric in found.items() if metric.probabilities]
     if not lacking or not needy:
         return found
-    reason = f"{lacking} gives class ids, and {' and '.join(needy)} need scores: export it with --output scores"
-    if text != "all":
-        raise UserError(f"--metrics {text}: {reason}")
+    reason = (
+        f"{lacking} gives class ids, and {' and '.join(needy)} need scores: export it with --output scores"
+    )
+    if set(names) != set(METRICS):
+        raise UserError(f"--metrics {','.join(names)}: {reason}")
     say(f"{reason}.")
     return {name: metric for name, metric in found.items() if name not in needy}
 

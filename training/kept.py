@@ -1,5 +1,6 @@
 """Evaluations that were made already: what they are of, and what is kept of each picture."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ import numpy as np
 from training.data.spec import DatasetSpec
 from training.evaluation import Evaluation
 from training.subject import Subject
-from zoo.convert import card
 
 
 def provenance(
@@ -18,7 +18,7 @@ def provenance(
     """What an evaluation is of, for scores.json: two of one provenance have the same scores, as long as the files of
     the data stay what they are."""
     return {
-        "weights_sha256": card.file_sha256(found.weights) if found.weights else "",
+        "weights_sha256": _sha256(found.weights) if found.weights else "",
         "data": {
             "name": data,
             "split": split,
@@ -26,6 +26,11 @@ def provenance(
             "options": json.loads(json.dumps(options)),
         },
     }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _absolute(folder: Any) -> Any:
