@@ -104,6 +104,14 @@ def test_a_batch_that_is_all_void_teaches_nothing(name: str) -> None:
     assert np.asarray(share).flat[-1] == 0.0
 
 
+@pytest.mark.parametrize("name", PIXELWISE)
+def test_a_picture_that_is_all_void_is_no_part_of_the_mean(name: str) -> None:
+    maps, read = label_maps(), outputs(name)
+    assert (maps[3] == 255).all()
+    without, _ = graded(name, {"logits": read["logits"][:3]}, tf.constant(maps[:3]))
+    np.testing.assert_allclose(graded(name, read, tf.constant(maps))[0], without, rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", [*PIXELWISE, "distillation"])
 def test_what_lies_in_void_does_not_count(name: str) -> None:
     maps = label_maps()

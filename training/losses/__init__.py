@@ -112,7 +112,7 @@ def parse(text: str, options: Mapping[str, Any] | None = None) -> list[Term]:
 
     Raises UserError, one sentence, for a name or an option that is not there and for a value out of range.
     """
-    terms = []
+    terms: list[Term] = []
     for part in text.split("+"):
         factor, star, name = part.rpartition("*")
         weight = _weight(factor, part) if star else 1.0
