@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from runtime.errors import UserError
+from tests.tiny import TINY_MODEL
+from tests.tiny import run as process
 from training import data, run
 
 IDS = np.array([[0, 1, 2], [2, 255, 0]], np.uint8)
@@ -234,3 +236,36 @@ def test_a_run_keeps_its_classes_and_asks_the_data_no_more(tmp_path):
     (folder / "classes.json").write_text("{}")
     with pytest.raises(UserError, match="classes.json"):
         run.read_classes(folder)
+
+
+@pytest.mark.slow
+def test_a_folder_is_trained_on_and_its_classes_outlive_it(tmp_path):
+    """Ratios and a seed on the command line, then the data goes away: names and model are there still."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "yard"
+    for index in range(10):
+        ids = np.repeat(np.repeat(rng.integers(0, 3, (4, 4)), 16, 0), 16, 1).astype(np.uint8)
+        save(root / f"images/{index}.png", np.stack([ids * 100] * 3, axis=-1))
+        save(root / f"masks/{index}.png", ids)
+    (root / "classes.json").write_text(json.dumps(NAMES))
+    arguments = [
+        "--data",
+        "folder",
+        "--data-dir",
+        "yard",
+        "--data-set",
+        "ratios=6,2,2",
+        "seed=1",
+        "--name",
+        "first",
+    ]
+    small = ["--crop", "64x64", "--batch", "2", "--epochs", "1", *TINY_MODEL]
+    done = process(tmp_path, "training.train", "deeplabv3plus", *arguments, *small)
+    assert done.returncode == 0, done.stderr
+    assert "10 pictures split with seed 1, picture by picture: train 6, val 2, test 2." in done.stdout
+    done = process(tmp_path, "training.evaluate", "runs/first", "--split", "test")
+    assert done.returncode == 0 and "2 pictures" in done.stdout, done.stderr
+    root.rename(tmp_path / "gone")
+    opened = run.load(tmp_path / "runs/first")
+    assert opened.spec.classes == tuple(NAMES) and opened.spec.name == "yard"
+    assert opened.model((64, 64)).output["logits"].shape == (None, 64, 64, 3)

@@ -7,7 +7,9 @@ from typing import Any
 from tqdm import tqdm
 
 
-def bar(total: int, unit: str, done: int = 0, quiet_seconds: float = 30.0, hidden: bool = False) -> Any:
+def bar(
+    total: int | None, unit: str, done: int = 0, quiet_seconds: float = 30.0, hidden: bool = False
+) -> Any:
     """A tqdm bar on stderr: live in a terminal, a line every `quiet_seconds` in a log file."""
     live = sys.stderr.isatty()
     return tqdm(

@@ -193,7 +193,7 @@ def _classes(part: Part, own: Taxonomies, taxonomy: str | None) -> tuple[str, Da
     first = next(iter(own))
     if part.mapping is not None:
         return first, *taxonomies.mapped(own[first], taxonomy or first, part.mapping)
-    if taxonomy is None or taxonomy in own:
+    if not taxonomy or taxonomy in own:  # a recipe of data that brings its classes has none: ""
         return taxonomy or first, own[taxonomy or first], None
     known = taxonomies.extended(own)
     target = known[_known(f"--classes of {part.name}", taxonomy, known)]

@@ -15,6 +15,7 @@ once, resumes, and maps Arrow files into memory, in --data-dir or in its usual c
 training/data/copied.py.
 """
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ from training.data.classes import Classes
 from training.data.hf_source import Ask, Source, checked, grid, id2label, local, streamed
 from training.data.spec import IGNORE_ID, DatasetSpec, Example, Taxonomies
 
+OPTIONS = tuple(field.name for field in dataclasses.fields(Ask))
+
 
 class Record(NamedTuple):
     """A picture and its label: bytes or a file; the label may be rows of ids."""
@@ -39,7 +42,7 @@ class Record(NamedTuple):
 
 def taxonomies(data_dir: Path | str | None, options: dict[str, Any]) -> Taxonomies:
     """The one taxonomy of the data set, by its name."""
-    ask = checked(Ask(**{key: value for key, value in options.items() if key in Ask._fields}))
+    ask = checked(Ask(**{key: value for key, value in options.items() if key in OPTIONS}))
     source = (streamed(ask, data_dir) if ask.stream else local(ask, _text(data_dir)))[0]
     table = _classes(ask, source)
     name = ask.path.rstrip("/").split("/")[-1]
@@ -88,10 +91,10 @@ class _Rows(Sequence[Record]):
 
     def __init__(self, rows: Any, source: Source, count: int) -> None:
         self.rows, self.source = rows, source
-        self.count = min(count, len(rows)) if count else len(rows)
+        self.size = min(count, len(rows)) if count else len(rows)
 
     def __len__(self) -> int:
-        return self.count
+        return self.size
 
     def __getitem__(self, index: Any) -> Any:
         row = self.rows[index]

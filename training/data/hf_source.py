@@ -5,6 +5,7 @@ training/data/copied.py for how one becomes files.
 """
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import io
@@ -12,6 +13,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +38,8 @@ LABELS = (
 )
 
 
-class Ask(NamedTuple):
+@dataclass(frozen=True)
+class Ask:
     """The options of --data-set."""
 
     path: str = ""
@@ -69,13 +72,14 @@ def checked(ask: Ask) -> Ask:
         raise UserError(f"count={ask.count} has to be a whole number; 0 takes all.")
     if not isinstance(ask.stream, bool):
         raise UserError(f"stream={ask.stream} has to be true or false.")
-    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in ask._asdict().items()}
-    texts = {
-        key: str(plain[key]) for key in ("config", "revision", "image", "label")
-    }  # config=1.0 comes as a number
-    return Ask(
-        **{**plain, **texts, "path": str(Path(ask.path).expanduser() if ask.path[0] == "~" else ask.path)}
-    )
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in dataclasses.asdict(ask).items()
+    }
+    values |= {
+        key: str(values[key]) for key in ("config", "revision", "image", "label")
+    }  # config=1.0 is a number
+    return Ask(**{**values, "path": str(Path(ask.path).expanduser()) if ask.path[0] == "~" else ask.path})
 
 
 @functools.lru_cache(maxsize=4)  # its classes, its train split and its val split are asked for one by one

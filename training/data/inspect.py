@@ -69,7 +69,7 @@ def look(example: Example) -> Seen:
     pairs = np.zeros((0, 3), np.int64) if stored is None else _pairs(stored, ids)
     if rgb is None:
         return Seen(None, None, pairs, problem)
-    digest = hashlib.blake2b(np.ascontiguousarray(rgb), digest_size=16, key=str(rgb.shape).encode())
+    digest = hashlib.blake2b(np.ascontiguousarray(rgb).data, digest_size=16, key=str(rgb.shape).encode())
     return Seen((rgb.shape[0], rgb.shape[1]), digest.hexdigest(), pairs, problem)
 
 
@@ -236,8 +236,8 @@ def text(result: dict[str, Any]) -> str:
     ]
     for row in result["ids"]:
         lines.append(
-            f"{row['id']:>9}  {_hex(row['colour']):<8} {row['class'][:24]:<24} {row['pixels']:>14,} {100 * row['share']:>9.3f} "
-            f"{row['pictures']:>9,} {100 * row['pictures_share']:>11.1f}"
+            f"{row['id']:>9}  {_hex(row['colour']):<8} {row['class'][:24]:<24} {row['pixels']:>14,} "
+            f"{100 * row['share']:>9.3f} {row['pictures']:>9,} {100 * row['pictures_share']:>11.1f}"
         )
     splits = result["splits"]
     lines += ["", "% of the pixels that count (and of the pictures that show it)"]

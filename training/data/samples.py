@@ -10,7 +10,8 @@ from runtime.image import colour, overlay
 from training.checkpoints import write_atomically
 from training.data.spec import IGNORE_ID, DatasetSpec
 
-TILE = 480  # pixels: the width that a picture is drawn at
+TILE = 480  # pixels: the width, and the most in height, that a picture is drawn at
+TITLE = 64  # letters over a picture; of a longer name the end is shown
 DPI = 100
 OPACITY = 0.6
 LEGEND_ROW = 0.24  # inches
@@ -42,7 +43,7 @@ def draw(path: Path, pictures: Sequence[tuple[str, np.ndarray, np.ndarray]], spe
     from matplotlib.patches import Patch
 
     wide = 3 * TILE / DPI + 0.4
-    tall = [TILE / DPI * rgb.shape[0] / rgb.shape[1] + 0.35 for _, rgb, _ in pictures]
+    tall = [TILE / DPI * min(1.0, rgb.shape[0] / rgb.shape[1]) + 0.35 for _, rgb, _ in pictures]
     legend = LEGEND_ROW * (-(-(len(spec.classes) + 1) // PLACES)) + 0.3
     figure = Figure(figsize=(wide, sum(tall) + legend), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
@@ -58,10 +59,12 @@ def draw(path: Path, pictures: Sequence[tuple[str, np.ndarray, np.ndarray]], spe
         for column, (name, picture) in enumerate(kinds.items()):
             axes = figure.add_subplot(grid[row, column])
             axes.imshow(picture.astype(np.uint8), interpolation="nearest")
-            axes.set_title(name, fontsize=9, parse_math=False)
+            axes.set_title(
+                name if len(name) <= TITLE else f"…{name[1 - TITLE :]}", fontsize=9, parse_math=False
+            )
             axes.set_axis_off()
     patches = [
-        Patch(facecolor=np.array(rgb) / 255, edgecolor="0.5", label=f"{index} {name}")
+        Patch(facecolor=(rgb[0] / 255, rgb[1] / 255, rgb[2] / 255), edgecolor="0.5", label=f"{index} {name}")
         for index, (name, rgb) in enumerate(zip(spec.classes, spec.palette, strict=True))
     ]
     patches.append(Patch(facecolor="white", edgecolor="0.5", label="ignored"))
@@ -74,9 +77,10 @@ def draw(path: Path, pictures: Sequence[tuple[str, np.ndarray, np.ndarray]], spe
 
 
 def _small(rgb: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both at the width of a tile; small pictures keep their pixels."""
-    if rgb.shape[1] <= TILE:
+    """Both within a tile; small pictures keep their pixels."""
+    scale = TILE / max(rgb.shape[:2])
+    if scale >= 1:
         return rgb, ids
-    size = (TILE, max(1, round(rgb.shape[0] * TILE / rgb.shape[1])))
+    size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
     small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
     return small, cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST_EXACT)
