@@ -201,6 +201,21 @@ def test_a_teacher_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
         teacher.open_teacher(taught(tmp_path / "plain.tflite"), ("road", "sky"))
 
 
+def test_a_model_without_logits_has_no_teacher_and_a_run_is_not_its_own() -> None:
+    image = keras.Input((None, None, 3))
+    keys = ("masks", "iou", "single_mask", "single_iou")
+    model = keras.Model(image, {key: keras.layers.Conv2D(1, 1)(image) for key in keys})
+    made = recipe(model="sam", data="scenes", teacher="runs/wise/best.tflite")
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    with pytest.raises(
+        UserError, match="sam gives no logits to compare with a teacher's: leave --teacher out"
+    ):
+        make_train_step(make_trainee(model, made, 10), made, strategy, None, wise)
+    teacher.refuse_own_folder(made, Path("runs/other"))
+    with pytest.raises(UserError, match="runs/wise/best.tflite lies in the run's own folder"):
+        teacher.refuse_own_folder(made, Path("runs/wise"))
+
+
 def test_a_changed_teacher_is_another_recipe_and_a_moved_one_is_not(tmp_path: Path) -> None:
     from training import folder
 

@@ -15,6 +15,7 @@ from tests import references
 from tests.small import COUNTED, SMALL
 from tests.test_sam import TINY
 from tests.tiny import REPOSITORY, environment
+from training import train
 from training.optimisation import build_optimizer, rate_factors
 from training.recipe import Recipe
 from training.step import check_parts, make_train_step, make_trainee
@@ -169,6 +170,21 @@ def test_a_batch_that_cannot_be_parted_is_one_sentence(strategy) -> None:
         recipe(accumulate=3)
     with pytest.raises(UserError, match="a batch of 6 cannot be shared by 2 devices in 2 parts each"):
         check_parts(recipe(batch=6, accumulate=2), 2)
+
+
+def test_the_command_line_says_it_all() -> None:
+    flags = "--accumulate 2 --rates backbone/Conv1=0.1 head=2 --freeze backbone encoder --freeze-bn all"
+    curve = "--schedule step --schedule-set gamma=0.5 milestones=0.5,0.75"
+    made = train.assemble(train.parser().parse_args(["deeplabv3plus", *flags.split(), *curve.split()]))
+    assert (made.accumulate, made.freeze, made.freeze_bn) == (2, ("backbone", "encoder"), "all")
+    assert made.rates == {"backbone/Conv1": 0.1, "head": 2}
+    assert made.schedule_options == {"gamma": 0.5, "milestones": (0.5, 0.75)}
+    again = Recipe(**{**made.as_dict(), "augmentation": made.augmentation, "freeze": made.freeze})
+    assert not made.differences(again) and made.sha256() == again.sha256()
+    with pytest.raises(UserError, match="--rates head is fast: it must lie in 0.0 to 100.0"):
+        recipe(rates={"head": "fast"})
+    with pytest.raises(UserError, match="the schedule step has no option power: it takes milestones, gamma"):
+        recipe(schedule="step", schedule_options={"power": 2})
 
 
 def torch_groups(torch, model: keras.Model, rate: float, factors: dict[str, float], decay: float) -> tuple:

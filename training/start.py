@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from runtime.errors import UserError
 from runtime.quiet import stderr_closed
 from training import counting, loop, report, tracking
 from training.backbone_weights import load_backbone_weights
@@ -66,6 +67,8 @@ def train(
     watching = tracking.opened(run_folder, recipe, say) if cluster.chief else nullcontext(_nothing)
     with watching as track:
         if not model.trainable_variables:
+            if teacher:
+                raise UserError(f"{recipe.model} counts, and has nothing to learn from a teacher: leave --teacher out")
             progress = counting.train(*prepared, class_weights=weights, say=say)
             track(progress.history)
             return progress

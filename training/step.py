@@ -140,6 +140,10 @@ def _terms(recipe: Recipe, model: keras.Model, teacher: Logits | None) -> list[l
     terms = losses.parse(recipe.loss, recipe.loss_options)
     losses.check(terms, model.output)
     if teacher:
+        if "logits" not in model.output:
+            raise UserError(
+                f"{recipe.model} gives no logits to compare with a teacher's: leave --teacher out"
+            )
         options = {"temperature": recipe.teacher_temperature}
         terms.append(losses.Term(recipe.teacher_weight, "distillation", options))
     return terms

@@ -30,6 +30,13 @@ def fingerprint(path: Path) -> str:
     return card.file_sha256(path)
 
 
+def refuse_own_folder(recipe: Recipe, run_folder: Path) -> None:
+    """UserError when the teacher lies in the run's own folder, where --fresh would throw it away."""
+    teacher = Path(recipe.teacher).resolve() if recipe.teacher else None
+    if teacher and run_folder.resolve() in (teacher, *teacher.parents):
+        raise UserError(f"the teacher {recipe.teacher} lies in the run's own folder: choose another --name")
+
+
 def open_teacher(recipe: Recipe, classes: Sequence[str]) -> Logits | None:
     """What gives the logits of the recipe's teacher, None where it has none; in inference mode, no gradient.
 
@@ -68,7 +75,7 @@ def _file(path: Path, classes: Sequence[str]) -> Logits:
     probabilities = _are_probabilities(segmenter)
 
     def scores(images: np.ndarray) -> np.ndarray:
-        pictures = np.clip(np.rint(images), 0, 255).astype(np.uint8)
+        pictures = np.clip(np.rint(images.astype(np.float32)), 0, 255).astype(np.uint8)
         found = np.stack([segmenter.scores(picture) for picture in pictures])
         return np.log(np.maximum(found, LEAST)) if probabilities else found
 

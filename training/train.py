@@ -268,12 +268,14 @@ def _train(args: argparse.Namespace, cluster: distributed.Cluster) -> int:
     # TensorFlow is imported late: --help and a wrong flag answer at once.
     start_tensorflow(devices=cluster.size == 1)
     from training import folder, loop, start, tracking
+    from training.teacher import refuse_own_folder
 
     recipe = assemble(args)
     if cluster.size > 1:
         distributed.agree(cluster, "version", distributed.versions())
         distributed.agree(cluster, "recipe", recipe.shared())
     run_folder = RUNS / (args.name or f"{recipe.model}-{recipe.data}")
+    refuse_own_folder(recipe, run_folder)
     with folder.held(run_folder) if cluster.chief else nullcontext():
         if cluster.chief:
             print(folder.recipe_table(recipe, run_folder), flush=True)
