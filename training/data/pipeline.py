@@ -184,7 +184,8 @@ def evaluation_batches(
 ) -> tf.data.Dataset:
     """In order, once: (index int64, image uint8 (1, H, W, 3), label uint8 (1, H, W)), nothing augmented.
 
-    All pictures, or those of `indices`. With `size` (height, width) the image is resized to it; the label keeps its own size.
+    All pictures, or those of `indices`. With `size` (height, width) the image is resized to it; the label keeps its
+    own size.
     """
     kept = cache or DecodedCache(examples, limit_bytes=0)
 
@@ -198,7 +199,7 @@ def evaluation_batches(
             image = tf.ensure_shape(image, (*size, 3))
         return index, image[None], label[None]
 
-    chosen = indices or range(len(examples))
+    chosen = range(len(examples)) if indices is None else indices
     numbers = tf.data.Dataset.range(chosen.start, chosen.stop, chosen.step)
     dataset = numbers.map(sample, num_parallel_calls=workers, deterministic=True).prefetch(2)
     return dataset.with_options(_options(workers))
