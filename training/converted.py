@@ -17,7 +17,7 @@ import zoo
 from runtime.bundle import numbered, spread_palette
 from runtime.errors import UserError
 from runtime.image import IMAGE_SUFFIXES, read_rgb
-from training.data import DATASETS, row, spec
+from training.data import DATASETS, spec, specs
 from training.data.spec import IGNORE_ID, DatasetSpec, Example, Taxonomies
 from zoo.convert import card
 
@@ -29,7 +29,7 @@ class Origin:
     model: str
     card_sha256: str
     data: str = ""
-    data_dir: str | None = None
+    data_dir: str | dict[str, str] | None = None
     taxonomy: str = ""
     skip_bad: bool = False
     data_options: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -62,7 +62,7 @@ class Converted:
     def on(
         self,
         data: str,
-        data_dir: str | None,
+        data_dir: str | dict[str, str] | None,
         taxonomy: str | None,
         skip_bad: bool = False,
         data_options: dict[str, Any] | None = None,
@@ -70,8 +70,8 @@ class Converted:
         """The same with its data named. UserError when the data's classes are not the checkpoint's."""
         options = data_options or {}
         names = tuple(self.facts.get("classes") or ())
-        specs = row(data).specs(data_dir, options)
-        chosen = taxonomy or _matching(specs, names, int(self.facts["arguments"].get("classes", 0)))
+        known = specs(data, data_dir, options)
+        chosen = taxonomy or _matching(known, names, int(self.facts["arguments"].get("classes", 0)))
         origin = dataclasses.replace(
             self.recipe,
             data=data,
