@@ -16,9 +16,10 @@ from tests.small import COUNTED, SMALL
 from tests.test_sam import TINY
 from tests.tiny import REPOSITORY, environment
 from training import train
+from training.gradients import check_parts
 from training.optimisation import build_optimizer, rate_factors
 from training.recipe import Recipe
-from training.step import check_parts, make_train_step, make_trainee
+from training.step import make_train_step, make_trainee
 
 
 def small_model(norm: bool = True) -> keras.Model:

@@ -21,11 +21,12 @@ from training import checkpoints, folder, report, state
 from training.data.pipeline import DecodedCache, read_errors, samples, steps_per_epoch, training_batches
 from training.data.spec import DatasetSpec
 from training.distributed import ALONE, Cluster
+from training.gradients import Logits
 from training.losses import parse, validation_loss
 from training.progress import bar
 from training.recipe import Recipe
 from training.state import Progress
-from training.step import Logits, Trainee, make_train_step, make_trainee
+from training.step import Trainee, make_train_step, make_trainee
 from training.validation import Task, task_of
 
 CHECKPOINT_SECONDS = 300.0

@@ -1,6 +1,6 @@
 """The teacher of a distillation: a run, converted weights or a `.tflite`, asked for its logits of a training batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -12,12 +12,11 @@ from runtime.bundle import numbered
 from runtime.errors import UserError
 from training import run
 from training.converted import plain_names
+from training.gradients import Logits
 from training.recipe import Recipe
 from zoo import contract
 from zoo.convert import card
 
-# images (B, h, w, 3), RGB 0..255 -> logits (B, h, w, C) float32
-Logits = Callable[[tf.Tensor], tf.Tensor]
 LEAST = 1e-6  # of a probability, before its logarithm is taken
 
 
