@@ -72,37 +72,39 @@ def _cells(row: Row) -> list[str]:
 
 def write(folder: Path, rows: Sequence[Row], what: str, classes: Sequence[str]) -> None:
     """index.html, comparison.png, comparison.json and comparison.md; `what` says on which pictures."""
-    light, dark = (pictures.png(_plot(rows, theme)) for theme in (pictures.LIGHT, pictures.DARK))
-    write_whole(folder / "comparison.png", light)
+    names, panels = [row.label for row in rows], _panels(rows)
+    write_whole(folder / "comparison.png", pictures.png(pictures.intervals(names, panels)))
     content = {"on": what, "subjects": [row._asdict() for row in rows]}
     write_whole(folder / "comparison.json", json.dumps(strict(content), indent=1, allow_nan=False).encode())
     write_whole(folder / "comparison.md", _markdown(rows, what, classes).encode())
     head = [("", ""), *((name, "n") for name, _ in COLUMNS)]
     body = [[html.plain(row.label), *map(html.plain, _cells(row))] for row in rows]
+    charts = [
+        html.chart(*(_png(names, panel, theme) for theme in (pictures.LIGHT, pictures.DARK)), panel[0])
+        for panel in panels
+    ]
     page = html.page(
         f"Comparison on {what}",
         [
             html.section("Scores", html.table(head, body), html.note(SAID)),
-            html.section(
-                "Intervals", html.chart(light, dark, "mIoU and differences with intervals", scroll=True)
-            ),
+            html.section("Intervals", html.beside(charts)),
             html.section("IoU class by class, %", _classes(rows, classes)),
         ],
     )
     write_whole(folder / "index.html", page.encode())
 
 
-def _plot(rows: Sequence[Row], theme: pictures.Theme) -> Any:
-    names = [row.label for row in rows]
-    panels = [
-        ("mIoU, %", [100 * row.scores["miou"] for row in rows], [_bounds(row.interval) for row in rows]),
-        (
-            f"above {rows[0].label}, points",
-            [100 * row.difference for row in rows],
-            [_bounds(row.difference_interval) for row in rows],
-        ),
+def _panels(rows: Sequence[Row]) -> list[pictures.Interval]:
+    bounds = [_bounds(row.interval) for row in rows]
+    apart = [_bounds(row.difference_interval) for row in rows]
+    return [
+        ("mIoU, %", [100 * row.scores["miou"] for row in rows], bounds),
+        ("above the first, points", [100 * row.difference for row in rows], apart),
     ]
-    return pictures.intervals(names, panels, theme=theme)
+
+
+def _png(names: Sequence[str], panel: pictures.Interval, theme: pictures.Theme) -> bytes:
+    return pictures.png(pictures.intervals(names, [panel], theme=theme))
 
 
 def _bounds(interval: Interval) -> tuple[float, float] | None:

@@ -4,6 +4,7 @@ A chart is a matplotlib Figure; `png` gives its bytes. No display is touched and
 """
 
 import io
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -197,16 +198,19 @@ def curves(
     return figure
 
 
+# A title, a value a row, and its (low, high) where there is one.
+Interval = tuple[str, Sequence[float], Sequence[tuple[float, float] | None]]
+
+
 def intervals(
     names: Sequence[str],
-    panels: Sequence[tuple[str, Sequence[float], Sequence[tuple[float, float] | None]]],
+    panels: Sequence[Interval],
     *,
     theme: Theme = LIGHT,
 ) -> Figure:
-    """Dots with intervals, a row a name and a panel each of (title, values, (low, high) or None)."""
-    longest = max(map(len, names))
-    width = 0.085 * longest + 3.6 * len(panels)
-    figure = _sheet(width, 1.3 + 0.42 * len(names), theme, 130)
+    """Dots with intervals: a row a name, the panels beside each other."""
+    lines = ["\n".join(textwrap.wrap(name, 20)) for name in names]  # long paths leave room on a phone
+    figure = _sheet(1.6 + 3.2 * len(panels), 1.3 + 0.5 * len(names), theme, 130)
     sheets = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
     places = np.arange(len(names))
     for axes, (title, values, bounds) in zip(sheets, panels, strict=True):
@@ -220,6 +224,6 @@ def intervals(
         axes.set_title(title, fontsize=9)
         axes.margins(x=0.12)
         _dress(axes, theme, "x")
-    sheets[0].set_yticks(places, names, fontsize=8.5)
+    sheets[0].set_yticks(places, lines, fontsize=8.5)
     sheets[0].set_ylim(len(names) - 0.5, -0.7)
     return figure

@@ -16,7 +16,7 @@ STYLE = """
   --line: #3d444d; --fill: #151b23; --accent: #58a6ff; --good: #3fb950; --bad: #f85149; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem; max-width: 76rem; background: var(--paper); color: var(--ink);
-  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
 h1 { font-size: 1.5rem; line-height: 1.25; margin: 0.5rem 0 1rem; }
 h2 { font-size: 1.15rem; margin: 2.2rem 0 0.6rem; padding-bottom: 0.3rem; border-bottom: 1px solid var(--line); }
 p, figure { margin: 0.5rem 0; }
@@ -30,9 +30,11 @@ p, figure { margin: 0.5rem 0; }
 .scroll img { display: block; max-width: none; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 0.92rem; }
 th, td { text-align: left; padding: 0.3rem 0.6rem; border-bottom: 1px solid var(--line); }
-th { color: var(--soft); font-weight: 600; white-space: nowrap; }
-tbody th { color: var(--ink); font-weight: 400; white-space: normal; }
-td.n, th.n { text-align: right; white-space: nowrap; }
+th { color: var(--soft); font-weight: 600; }
+thead th { vertical-align: bottom; }
+tbody th { color: var(--ink); font-weight: 400; min-width: 7rem; position: sticky; left: 0; background: var(--paper); }
+td.n, th.n { text-align: right; }
+td.n { white-space: nowrap; }
 .bar { position: relative; height: 0.8rem; min-width: 6rem; background: var(--fill); border: 1px solid var(--line); }
 .bar i { position: absolute; inset: 0 auto 0 0; background: var(--accent); }
 .bar u { position: absolute; top: -0.2rem; bottom: -0.2rem; width: 3px; background: var(--ink);
