@@ -89,7 +89,7 @@ def write_evaluation(
 ) -> None:
     """Write the whole folder of an evaluation; `examples` are those of the evaluation, in its order.
 
-    `result` becomes scores.json. The four best and worst pictures are read and predicted once more. What the folder
+    `result`, which must have `weights_sha256`, becomes scores.json. The four best and worst pictures are read and predicted once more. What the folder
     held of other weights becomes previous.json and is shown beside the new scores, unless other scores are given as
     `previous`.
     """
@@ -139,11 +139,12 @@ def read_scores(path: Path, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def _keep_previous(folder: Path, result: dict[str, Any]) -> dict[str, Any] | None:
-    """What the folder last held of other weights: scores.json moves to previous.json when its weights are others."""
+    """What the folder last held of other weights: scores.json moves to previous.json when its weights are known to be
+    others."""
     kept = folder / "previous.json"
     try:
         last = read_scores(folder / "scores.json", list(result["classes"]))
-        if last.get("weights_sha256") != result.get("weights_sha256"):
+        if last.get("weights_sha256", result["weights_sha256"]) != result["weights_sha256"]:
             _write(kept, (folder / "scores.json").read_bytes())
         return read_scores(kept, list(result["classes"]))
     except UserError:  # there is none, or one of other classes
