@@ -19,6 +19,7 @@ from runtime.errors import UserError
 from runtime.image import IMAGE_SUFFIXES, read_rgb
 from training.data import DATASETS, spec, specs
 from training.data.spec import IGNORE_ID, DatasetSpec, Example, Taxonomies
+from training.data.taxonomies import plain_names
 from zoo.convert import card
 
 
@@ -82,7 +83,7 @@ class Converted:
         )
         found = dataclasses.replace(self, recipe=origin)
         spec_there = spec(data, chosen, data_dir, options)
-        if names and _plain(names) != _plain(spec_there.classes):
+        if names and plain_names(names) != plain_names(spec_there.classes):
             raise UserError(
                 f"{self.weights_path} has the classes {', '.join(names)}, but {chosen} of {data} has "
                 f"{', '.join(spec_there.classes)}: name data of the same classes with --data and --classes"
@@ -145,7 +146,7 @@ def _spec_of_data(origin: Origin, count: int) -> DatasetSpec | None:
 def _matching(specs: Taxonomies, names: tuple[str, ...], count: int) -> str:
     """The taxonomy of the data whose classes are the checkpoint's, by name, else by number."""
     for key, found in specs.items():
-        if _plain(found.classes) == _plain(names) or (not names and len(found.classes) == count):
+        if plain_names(found.classes) == plain_names(names) or (not names and len(found.classes) == count):
             return key
     return next(iter(specs))
 
@@ -154,11 +155,6 @@ def _palette(classes: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:
     """The colours of a data set that has the same classes, else colours far from each other."""
     for data in DATASETS.values():
         for known in data.static.values():
-            if _plain(known.classes) == _plain(classes):
+            if plain_names(known.classes) == plain_names(classes):
                 return known.palette
     return spread_palette(len(classes))
-
-
-def _plain(names: tuple[str, ...]) -> list[str]:
-    """'Traffic light' and 'traffic_light' are one class."""
-    return ["".join(letter for letter in name.lower() if letter.isalnum()) for name in names]
