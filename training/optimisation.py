@@ -18,10 +18,13 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     def __init__(
         self, name: str, base: float, warmup: int, steps: int, options: Mapping[str, Any] | None = None
     ) -> None:
-        self.name, self.facts = (
-            name,
-            {"base": base, "warmup": warmup, "steps": steps, "options": options or {}},
-        )
+        self.name = name
+        self.facts: dict[str, Any] = {
+            "base": base,
+            "warmup": warmup,
+            "steps": steps,
+            "options": options or {},
+        }
 
     def __call__(self, step: Any) -> Any:
         return schedules.learning_rate(self.name, tf.convert_to_tensor(step), **self.facts)
