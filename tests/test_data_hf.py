@@ -244,6 +244,10 @@ def test_a_data_set_that_cannot_be_used(tmp_path):
     with pytest.raises(UserError, match="train 1 label is a truncated or damaged PNG"):
         load(path, tmp_path, classes=tuple(NAMES))
     assert len(load(path, tmp_path, classes=tuple(NAMES), skip_bad=True)[1]) == 1
+    narrow = rows(2, IDS[:, :5])
+    path = parquet(tmp_path / "narrow", train=narrow, val=narrow)
+    with pytest.raises(UserError, match="train 0 label is 5x6 pixels but its picture .* is 8x6"):
+        load(path, tmp_path, classes=tuple(NAMES))
 
 
 def test_without_the_library_there_is_one_sentence(local, tmp_path, monkeypatch):

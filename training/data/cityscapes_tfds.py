@@ -32,7 +32,11 @@ def examples(split: str, data_dir: Path | str | None, taxonomy: str) -> tuple[li
     folder = labels.data_folder("cityscapes_tfds", data_dir, " and ".join(ZIPS))
     records = _records(folder, SPLITS[split])
     found = [
-        Example(f"{split}_{index:06d}", functools.partial(_read, records, index, taxonomy))
+        Example(
+            f"{split}_{index:06d}",
+            functools.partial(_read, records, index, taxonomy),
+            raw=functools.partial(_raw, records, index),
+        )
         for index in range(len(records))
     ]
     if not found:
@@ -62,6 +66,15 @@ def _records(folder: Path, split: str) -> Sequence[dict[str, Any]]:
             raise UserError(f"TFDS cannot prepare the zips in {folder}: {reason}.") from error
     keep = tfds.decode.SkipDecoding()
     return builder.as_data_source(split=split, decoders={"image_left": keep, "segmentation_label": keep})
+
+
+def _raw(records: Sequence[dict[str, Any]], index: int) -> tuple[np.ndarray, np.ndarray]:
+    record = records[index]
+    name = f"record {index}"
+    return (
+        read_rgb(bytes(record["image_left"]), name),
+        labels.read_ids(bytes(record["segmentation_label"]), name),
+    )
 
 
 def _read(records: Sequence[dict[str, Any]], index: int, taxonomy: str) -> tuple[np.ndarray, np.ndarray]:
