@@ -80,7 +80,7 @@ def write(folder: Path, rows: Sequence[Row], what: str, classes: Sequence[str]) 
     head = [("", ""), *((name, "n") for name, _ in COLUMNS)]
     body = [[html.plain(row.label), *map(html.plain, _cells(row))] for row in rows]
     charts = [
-        html.chart(*(_png(names, panel, theme) for theme in (pictures.LIGHT, pictures.DARK)), panel[0])
+        html.chart(_png(names, panel, pictures.LIGHT), _png(names, panel, pictures.DARK), panel[0])
         for panel in panels
     ]
     page = html.page(

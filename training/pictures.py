@@ -155,7 +155,7 @@ def bars(
         figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8, labelcolor=theme.ink)
     for place, value, width in zip(places, values, now, strict=True):
         text = "-" if np.isnan(value) else f"{width:.1f}"
-        axes.text(110, place, text, va="center", ha="right", fontsize=7.5, color=theme.ink)
+        axes.text(110, float(place), text, va="center", ha="right", fontsize=7.5, color=theme.ink)
     axes.set_yticks(places, names, fontsize=8)
     axes.set(xlim=(0, 112), ylim=(len(names) - 0.4, -0.6), xlabel="IoU, %")
     axes.set_xticks(range(0, 101, 20))

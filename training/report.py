@@ -89,9 +89,9 @@ def write_evaluation(
 ) -> None:
     """Write the whole folder of an evaluation; `examples` are those of the evaluation, in its order.
 
-    `result`, which must have `weights_sha256`, becomes scores.json. The four best and worst pictures are read and predicted once more. What the folder
-    held of other weights becomes previous.json and is shown beside the new scores, unless other scores are given as
-    `previous`.
+    `result`, which must have `weights_sha256`, becomes scores.json. The four best and worst pictures are read and
+    predicted once more. What the folder held of other weights becomes previous.json and is shown beside the new
+    scores, unless other scores are given as `previous`.
     """
     before = _keep_previous(folder, result)
     _write_tables(folder, {"title": title, **result}, evaluation.matrix)
@@ -196,7 +196,7 @@ def _write_csv(path: Path, rows: list[list[Any]]) -> None:
 
 def _npz(**arrays: np.ndarray) -> bytes:
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 

@@ -139,12 +139,13 @@ def page(facts: Facts, drawn: dict[str, tuple[bytes, bytes]]) -> str:
 def _training(history: Sequence[dict[str, float]]) -> str:
     if not history:
         return ""
-    panels = [
-        html.chart(
-            *_both(lambda theme, panel=panel: pictures.curves(history, [panel], theme=theme)), panel.label
+    panels = []
+    for panel in pictures.PANELS:
+        light, dark = (
+            pictures.png(pictures.curves(history, [panel], theme=theme))
+            for theme in (pictures.LIGHT, pictures.DARK)
         )
-        for panel in pictures.PANELS
-    ]
+        panels.append(html.chart(light, dark, panel.label))
     return html.section("Training", html.beside(panels))
 
 
