@@ -84,8 +84,9 @@ def test_data_is_matched_by_the_names_of_the_classes(tmp_path: Path) -> None:
     found = converted.load(write(tmp_path, tuple(name.upper() for name in CAMVID.classes)))
     assert found.on("camvid", "somewhere", None).recipe.taxonomy == next(iter(camvid.TAXONOMIES))
     assert found.spec.palette == CAMVID.palette
+    assert found.on("scenes", None, None).recipe.taxonomy == "camvid11"  # Cityscapes' ids, mapped
     with pytest.raises(UserError, match="has the classes"):
-        found.on("scenes", None, None)
+        found.on("voc", "somewhere", None)
 
 
 def test_unnamed_classes_are_numbered_and_coloured(tmp_path: Path) -> None:
