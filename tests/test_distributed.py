@@ -19,7 +19,7 @@ import pytest
 
 from runtime.errors import UserError
 from tests.test_loop import examples
-from tests.tiny import TINY_MODEL, assert_refused, command, environment, write_camvid
+from tests.tiny import assert_refused, command, environment, write_camvid
 from training import distributed
 from training.data.augment import Augmentation
 from training.data.pipeline import DecodedCache, epoch_order, evaluation_batches, training_batches
@@ -423,20 +423,28 @@ def test_a_signal_to_one_worker_stops_all_and_the_run_goes_on_to_the_same_bits(
 def commands(folder: Path, *arguments: list[str]) -> list[subprocess.CompletedProcess[str]]:
     """training.train with TF_CONFIG, one worker for each list of arguments."""
     addresses = free_addresses(len(arguments))
+    common = ["unet", "--set", "depth=2", "base_filters=4", "--data", "camvid", "--epochs", "1", "--crop", "32x32",
+              "--batch", "2", "--name", "run", "--worker-timeout", str(PATIENCE)]  # fmt: skip
     processes = [
         subprocess.Popen(
-            command("training.train", "deeplabv3plus", "--data", "camvid", *TINY_MODEL, "--epochs", "1", "--crop",
-                    "32x32", "--batch", "2", "--name", "run", "--worker-timeout", str(PATIENCE), *own),
-            cwd=folder, env=quiet_environment(tf_config(addresses, index)), stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True,
+            command("training.train", *common, *own),
+            cwd=folder,
+            env=quiet_environment(tf_config(addresses, index)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for index, own in enumerate(arguments)
-    ]  # fmt: skip
-    done = []
-    for process in processes:
-        output, errors = process.communicate(timeout=PATIENCE)
-        done.append(subprocess.CompletedProcess(process.args, process.returncode, output, errors))
-    return done
+    ]
+    try:
+        spoken = [process.communicate(timeout=PATIENCE) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [
+        subprocess.CompletedProcess(process.args, process.returncode, *texts)
+        for process, texts in zip(processes, spoken, strict=True)
+    ]
 
 
 @pytest.mark.slow
