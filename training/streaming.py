@@ -1,6 +1,7 @@
 """What a metric is that adds up over pictures: an array of fixed shape a picture, and scores of the sum."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,8 @@ class Seen(NamedTuple):
     probabilities: np.ndarray | None  # float32 (H, W, C), where a metric asked for them
 
 
-class Metric(NamedTuple):
+@dataclass(frozen=True)
+class Metric:
     """`count` is what one picture adds, an array of fixed shape; `result` makes scores of the sum and the classes."""
 
     count: Callable[[Seen], np.ndarray]
