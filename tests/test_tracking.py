@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import socket
 import sys
@@ -117,6 +118,8 @@ def test_a_resumed_run_goes_on_in_the_same_run_without_doubled_steps(folder: Pat
         raise Stopped("stopped after step 20")
     client, found = read_back(folder)
     assert found.info.status == "KILLED"
+    relative = os.path.relpath(folder.parent / "mlflow.db")
+    tracking.begin(folder, RECIPE, "mlflow", f"sqlite:///{relative}")  # the same store
     tracking.begin(folder, RECIPE, None, None)  # the folder knows that it is tracked
     with tracking.opened(folder, RECIPE) as track:
         track(rows(2))  # epoch 2 was taken again, since its checkpoint had not been written

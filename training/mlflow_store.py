@@ -68,7 +68,7 @@ def begin(run_folder: Path, recipe: Recipe, uri: str) -> None:
     http address. UserError, in one sentence, when MLflow is not installed, the store cannot be written, or it does
     not have the run any more.
     """
-    known = kept(run_folder)
+    known, uri = kept(run_folder), _absolute(uri)
     if known and known.uri != uri:
         raise UserError(
             f"{run_folder} is tracked in {known.uri}, not in {uri}: name that one with --track-uri"
@@ -172,6 +172,11 @@ def _client(uri: str) -> Any:
     for name in ("mlflow", "alembic"):  # they tell of each table that they make
         logging.getLogger(name).setLevel(logging.ERROR)
     return MlflowClient(tracking_uri=uri)
+
+
+def _absolute(uri: str) -> str:
+    """A SQLite file by its whole path: evaluation and export may be started elsewhere."""
+    return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).resolve()}" if uri.startswith(SQLITE) else uri
 
 
 def _check_sqlite(uri: str) -> None:
