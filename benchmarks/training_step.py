@@ -243,7 +243,7 @@ def train_ids(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def our_matrix(truth: np.ndarray, predicted: np.ndarray) -> Step:
-    from training.metrics import confusion_matrix
+    from training.pairs import confusion_matrix
 
     truth, predicted = train_ids(truth, predicted)
     return lambda: confusion_matrix(truth, predicted, CLASSES)
@@ -270,7 +270,7 @@ def png_files(truth: np.ndarray, predicted: np.ndarray) -> tuple[Path, Path]:
 
 def our_files(truth: np.ndarray, predicted: np.ndarray) -> Step:
     from training.data.labels import read_ids
-    from training.metrics import confusion_matrix
+    from training.pairs import confusion_matrix
 
     files = png_files(truth, predicted)
     return lambda: confusion_matrix(*map(read_ids, files), 34)

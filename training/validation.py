@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from training import metrics, prompts
+from training import metrics, pairs, prompts
 from training.data.pipeline import DecodedCache, evaluation_batches
 from training.data.spec import DatasetSpec
 from training.distributed import ALONE, Cluster
@@ -50,7 +50,7 @@ class Validator:
         for index, image, label in evaluation_batches(examples, cache=self.cache, indices=part):
             ids, loss = self.predict(image, label)
             truth, predicted = label.numpy()[0], ids.numpy()[0]
-            matrix += metrics.confusion_matrix(truth, predicted, classes)
+            matrix += pairs.confusion_matrix(truth, predicted, classes)
             losses.append(float(loss))
             if int(index) in shown:
                 previews[int(index)] = (image.numpy()[0], truth, predicted)
