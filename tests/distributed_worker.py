@@ -20,7 +20,7 @@ from training.quiet import start_tensorflow
 def main() -> int:
     folder, changes = Path(sys.argv[1]), json.loads(sys.argv[2])
     with distributed.joined(os.environ.get("TF_CONFIG"), seconds=changes.pop("seconds", 300)) as cluster:
-        start_tensorflow(devices=cluster.size == 1)
+        start_tensorflow(devices=cluster.size == 1 and "devices" not in changes)
         return train(folder, changes, cluster)
 
 
