@@ -24,9 +24,9 @@ Made by `python -m benchmarks.zoo_table` on {machine}. Parameters are without th
 training; GMACs are multiply-accumulates of convolutions and matrix products at 512x1024; files are `mask` files at
 256x512, 19 classes; latency is the median of the whole path (uint8 picture in, class ids out) at 256x512 on two
 threads, the precisions in turn. "Default" is what the model is exported in unless another precision is asked for,
-where that is not int8 (`mixed`: int8 convolutions, float attention; `dynamic`: int8 weights, float arithmetic). SAM
-is two files, encoder and decoder, its latency that of a picture and one box. The weights are random: none of these
-columns depends on them. Scores are in results.md.
+where that is not int8 (`mixed`: int8 convolutions, float attention). SAM is two files, encoder and decoder; its
+latency is that of a picture and one box. The weights are random: none of these columns depends on them. Scores are in
+results.md.
 
 | model | backbone | parameters | GMACs | fp32 file | int8 file | default file | fp32 | int8 | default | checkpoints |
 |---|---|---|---|---|---|---|---|---|---|---|"""
