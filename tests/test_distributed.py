@@ -24,9 +24,9 @@ from training import distributed
 from training.data.augment import Augmentation
 from training.data.pipeline import DecodedCache, epoch_order, evaluation_batches, training_batches
 
-PATIENCE = (
-    400.0  # seconds that a process may take; a busy machine needs most of a minute to import TensorFlow
-)
+# Seconds that the processes of a test may take: a busy machine needs most of a minute to import TensorFlow.
+PATIENCE = 800.0
+pytestmark = pytest.mark.timeout(3600)  # PATIENCE is what ends a test
 STEPS, EPOCHS = 5, 6  # an epoch, of 22 pictures in batches of 4; in all 30 steps
 
 
@@ -423,8 +423,8 @@ def test_a_signal_to_one_worker_stops_all_and_the_run_goes_on_to_the_same_bits(
 def commands(folder: Path, *arguments: list[str]) -> list[subprocess.CompletedProcess[str]]:
     """training.train with TF_CONFIG, one worker for each list of arguments."""
     addresses = free_addresses(len(arguments))
-    common = ["unet", "--set", "depth=2", "base_filters=4", "--data", "camvid", "--epochs", "1", "--crop", "32x32",
-              "--batch", "2", "--name", "run", "--worker-timeout", str(PATIENCE)]  # fmt: skip
+    common = ["unet", "--backbone", "", "--set", "depth=2", "base_filters=4", "--data", "camvid", "--epochs", "1",
+              "--crop", "32x32", "--batch", "2", "--name", "run", "--worker-timeout", str(PATIENCE)]  # fmt: skip
     processes = [
         subprocess.Popen(
             command("training.train", *common, *own),
