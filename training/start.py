@@ -68,7 +68,9 @@ def train(
     with watching as track:
         if not model.trainable_variables:
             if teacher:
-                raise UserError(f"{recipe.model} counts, and has nothing to learn from a teacher: leave --teacher out")
+                raise UserError(
+                    f"{recipe.model} counts, and has nothing to learn from a teacher: leave --teacher out"
+                )
             progress = counting.train(*prepared, class_weights=weights, say=say)
             track(progress.history)
             return progress

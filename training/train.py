@@ -70,7 +70,9 @@ def parser() -> Parser:
         "--data-dir", metavar="DIR", nargs="+", help="the data set's folder, or camvid=DIR cityscapes=DIR"
     )
     data.add_argument(
-        "--classes", metavar="NAME|FILE.json", help="other classes: cityscapes8, road11, or a mapping of your own"
+        "--classes",
+        metavar="NAME|FILE.json",
+        help="other classes: cityscapes8, road11, or a mapping of your own",
     )
     data.add_argument(
         "--mix",
