@@ -187,6 +187,7 @@ next(batches)
 begin = time.perf_counter()
 for _ in range(4): next(batches)
 print(time.perf_counter() - begin)
+del batches  # Python may hang at its end while TensorFlow still reads ahead
 """
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120

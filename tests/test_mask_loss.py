@@ -196,9 +196,9 @@ def test_the_seed_decides_the_points() -> None:
 
 def test_what_does_not_fit_is_refused_in_one_sentence() -> None:
     common = {"model": "deeplabv3plus", "data": "scenes", "loss": "mask2former"}
-    with pytest.raises(UserError, match="loss mask2former has no class weights"):
+    with pytest.raises(UserError, match="loss mask2former takes no class weights"):
         Recipe(**common, class_weights="inverse_log")
-    with pytest.raises(ValueError, match="no class weights"):
+    with pytest.raises(ValueError, match="takes no class weights"):
         mask_loss.mask2former({}, tf.zeros((1, 2, 2)), [1.0, 1.0])
 
 

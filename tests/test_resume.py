@@ -165,10 +165,18 @@ def test_evaluate_a_run(place: Path) -> None:
     best = max(float(line.split(",")[5]) for line in history[1:])
     assert result["miou"] == pytest.approx(best, abs=1e-6)
     assert {path.name for path in folder.iterdir()} == {
+        "index.html",
         "scores.json",
         "scores.csv",
         "confusion.csv",
         "confusion.png",
+        "confusion-counts.png",
+        "images.csv",
+        "counts.npz",
+        "classes.png",
+        "best.png",
+        "worst.png",
+        "curves.png",
     }
 
 
