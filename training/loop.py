@@ -72,18 +72,14 @@ def train(
         return progress
     step = make_train_step(trainee, recipe, strategy, class_weights, teacher)
     task = task_of(recipe.model)
-    evaluator = task.validator(
-        model, spec, validation, partial(validation_loss, parse(recipe.loss, recipe.loss_options)), cluster
-    )
+    loss_of = partial(validation_loss, parse(recipe.loss, recipe.loss_options))
+    evaluator = task.validator(model, spec, validation, loss_of, cluster)
     feed = _Feed(_batches(recipe, model, task, training, progress.step, strategy, cluster))
     hooks = _begin(model, callbacks if cluster.chief else (), recipe.epochs)
     saving = _Saving(run_folder, trainee, progress)
     stopping = ended = False
-    with (
-        noted_signals() as stop,
-        read_errors(),
-        bar(total, "step", progress.step, hidden=not cluster.chief) as line,
-    ):
+    line = bar(total, "step", progress.step, hidden=not cluster.chief)
+    with noted_signals() as stop, read_errors(), line:
         while progress.step < total and not (stopping or ended):
             epoch, position = divmod(progress.step, steps)
             loss = _one_step(step, feed, hooks, epoch, position, progress, say)
