@@ -62,8 +62,7 @@ def train(
     the folder and calls `track` and `callbacks`. Raises Stopped after saving on Ctrl-C or SIGTERM (that any worker
     gets), UserError when ten steps in a row were not finite.
     """
-    steps = steps_per_epoch(samples(training.examples), recipe.batch)
-    total = recipe.epochs * steps
+    total = recipe.epochs * (steps := steps_per_epoch(samples(training.examples), recipe.batch))
     with strategy.scope():
         trainee = make_trainee(model, recipe, steps)
     progress = state.begin(run_folder, trainee, cluster, say)
