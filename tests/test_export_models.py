@@ -12,7 +12,8 @@ from tests.exported import COLOURS, colour_examples, colour_spec
 from tests.small import COUNTED, PROMPTED, SMALL
 
 SIZE = (64, 96)
-STEPS = 80
+LEARNT, JUDGED = 64, 32  # pictures; with few, a network learns the pictures and not the colours
+EPOCHS = 24
 BLOCK = 32  # the coarsest of the networks decides at stride 32
 DENSE = [name for name in zoo.MODELS if name not in PROMPTED]
 
@@ -25,7 +26,7 @@ def learnt(name: str) -> keras.Model:
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.8
-    pairs = [example.read() for example in colour_examples(SIZE, 8, BLOCK)]
+    pairs = [example.read() for example in colour_examples(SIZE, LEARNT, BLOCK)]
     images, labels = (np.stack(part) for part in zip(*pairs, strict=True))
     if name in COUNTED:
         table = next(variable for variable in model.weights if variable.shape[-1] == len(COLOURS))
@@ -34,7 +35,7 @@ def learnt(name: str) -> keras.Model:
     trained = keras.Model(model.input, {"logits": model.output["logits"]})
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255)
     trained.compile(keras.optimizers.AdamW(3e-3), loss, jit_compile=False)
-    trained.fit(images, labels, batch_size=4, epochs=STEPS // 2, verbose=0)
+    trained.fit(images, labels, batch_size=8, epochs=EPOCHS, verbose=0)
     return model
 
 
@@ -42,14 +43,18 @@ def learnt(name: str) -> keras.Model:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", DENSE)
 def test_it_passes_the_gate(name: str, precision: str) -> None:
-    model, examples = learnt(name), colour_examples(SIZE, 12, BLOCK)
+    model, examples = learnt(name), colour_examples(SIZE, LEARNT + JUDGED, BLOCK)
     pictures = [example.read()[0] for example in examples[:8]]
     flatbuffer = tflite.convert(model, SIZE, precision, "mask", pictures)
     found = parity.measure(
-        parity.keras_predict(model), tflite.predictor(flatbuffer, "mask"), examples[8:], colour_spec(), SIZE
+        parity.keras_predict(model),
+        tflite.predictor(flatbuffer, "mask"),
+        examples[LEARNT:],
+        colour_spec(),
+        SIZE,
     )
     print(name, precision, f"{100 * found.keras['miou']:.1f} -> {100 * found.file['miou']:.1f}")
-    assert found.keras["miou"] > 0.6 or name in COUNTED  # else the file could be worse without our noticing
+    assert found.keras["miou"] > 0.5 or name in COUNTED  # else the file could be worse without our noticing
     # Attention in int8 may lose more, which is why such models have another default (docs/export.md).
     if precision != "int8" or DEFAULT_PRECISION.get(name, "int8") == "int8":
         assert not parity.failures(found, precision)
