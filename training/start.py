@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from runtime.errors import UserError
+from runtime.errors import UserError
 from runtime.quiet import stderr_closed
 from training import counting, loop, report, tracking
 from training.backbone_weights import load_backbone_weights
