@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from runtime.errors import UserError
-from runtime.errors import UserError
 from runtime.quiet import stderr_closed
 from training import counting, loop, report, tracking
 from training.backbone_weights import load_backbone_weights
@@ -68,6 +67,10 @@ def train(
     watching = tracking.opened(run_folder, recipe, say) if cluster.chief else nullcontext(_nothing)
     with watching as track:
         if not model.trainable_variables:
+            if cluster.size > 1:
+                raise UserError(
+                    f"{recipe.model} counts in one pass, which workers do not share: leave TF_CONFIG out"
+                )
             if teacher:
                 raise UserError(
                     f"{recipe.model} counts, and has nothing to learn from a teacher: leave --teacher out"
