@@ -235,6 +235,7 @@ def run(folder: Path, callbacks: tuple[Any, ...] = (), **changes: Any) -> Any:
     try:
         with strategy.scope():
             model = stand_in()
+        folder.mkdir(exist_ok=True)  # whoever calls the loop has claimed it
         return loop.train(recipe, model, SPEC, DecodedCache(examples(32, 0)), DecodedCache(examples(4, 1)), folder,
                           strategy=strategy, callbacks=callbacks, say=lambda line: None)  # fmt: skip
     finally:
