@@ -13,7 +13,7 @@ from tests.small import COUNTED, PROMPTED, SMALL
 
 SIZE = (64, 96)
 LEARNT, JUDGED = 64, 32  # pictures; with few, a network learns the pictures and not the colours
-EPOCHS = 24
+EPOCHS = 48
 BLOCK = 32  # the coarsest of the networks decides at stride 32
 DENSE = [name for name in zoo.MODELS if name not in PROMPTED]
 
