@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.zoo_rows import SMP_PLUS
-from runtime.errors import exit_on_user_error
+from runtime.errors import UserError, exit_on_user_error
 from runtime.image import write_png
 
 CLASSES = 19
@@ -145,6 +145,18 @@ def our_step(task: Task, layout: dict[str, Any], **fields: Any) -> Callable[...,
     )
 
 
+def peer(name: str) -> Any:
+    """The library, as tests/references.py makes it importable."""
+    import pytest
+
+    from tests import references
+
+    try:
+        return getattr(references, name)()
+    except pytest.skip.Exception as missing:
+        raise UserError(f"{missing}: pip install --no-deps -r requirements-parity.txt") from None
+
+
 def smp(task: Task) -> Step:
     """segmentation_models_pytorch's DeepLabV3Plus, channels last, which was the faster layout (RECORDS)."""
     import torch
@@ -168,7 +180,7 @@ def smp(task: Task) -> Step:
         loss = loss_of(network((images / 255 - mean) / deviation), truth)
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return loss.item()
 
     return step
 
@@ -177,10 +189,8 @@ def keras_hub(task: Task) -> Step:
     """KerasHub's DeepLabV3+ in its own train_on_batch, without XLA, which is slower on a CPU."""
     import keras
 
-    from tests.references import keras_hub as library
-
     tensorflow()
-    hub = library()
+    hub = peer("keras_hub")
     encoder = hub.models.ResNetBackbone(
         stackwise_num_filters=[64, 128, 256, 512],
         stackwise_num_blocks=[3, 4, 23, 3],

@@ -52,7 +52,11 @@ def table(measured: Measured) -> list[str]:
         if not found:
             lines.append(f"| {row.model} | {variant} | " + "not measured | " * 8 + f"{row.loads} |")
             continue
-        columns = ["fp32", "int8", *(set(found["files"]) - {"fp32", "int8"} or {""})]
+        columns = [
+            "fp32",
+            "int8",
+            next((name for name in found["files"] if name not in ("fp32", "int8")), ""),
+        ]
         sizes = [_size(column, found["files"].get(column)) for column in columns]
         times = [
             _time(found.get("latency", {}).get(column), found["files"].get(column)) for column in columns

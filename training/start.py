@@ -63,18 +63,12 @@ def train(
     with devices.scope():
         model = _model(recipe, len(spec.classes), cluster)
         teacher = open_teacher(recipe, spec.classes)
+    if not model.trainable_variables:
+        _check_counted(recipe, cluster)
     prepared = (recipe, model, spec, caches["train"], caches["val"], run_folder)
     watching = tracking.opened(run_folder, recipe, say) if cluster.chief else nullcontext(_nothing)
     with watching as track:
         if not model.trainable_variables:
-            if cluster.size > 1:
-                raise UserError(
-                    f"{recipe.model} counts in one pass, which workers do not share: leave TF_CONFIG out"
-                )
-            if teacher:
-                raise UserError(
-                    f"{recipe.model} counts, and has nothing to learn from a teacher: leave --teacher out"
-                )
             progress = counting.train(*prepared, class_weights=weights, say=say)
             track(progress.history)
             return progress
@@ -94,6 +88,16 @@ def train(
         if cluster.chief:
             report.draw_curves(run_folder / "curves.png", progress.history)
     return progress
+
+
+def _check_counted(recipe: Recipe, cluster: Cluster) -> None:
+    """UserError where a model that only counts is asked for what it cannot do."""
+    if cluster.size > 1:
+        raise UserError(f"{recipe.model} counts in one pass, which workers do not share: leave TF_CONFIG out")
+    if recipe.teacher:
+        raise UserError(
+            f"{recipe.model} counts, and has nothing to learn from a teacher: leave --teacher out"
+        )
 
 
 def _data(recipe: Recipe, cluster: Cluster, say: loop.Say) -> tuple[DatasetSpec, dict[str, DecodedCache]]:
