@@ -158,12 +158,7 @@ def _measured(
         print(f"{label}: as measured before, in {folder}")
         return found
     print(f"{label}: measured now, kept in {folder}", flush=True)
-    try:
-        found = evaluation.measure(examples, spec, subject.predict)
-    except ValueError as error:
-        raise UserError(
-            f"{label} does not fit the {len(spec.classes)} classes of {spec.name}: {error}"
-        ) from error
+    found = evaluation.measure_or_refuse(label, examples, spec, subject.predict)
     if not found.matrix.any():
         raise UserError(f"{shown.name} {shown.split} has no labels that count for {label}: name other data")
     history = report.read_history(subject.run) if subject.run else []

@@ -109,19 +109,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     plan = inference.plan(args.tta, args.window, args.stride)
     job = _assemble(args, plan)
-    try:
-        measured = evaluation.measure(
-            job.examples,
-            job.spec,
-            job.subject.predict,
-            score=job.subject.score,
-            extra=job.extra,
-            then=job.write,
-        )
-    except ValueError as error:
-        raise UserError(
-            f"{args.subject} does not fit the {len(job.spec.classes)} classes of {job.spec.name}: {error}"
-        ) from error
+    subject = job.subject
+    measured = evaluation.measure_or_refuse(
+        args.subject,
+        job.examples,
+        job.spec,
+        subject.predict,
+        score=subject.score,
+        extra=job.extra,
+        then=job.write,
+    )
     took = f"{len(job.examples)} pictures, {1000 * measured.seconds:.1f} ms each (median)"
     if job.write:
         print(f"{took}; predictions as the benchmark takes them written to {args.submission}")

@@ -48,6 +48,18 @@ class Evaluation(NamedTuple):
     extra: dict[str, Any]
 
 
+def measure_or_refuse(
+    label: str, examples: Sequence[Example], spec: DatasetSpec, predict: Predict, **how: Any
+) -> Evaluation:
+    """`measure`; UserError, which names the model by `label`, where its predictions do not fit the classes."""
+    try:
+        return measure(examples, spec, predict, **how)
+    except ValueError as error:
+        raise UserError(
+            f"{label} does not fit the {len(spec.classes)} classes of {spec.name}: {error}"
+        ) from error
+
+
 def measure(
     examples: Sequence[Example],
     spec: DatasetSpec,

@@ -11,7 +11,7 @@ names or a map of ids to names alone (the Hub's id2label.json) is a whole file t
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,8 @@ import numpy as np
 
 from runtime.bundle import spread_palette
 from runtime.errors import UserError
+from runtime.image import read_rgb
+from training.data import labels
 from training.data.labels import Colour
 from training.data.spec import IGNORE_ID, lookup_table
 
@@ -184,3 +186,26 @@ def _only(entry: dict[str, Any], keys: tuple[str, ...], what: str) -> None:
     for key in entry:
         if key not in keys:
             raise ValueError(f'{what} has "{key}", and what is read is {", ".join(keys)}')
+
+
+IdsOf = Callable[[Any, str], np.ndarray]  # a label that is no file of colours, and its name -> raw ids (H, W)
+
+
+def decode(
+    rgb: np.ndarray, label: Any, table: Classes, ids_of: IdsOf, shown: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """A record's picture and its train ids; `shown` names the record. UserError when the label cannot be trusted."""
+    picture, name = f"{shown} picture", f"{shown} label"
+    colours = table.colours if isinstance(label, bytes | Path) else None
+    ids = ids_of(label, name) if colours is None else labels.read_colours(label, colours, name)
+    labels.check_sizes(rgb, ids, picture, name)
+    return rgb, labels.to_train_ids(ids, table.table, table.allowed, name)
+
+
+def as_stored(
+    rgb: np.ndarray, label: Any, table: Classes, ids_of: IdsOf, shown: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """A record's picture and its label as the data set has it: raw ids (H, W), or colours (H, W, 3)."""
+    name = f"{shown} label"
+    coloured = table.colours is not None and isinstance(label, bytes | Path)
+    return rgb, read_rgb(label, name) if coloured else ids_of(label, name)

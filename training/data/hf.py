@@ -17,7 +17,7 @@ training/data/copied.py.
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,8 +79,8 @@ def examples(
     return [
         Example(
             f"{split}_{index:06d}",
-            functools.partial(_read, records, index, table, shown),
-            raw=functools.partial(_raw, records, index, table, shown),
+            functools.partial(_pair, class_files.decode, records, index, table, shown),
+            raw=functools.partial(_pair, class_files.as_stored, records, index, table, shown),
         )
         for index in range(len(records))
     ], []
@@ -108,23 +108,11 @@ def _content(value: Any) -> Any:
     return value["bytes"] if value.get("bytes") is not None else Path(value["path"])
 
 
-def _read(records: Sequence[Record], index: int, table: Classes, shown: str) -> tuple[np.ndarray, np.ndarray]:
-    record, image_name, label_name = records[index], f"{shown} {index} picture", f"{shown} {index} label"
-    rgb = read_rgb(record.image, image_name)
-    if table.colours is not None and isinstance(record.label, bytes | Path):
-        ids = labels.read_colours(record.label, table.colours, label_name)
-    else:
-        ids = _ids(record.label, label_name)
-    labels.check_sizes(rgb, ids, image_name, label_name)
-    return rgb, labels.to_train_ids(ids, table.table, table.allowed, label_name)
-
-
-def _raw(records: Sequence[Record], index: int, table: Classes, shown: str) -> tuple[np.ndarray, np.ndarray]:
-    record, label_name = records[index], f"{shown} {index} label"
-    rgb = read_rgb(record.image, f"{shown} {index} picture")
-    if table.colours is not None and isinstance(record.label, bytes | Path):
-        return rgb, read_rgb(record.label, label_name)
-    return rgb, _ids(record.label, label_name)
+def _pair(
+    decode: Callable[..., Any], records: Sequence[Record], index: int, table: Classes, shown: str
+) -> tuple[np.ndarray, np.ndarray]:
+    record, name = records[index], f"{shown} {index}"
+    return decode(read_rgb(record.image, f"{name} picture"), record.label, table, _ids, name)
 
 
 def _ids(label: Any, shown: str) -> np.ndarray:

@@ -13,7 +13,7 @@ train, val and test; without a val they are made by ratio and seed.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,8 +70,8 @@ def examples(
     return [
         Example(
             f"{split}_{index:06d}",
-            functools.partial(_read, records, index, source, table, shown),
-            raw=functools.partial(_raw, records, index, source, table, shown),
+            functools.partial(_pair, class_files.decode, records, index, source, table, shown),
+            raw=functools.partial(_pair, class_files.as_stored, records, index, source, table, shown),
         )
         for index in range(len(records))
     ], []
@@ -158,28 +158,16 @@ def _records(source: Source, split: str) -> Sequence[dict[str, Any]]:
     return source.builder.as_data_source(split=split, decoders=keep)
 
 
-def _read(
-    records: Sequence[dict[str, Any]], index: int, source: Source, table: Classes, shown: str
+def _pair(
+    decode: Callable[..., Any],
+    records: Sequence[dict[str, Any]],
+    index: int,
+    source: Source,
+    table: Classes,
+    shown: str,
 ) -> tuple[np.ndarray, np.ndarray]:
-    record, image_name, label_name = records[index], f"{shown} {index} picture", f"{shown} {index} label"
-    rgb = _picture(record[source.image], image_name)
-    label = record[source.label]
-    if table.colours is not None and isinstance(label, bytes):
-        ids = labels.read_colours(label, table.colours, label_name)
-    else:
-        ids = _ids(label, label_name)
-    labels.check_sizes(rgb, ids, image_name, label_name)
-    return rgb, labels.to_train_ids(ids, table.table, table.allowed, label_name)
-
-
-def _raw(
-    records: Sequence[dict[str, Any]], index: int, source: Source, table: Classes, shown: str
-) -> tuple[np.ndarray, np.ndarray]:
-    record = records[index]
-    rgb, label = _picture(record[source.image], f"{shown} {index} picture"), record[source.label]
-    if table.colours is not None and isinstance(label, bytes):
-        return rgb, read_rgb(label, f"{shown} {index} label")
-    return rgb, _ids(label, f"{shown} {index} label")
+    record, name = records[index], f"{shown} {index}"
+    return decode(_picture(record[source.image], f"{name} picture"), record[source.label], table, _ids, name)
 
 
 def _picture(value: Any, shown: str) -> np.ndarray:
