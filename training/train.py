@@ -62,6 +62,12 @@ def parser() -> Parser:
         epilog="An option that is not given takes its value from RECIPES in training/recipes.py.",
     )
     command.add_argument("model", help="a model of the zoo, such as deeplabv3plus")
+    for flags in (_data_flags, _model_flags, _training_flags, _loss_flags, _teacher_flags, _run_flags):
+        flags(command)
+    return command
+
+
+def _data_flags(command: Parser) -> None:
     data = command.add_argument_group("data")
     data.add_argument(
         "--data", default="scenes", help="scenes (drawn, the default), cityscapes, camvid+scenes, ..."
@@ -91,6 +97,9 @@ def parser() -> Parser:
         default=[],
         help="options of the data set: size=128x256 count=400, or scenes.count=400 in a mixture",
     )
+
+
+def _model_flags(command: Parser) -> None:
     model = command.add_argument_group("model")
     model.add_argument("--backbone", help="resnet50, resnet101, mobilenet_v2, ...")
     model.add_argument(
@@ -107,37 +116,6 @@ def parser() -> Parser:
     model.add_argument(
         "--init", metavar="RUN_OR_FILE", help="start from a run's best weights, or a .weights.h5"
     )
-    _training_flags(command)
-    teacher = command.add_argument_group("distillation")
-    teacher.add_argument(
-        "--teacher",
-        metavar="RUN_OR_FILE",
-        help="learn from a run, a .weights.h5, or a .tflite with scores too",
-    )
-    teacher.add_argument("--teacher-weight", type=float, metavar="WEIGHT", help="of what it says; 1")
-    teacher.add_argument("--teacher-temperature", type=float, metavar="T", help="that softens both; 1")
-    several = command.add_argument_group("several machines (docs/distributed.md)")
-    several.add_argument(
-        "--worker-timeout",
-        type=float,
-        default=600.0,
-        metavar="SECONDS",
-        help="how long the workers of TF_CONFIG wait for each other, at the start and when one is lost; 600",
-    )
-    folder = command.add_argument_group("run folder")
-    folder.add_argument("--name", metavar="RUN", help="the folder below runs/; MODEL-DATA if not given")
-    folder.add_argument(
-        "--fresh", action="store_true", help="throw away what is in the run folder and start over"
-    )
-    folder.add_argument(
-        "--track",
-        choices=("tensorboard", "mlflow"),
-        help="where the run is shown: tensorboard (the default), or an MLflow store too",
-    )
-    folder.add_argument(
-        "--track-uri", metavar="URI", help="of the MLflow store; sqlite:///.../runs/mlflow.db if not given"
-    )
-    return command
 
 
 def _training_flags(command: Parser) -> None:
@@ -183,6 +161,22 @@ def _training_flags(command: Parser) -> None:
     )
     run.add_argument("--ema", type=float, metavar="DECAY", help="of the averaged weights; 0: none")
     run.add_argument("--bn-momentum", type=float, metavar="M")
+    run.add_argument("--precision", help="float32, mixed_bfloat16 or mixed_float16")
+    run.add_argument(
+        "--patience", type=int, metavar="N", help="stop after N epochs without a better mIoU; 0: never"
+    )
+    run.add_argument("--seed", type=int)
+    run.add_argument(
+        "--augment",
+        metavar="NAME=VALUE",
+        nargs="+",
+        default=[],
+        help="augmentation: scale=0.5,2.0 rotation=5 blur=0.1",
+    )
+
+
+def _loss_flags(command: Parser) -> None:
+    run = command.add_argument_group("loss")
     run.add_argument("--loss", help="terms of training/losses, such as ce, ohem or ce+0.5*dice")
     run.add_argument(
         "--loss-set",
@@ -202,17 +196,40 @@ def _training_flags(command: Parser) -> None:
         metavar="NAME|W,W,...",
         help="none, inverse_log, median_frequency, effective_number, or a number for each class",
     )
-    run.add_argument("--precision", help="float32, mixed_bfloat16 or mixed_float16")
-    run.add_argument(
-        "--patience", type=int, metavar="N", help="stop after N epochs without a better mIoU; 0: never"
+
+
+def _teacher_flags(command: Parser) -> None:
+    teacher = command.add_argument_group("distillation")
+    teacher.add_argument(
+        "--teacher",
+        metavar="RUN_OR_FILE",
+        help="learn from a run, a .weights.h5, or a .tflite with scores too",
     )
-    run.add_argument("--seed", type=int)
-    run.add_argument(
-        "--augment",
-        metavar="NAME=VALUE",
-        nargs="+",
-        default=[],
-        help="augmentation: scale=0.5,2.0 rotation=5 blur=0.1",
+    teacher.add_argument("--teacher-weight", type=float, metavar="WEIGHT", help="of what it says; 1")
+    teacher.add_argument("--teacher-temperature", type=float, metavar="T", help="that softens both; 1")
+
+
+def _run_flags(command: Parser) -> None:
+    several = command.add_argument_group("several machines (docs/distributed.md)")
+    several.add_argument(
+        "--worker-timeout",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="how long the workers of TF_CONFIG wait for each other, at the start and when one is lost; 600",
+    )
+    folder = command.add_argument_group("run folder")
+    folder.add_argument("--name", metavar="RUN", help="the folder below runs/; MODEL-DATA if not given")
+    folder.add_argument(
+        "--fresh", action="store_true", help="throw away what is in the run folder and start over"
+    )
+    folder.add_argument(
+        "--track",
+        choices=("tensorboard", "mlflow"),
+        help="where the run is shown: tensorboard (the default), or an MLflow store too",
+    )
+    folder.add_argument(
+        "--track-uri", metavar="URI", help="of the MLflow store; sqlite:///.../runs/mlflow.db if not given"
     )
 
 
