@@ -91,9 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError("a SavedModel gives mask and scores at once; leave --output out.")
     start_tensorflow()
 
-    from training import mlflow_store
     from training.converted import Converted
     from training.run import Run, load
+    from training.tracking import mlflow_store
     from training.validation import MODEL_TASKS
 
     run = load(args.run)

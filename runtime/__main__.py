@@ -5,20 +5,27 @@ import json
 import signal
 import sys
 import time
+from array import array
+from collections import Counter
+from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from runtime.errors import UserError, exit_on_user_error
 from runtime.files import write_whole
 from runtime.image import IMAGE_SUFFIXES, read_rgb
-from runtime.segmenter import Segmenter
+from runtime.outlines import COCO_FILE, FORMATS, SIDE_FILES, chosen_classes, chosen_formats, coco_file
+from runtime.segmenter import Segmentation, Segmenter
 from runtime.video import SUFFIXES as VIDEO_SUFFIXES
 from runtime.video import live_line, segment_video
 
 EPILOG = """\
 for each image NAME:  NAME_mask.png (grey: the pixel's value is the class id), NAME_overlay.png,
                       NAME.json (size, seconds, and id, name, colour and share of each class that is there)
-for a video NAME:     NAME_overlay.mp4 and NAME.json
+--polygons:           json: into NAME.json; geojson: NAME.geojson; cityscapes: NAME_polygons.json;
+                      coco: annotations_coco.json of all images
+for a video NAME:     NAME_overlay.mp4 and NAME.json, or FILE.mp4 and FILE.json with --out FILE.mp4
 A folder keeps its subfolders. Files that cannot be read are listed and the run goes on.
 exit code:            0 all well, 2 bad arguments or a file that could not be read, 130 stopped by Ctrl-C
 
@@ -35,7 +42,9 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("model", type=Path, metavar="MODEL.tflite", help="any .tflite semantic segmenter")
     result.add_argument("input", type=Path, metavar="INPUT", help="an image, a folder of images, or a video")
-    result.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
+    result.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="where the results go; a .mp4 for a video"
+    )
     result.add_argument("--threads", type=int, default=2, metavar="N", help="CPU threads (default 2)")
     result.add_argument(
         "--opacity",
@@ -45,7 +54,19 @@ def parser() -> argparse.ArgumentParser:
         help="of the overlay's colours, 0 to 1 (default 0.5)",
     )
     result.add_argument(
-        "--polygons", action="store_true", help="add the outlines of all regions to each JSON"
+        "--polygons",
+        metavar="FORMATS",
+        help=f"outlines of all regions: any of {','.join(FORMATS)}",
+    )
+    result.add_argument(
+        "--polygon-classes", metavar="NAMES", help="only of these classes, such as car,person"
+    )
+    result.add_argument(
+        "--smooth",
+        type=int,
+        default=1,
+        metavar="FRAMES",
+        help="of a video: show a new class once it was seen in so many frames in a row (default 1: at once)",
     )
     result.add_argument("--overwrite", action="store_true", help="replace results that are there already")
     return result
@@ -57,58 +78,103 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError(f"--opacity is {args.opacity}; it has to be from 0 to 1.")
     if not args.input.exists():
         raise UserError(f"{args.input} does not exist; name an image, a folder of images, or a video.")
-    if args.out.exists() and not args.out.is_dir():
-        raise UserError(f"--out {args.out} is a file; name a folder.")
+    video = args.input.suffix.lower() in VIDEO_SUFFIXES and args.input.is_file()
+    _check_out(args.out, video)
+    if args.polygon_classes and not args.polygons:
+        raise UserError(
+            "--polygon-classes chooses among outlines: say which with --polygons, such as geojson."
+        )
+    if video and args.polygons:
+        raise UserError(f"--polygons is for images, and {args.input} is a video; leave it out.")
+    if args.smooth != 1 and not video:
+        raise UserError(f"--smooth is for videos, and {args.input} is none; leave it out.")
+    formats = chosen_formats(args.polygons) if args.polygons else ()
     segmenter = Segmenter(args.model, threads=args.threads).warm_up()
-    if args.input.suffix.lower() in VIDEO_SUFFIXES and args.input.is_file():
+    if video:
         return run_video(segmenter, args)
-    return run_images(segmenter, args)
+    return run_images(segmenter, args, formats)
+
+
+def _check_out(out: Path, video: bool) -> None:
+    if out.suffix.lower() in VIDEO_SUFFIXES:
+        if not video:
+            raise UserError(f"--out {out} is a video's name, but the input is none; name a folder.")
+        if out.suffix.lower() != ".mp4":
+            raise UserError(f"--out {out}: videos are written as .mp4.")
+        if out.is_dir():
+            raise UserError(f"--out {out} is a folder; name a .mp4 file.")
+    elif out.exists() and not out.is_dir():
+        raise UserError(f"--out {out} is a file; name a folder.")
 
 
 def run_video(segmenter: Segmenter, args: argparse.Namespace) -> int:
-    overlay = args.out / f"{args.input.stem}_overlay.mp4"
-    report = args.out / f"{args.input.stem}.json"
+    overlay, report = args.out / f"{args.input.stem}_overlay.mp4", args.out / f"{args.input.stem}.json"
+    if args.out.suffix.lower() == ".mp4":
+        overlay, report = args.out, args.out.with_suffix(".json")
+        if overlay.resolve() == args.input.resolve():
+            raise UserError(f"--out {overlay} is the video itself; name another file.")
     refuse_existing([overlay, report], args.overwrite)
-    complete = segment_video(segmenter, args.input, overlay, report, args.opacity, live_line)
+    facts = segment_video(segmenter, args.input, overlay, report, args.opacity, live_line, args.smooth)
     live_line("")
-    facts = json.loads(report.read_bytes())
     print(
         f"{overlay}: {facts['frames']} frames at {facts['frames_per_second']} frames/s"
-        + ("" if complete else " (stopped early; the file plays)")
+        + ("" if facts["complete"] else " (stopped early; the file plays)")
     )
-    return 0 if complete else 130
+    if facts["cut_off"]:
+        raise UserError(
+            f"{args.input} is cut off: it announces {facts['frames_expected']} frames and holds {facts['frames']}; "
+            f"{overlay} has those."
+        )
+    return 0 if facts["complete"] else 130
 
 
-def run_images(segmenter: Segmenter, args: argparse.Namespace) -> int:
+def run_images(segmenter: Segmenter, args: argparse.Namespace, formats: Collection[str]) -> int:
+    classes = chosen_classes(args.polygon_classes, segmenter.labels)
     jobs = planned(args.input, args.out)
-    refuse_existing([path for stem in jobs.values() for path in outputs(stem)], args.overwrite)
-    start, times, bad = time.perf_counter(), [], 0
-    for number, (source, stem) in enumerate(jobs.items(), start=1):
-        try:
-            times.append(segment_image(segmenter, source, stem, args.opacity, args.polygons))
-        except UserError as error:
-            bad += 1
-            live_line("")
-            print(f"bad: {error}", file=sys.stderr)
-        spent = time.perf_counter() - start
-        left = spent / number * (len(jobs) - number)
-        live_line(f"image {number}/{len(jobs)}  {number / spent:.1f} images/s  {left:.0f} s left")
+    coco = args.out / COCO_FILE
+    written = (path for stem in jobs.values() for path in outputs(stem, formats))
+    refuse_existing([*written, *([coco] if "coco" in formats else [])], args.overwrite)
+    start, times, bad = time.perf_counter(), array("d"), 0
+    with coco_file(coco, segmenter, classes) if "coco" in formats else nullcontext() as annotations:
+        for number, (source, stem) in enumerate(jobs.items(), start=1):
+            try:
+                found = segment_image(segmenter, source, stem, args.opacity, formats, classes)
+                times.append(found.seconds)
+                if annotations:
+                    annotations.add(str(stem.relative_to(args.out).with_name(source.name)), found)
+            except UserError as error:
+                bad += 1
+                live_line("")
+                print(f"bad: {error}", file=sys.stderr)
+            spent = time.perf_counter() - start
+            left = spent / number * (len(jobs) - number)
+            live_line(f"image {number}/{len(jobs)}  {number / spent:.1f} images/s  {left:.0f} s left")
     live_line("")
     print(summary(times, bad, time.perf_counter() - start, args.out))
     return 2 if bad else 0
 
 
-def segment_image(segmenter: Segmenter, source: Path, stem: Path, opacity: float, polygons: bool) -> float:
-    """Write one image's three files; seconds spent on segmenting alone."""
+def segment_image(
+    segmenter: Segmenter,
+    source: Path,
+    stem: Path,
+    opacity: float,
+    formats: Collection[str],
+    classes: Collection[int] | None,
+) -> Segmentation:
+    """Write one image's files, and give what was found."""
     found = segmenter.segment(read_rgb(source))
     facts: dict[str, Any] = {"image": source.name, "model": segmenter.path.name, **found.report()}
-    if polygons:
-        facts["polygons"] = found.polygons()
-    mask, overlay, report = outputs(stem)
+    if "json" in formats:
+        facts["polygons"] = found.polygons(classes=classes)
+    mask, overlay, report, *sides = outputs(stem, formats)
     write_whole(mask, found.mask_png())
     write_whole(overlay, found.overlay_png(opacity))
+    shapes = [content for name, (_, content) in SIDE_FILES.items() if name in formats]
+    for path, content in zip(sides, shapes, strict=True):
+        write_whole(path, (json.dumps(content(found, classes)) + "\n").encode())
     write_whole(report, (json.dumps(facts, indent=2) + "\n").encode())
-    return found.seconds
+    return found
 
 
 def planned(source: Path, out: Path) -> dict[Path, Path]:
@@ -128,19 +194,18 @@ def planned(source: Path, out: Path) -> dict[Path, Path]:
     if not images:
         raise UserError(f"{source} holds no images; {', '.join(IMAGE_SUFFIXES[:5])} are read.")
     stems = [out / path.relative_to(source).with_suffix("") for path in images]
+    count = Counter(stems)
     # a.jpg and a.png would overwrite each other: they keep their suffix.
     return {
-        path: stem.with_name(path.name.replace(".", "_")) if stems.count(stem) > 1 else stem
+        path: stem.with_name(path.name.replace(".", "_")) if count[stem] > 1 else stem
         for path, stem in zip(images, stems, strict=True)
     }
 
 
-def outputs(stem: Path) -> tuple[Path, Path, Path]:
-    return (
-        stem.with_name(f"{stem.name}_mask.png"),
-        stem.with_name(f"{stem.name}_overlay.png"),
-        stem.with_name(f"{stem.name}.json"),
-    )
+def outputs(stem: Path, formats: Collection[str] = ()) -> list[Path]:
+    """The files of one image: mask, overlay, JSON, and the outlines that have files of their own."""
+    sides = [suffix for name, (suffix, _) in SIDE_FILES.items() if name in formats]
+    return [stem.with_name(f"{stem.name}{end}") for end in ("_mask.png", "_overlay.png", ".json", *sides)]
 
 
 def refuse_existing(paths: list[Path], overwrite: bool) -> None:
@@ -150,7 +215,7 @@ def refuse_existing(paths: list[Path], overwrite: bool) -> None:
         raise UserError(f"{there[0]}{more} exists already; give --overwrite or another --out.")
 
 
-def summary(times: list[float], bad: int, seconds: float, out: Path) -> str:
+def summary(times: Sequence[float], bad: int, seconds: float, out: Path) -> str:
     text = f"{len(times)} image{'s' * (len(times) != 1)} in {seconds:.1f} s"
     if times:
         middle = sorted(times)[len(times) // 2]

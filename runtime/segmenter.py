@@ -69,14 +69,14 @@ class Segmentation:
     def legend(self) -> list[dict[str, Any]]:
         """One row a class that is there, largest first: id, name, colour [r, g, b], share 0..1."""
         return [
-            {"id": index, "name": self._name(index), "colour": list(self._colour(index)), "share": share}
+            {"id": index, "name": self.name_of(index), "colour": list(self.colour_of(index)), "share": share}
             for index, share in self.shares().items()
         ]
 
-    def polygons(self, tolerance: float = 1.0, min_area: int = 16) -> list[dict[str, Any]]:
-        """Outlines of each connected region: see `runtime.polygons.polygons`."""
-        rows = polygons(self.ids, tolerance=tolerance, min_area=min_area)
-        return [{"name": self._name(row["id"]), **row} for row in rows]
+    def polygons(self, **options: Any) -> list[dict[str, Any]]:
+        """Outlines of each connected region, with its name; for the options see `runtime.polygons.polygons`."""
+        rows = polygons(self.ids, **options)
+        return [{"name": self.name_of(row["id"]), **row} for row in rows]
 
     def mask_png(self) -> bytes:
         """The class ids as a grey PNG: the pixel's value is its class id."""
@@ -92,10 +92,10 @@ class Segmentation:
         """What is worth keeping beside the mask, ready for JSON: size [H, W], seconds, legend."""
         return {"size": list(self.ids.shape), "seconds": round(self.seconds, 6), "classes": self.legend()}
 
-    def _name(self, index: int) -> str:
+    def name_of(self, index: int) -> str:
         return self.labels[index] if index < len(self.labels) else "ignored"
 
-    def _colour(self, index: int) -> Colour:
+    def colour_of(self, index: int) -> Colour:
         return self.palette[index] if index < len(self.palette) else (0, 0, 0)
 
 

@@ -9,8 +9,10 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # our sentence, not FFmpeg's, tells a damaged file
 
@@ -19,8 +21,9 @@ import numpy as np  # noqa: E402
 
 from runtime.errors import UserError  # noqa: E402
 from runtime.files import whole_file, write_whole  # noqa: E402
-from runtime.segmenter import Segmenter  # noqa: E402
+from runtime.segmenter import Segmentation, Segmenter  # noqa: E402
 from runtime.signals import noted_signals  # noqa: E402
+from runtime.steady import steady  # noqa: E402
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
 USUAL_RATE = 25.0  # frames a second, where the file states none
@@ -28,15 +31,34 @@ USUAL_RATE = 25.0  # frames a second, where the file states none
 Progress = Callable[[str], None]
 
 
-def segment_video(
-    segmenter: Segmenter, path: Path, overlay: Path, report: Path, opacity: float, progress: Progress
-) -> bool:
-    """Write `overlay` (.mp4) and `report` (.json); False when Ctrl-C ended it early (both are still written).
+class Drawn(NamedTuple):
+    """What came of a video: pixels by class (256,), frames written, whether it was stopped, and how many seconds
+    decoding, segmenting and drawing with encoding took, each by itself."""
 
-    The report holds: video, model, frames, frames_expected, complete, rate (frames a second of the video),
-    size [H, W], seconds, frames_per_second (reached here), classes (the legend, shares over all frames).
+    counts: np.ndarray
+    frames: int
+    stopped: bool
+    busy: dict[str, float]
+
+
+def segment_video(
+    segmenter: Segmenter,
+    path: Path,
+    overlay: Path,
+    report: Path,
+    opacity: float,
+    progress: Progress,
+    smooth: int = 1,
+) -> dict[str, Any]:
+    """Write `overlay` (.mp4) and `report` (.json), both also when Ctrl-C ends it early; what the report holds.
+
+    That is: video, model, frames, frames_expected, complete (False when stopped), cut_off (the file ends before the
+    frames that it announces), smooth, rate (frames a second of the video), size [H, W], seconds, frames_per_second
+    (reached here), seconds_busy (decode, segment, encode, which run at the same time), classes (the legend, shares
+    over all frames). `smooth`: see `runtime.steady`.
     Raises UserError when the video cannot be read or the result cannot be written.
     """
+    hold = steady(smooth)
     capture = cv2.VideoCapture(str(path))
     try:
         good, frame = capture.read()
@@ -49,25 +71,35 @@ def segment_video(
         rate = rate if math.isfinite(rate) and 0.1 <= rate <= 1000 else USUAL_RATE
         expected = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         start = time.perf_counter()
+
+        def say(frames: int) -> None:
+            progress(_line(frames, expected, time.perf_counter() - start))
+
+        def segment(bgr: np.ndarray) -> Segmentation:
+            found = segmenter.segment(np.ascontiguousarray(bgr[..., ::-1]))
+            return replace(found, ids=hold(found.ids))
+
         with whole_file(overlay) as part:
-            counts, frames, complete = _frames(
-                segmenter, capture, frame, part, rate, expected, opacity, progress, start
-            )
-            _check_written(part, overlay, frames)
+            drawn = _frames(segment, capture, frame, part, rate, opacity, say)
+            _check_written(part, overlay, drawn.frames)
     finally:
         capture.release()
     seconds = time.perf_counter() - start
-    shares = counts / max(1, counts.sum())
+    shares = drawn.counts / max(1, drawn.counts.sum())
     facts: dict[str, Any] = {
         "video": path.name,
         "model": segmenter.path.name,
-        "frames": frames,
+        "frames": drawn.frames,
         "frames_expected": expected,
-        "complete": complete,
+        "complete": not drawn.stopped,
+        # Some containers do not count their frames but estimate them from their length in seconds.
+        "cut_off": not drawn.stopped and drawn.frames < expected - max(1, expected // 50),
+        "smooth": smooth,
         "rate": rate,
         "size": list(frame.shape[:2]),
         "seconds": round(seconds, 3),
-        "frames_per_second": round(frames / seconds, 2),
+        "frames_per_second": round(drawn.frames / seconds, 2),
+        "seconds_busy": {name: round(spent, 3) for name, spent in drawn.busy.items()},
         "classes": [
             {
                 "id": int(index),
@@ -80,42 +112,58 @@ def segment_video(
         ],
     }
     write_whole(report, (json.dumps(facts, indent=2) + "\n").encode())
-    return complete
+    return facts
 
 
 def _frames(
-    segmenter: Segmenter,
+    segment: Callable[[np.ndarray], Segmentation],
     capture: Any,
     frame: np.ndarray,
     part: Path,
     rate: float,
-    expected: int,
     opacity: float,
-    progress: Progress,
-    start: float,
-) -> tuple[np.ndarray, int, bool]:
-    """Segment frame after frame into the file `part`: pixels by class (256,), frames written, whether all."""
+    say: Callable[[int], None],
+) -> Drawn:
+    """Frame after frame into the file `part`. While one is segmented, the next is decoded and the one before it is
+    drawn and encoded, each in a thread of its own; three frames are held at most."""
     height, width = frame.shape[:2]
     counts, frames = np.zeros(256, np.int64), 0
+    busy = {"decode": 0.0, "segment": 0.0, "encode": 0.0}
     writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
     if not writer.isOpened():
         raise UserError(
             f"{part.parent} takes no video of {width}x{height} pixels; check that it can be written."
         )
+
+    def timed(name: str, work: Callable[..., Any], *what: Any) -> Any:
+        start = time.perf_counter()
+        result = work(*what)
+        busy[name] += time.perf_counter() - start
+        return result
+
+    def encode(found: Segmentation) -> None:
+        nonlocal counts
+        writer.write(np.ascontiguousarray(found.overlay(opacity)[..., ::-1]))
+        counts += np.bincount(found.ids.ravel(), minlength=256)
+
     try:
-        with noted_signals() as stop:
-            good = True
+        with ThreadPoolExecutor(1) as decoder, ThreadPoolExecutor(1) as encoder, noted_signals() as stop:
+            good, encoded = True, None
             while good and not stop:
-                found = segmenter.segment(np.ascontiguousarray(frame[..., ::-1]))
-                writer.write(np.ascontiguousarray(found.overlay(opacity)[..., ::-1]))
-                counts += np.bincount(found.ids.ravel(), minlength=256)
+                coming = decoder.submit(timed, "decode", capture.read)
+                found = timed("segment", segment, frame)
+                if encoded:
+                    encoded.result()
+                encoded = encoder.submit(timed, "encode", encode, found)
                 frames += 1
-                progress(_line(frames, expected, time.perf_counter() - start))
-                good, frame = capture.read()
-            complete = not (stop and good)
+                say(frames)
+                good, frame = coming.result()
+            if encoded:
+                encoded.result()
+            stopped = bool(stop and good)
     finally:
         writer.release()  # writes the index without which an MP4 does not play
-    return counts, frames, complete
+    return Drawn(counts, frames, stopped, busy)
 
 
 def _check_written(part: Path, shown: Path, frames: int) -> None:

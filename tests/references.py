@@ -138,6 +138,25 @@ def cityscapesscripts() -> Any:
     return module
 
 
+@cache
+def pycocotools_coco() -> Any:
+    """The class COCO, which reads annotation files."""
+    return pytest.importorskip("pycocotools.coco", reason=WHY).COCO
+
+
+@cache
+def cityscapes_painter() -> Any:
+    """What paints a *_polygons.json of Cityscapes as label ids: from JSON text to uint8 (H, W)."""
+    painter = pytest.importorskip("cityscapesscripts.preparation.json2labelImg", reason=WHY)
+
+    def paint(text: str) -> np.ndarray:
+        annotation = painter.Annotation()
+        annotation.fromJsonText(text)
+        return np.array(painter.createLabelImage(annotation, "ids"))
+
+    return paint
+
+
 def randomise(module: Any, seed: int = 0) -> Any:
     """Random weights, and BatchNorm statistics that are not 0 and 1, in a PyTorch module in eval mode."""
     generator = torch().Generator().manual_seed(seed)

@@ -13,7 +13,7 @@ from runtime.errors import UserError
 from tests.test_protocol import CITIES, city, guess, official_scores
 from training import evaluate, evaluation, metrics
 from training.data.spec import DatasetSpec, Example
-from training.subject import Subject
+from training.evaluation.subject import Subject
 
 SPEC = DatasetSpec("two", ("a", "b", "c"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)), ("val",), (32, 40))
 

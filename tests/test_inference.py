@@ -16,8 +16,8 @@ from runtime.image import resize_rgb
 from runtime.segmenter import Segmenter
 from tests.small import SMALL
 from tests.tiny import TINY_MODEL, assert_refused, environment, run, write_camvid
-from training import inference
-from training.inference import Plan, plan
+from training.evaluation import inference
+from training.evaluation.inference import Plan, plan
 
 CLASSES = 5
 PICTURE = np.random.default_rng(11).integers(0, 256, (45, 61, 3)).astype(np.uint8)

@@ -6,8 +6,9 @@ import pytest
 from scipy import ndimage
 
 from runtime.errors import UserError
-from training import boundary, evaluation
-from training.streaming import Seen
+from training import evaluation
+from training.evaluation import boundary
+from training.evaluation.streaming import Seen
 
 CLASSES = 4
 

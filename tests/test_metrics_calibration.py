@@ -5,8 +5,8 @@ import pytest
 from scipy.special import softmax
 
 from tests import references
-from training import calibration, inference
-from training.streaming import Seen
+from training.evaluation import calibration, inference
+from training.evaluation.streaming import Seen
 
 CLASSES = 4
 NAMES = list("abcd")

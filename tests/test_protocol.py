@@ -9,11 +9,12 @@ from PIL import Image
 
 from runtime.errors import UserError
 from tests import references
-from training import cityscapes_protocol, evaluation
-from training.cityscapes_protocol import LABEL_IDS
+from training import evaluation
 from training.data import cityscapes
 from training.data.cityscapes import LABELS
-from training.streaming import Seen
+from training.evaluation import cityscapes_protocol
+from training.evaluation.cityscapes_protocol import LABEL_IDS
+from training.evaluation.streaming import Seen
 
 SHAPE = (48, 64)
 CITIES = ("aachen_000000_000019", "aachen_000001_000019", "bad-honnef_000000_000000", "ulm_000009_000019")

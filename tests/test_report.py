@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from runtime.errors import UserError
-from training import evaluation, metrics, pictures, report, report_page
+from training import evaluation, metrics, report
 from training.data.spec import DatasetSpec, Example
+from training.report import evaluation_page, pictures
 
 NAMES = ("NaN & <b>", "wall", "fence", "never")  # the first would break HTML and JSON that is glued together
 SPEC = DatasetSpec("four", NAMES, ((200, 0, 0), (0, 200, 0), (0, 0, 200), (9, 9, 9)), ("val",), (33, 47))
@@ -94,7 +95,7 @@ def test_every_picture_can_be_decoded(folder: Path) -> None:
 
 
 def test_confusions_are_those_of_the_matrix(folder: Path) -> None:
-    found = report_page.confusions(np.array([[80, 20, 0], [0, 300, 100], [1, 0, 199]]))
+    found = evaluation_page.confusions(np.array([[80, 20, 0], [0, 300, 100], [1, 0, 199]]))
     assert [(one.truth, one.predicted, one.pixels) for one in found] == [
         (1, 2, 100),
         (0, 1, 20),
@@ -104,11 +105,12 @@ def test_confusions_are_those_of_the_matrix(folder: Path) -> None:
         20 / 320
     )
     assert found[0].of_wrong == pytest.approx(100 / 121)
-    assert report_page.sentence(found[0], ("a", "b", "c")) == "b is taken for c in 25% of its pixels"
+    assert evaluation_page.sentence(found[0], ("a", "b", "c")) == "b is taken for c in 25% of its pixels"
     # 4 of 33 rows wrong in picture 1, 8 in 2, 12 in 3, 16 in 4: 40 of the 165 rows that five pictures have
     assert "fence is taken for wall in 24% of its pixels" in Page((folder / "index.html").read_text()).text
     assert (
-        report_page.confusions(np.diag([5, 6])) == [] and report_page.confusions(np.zeros((2, 2), int)) == []
+        evaluation_page.confusions(np.diag([5, 6])) == []
+        and evaluation_page.confusions(np.zeros((2, 2), int)) == []
     )
 
 

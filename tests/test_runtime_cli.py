@@ -42,7 +42,7 @@ def run(*arguments: object) -> int:
 def test_one_image(model, tmp_path, capsys):
     ids = picture(tmp_path / "street.png")
     out = tmp_path / "out" / "deeper"
-    assert run(model, tmp_path / "street.png", "--out", out, "--polygons") == 0
+    assert run(model, tmp_path / "street.png", "--out", out, "--polygons", "json") == 0
     assert sorted(path.name for path in out.iterdir()) == [
         "street.json",
         "street_mask.png",

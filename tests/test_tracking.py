@@ -14,9 +14,10 @@ import pytest
 
 from runtime.errors import UserError
 from tests.tiny import TINY_MODEL, run, write_camvid
-from training import mlflow_store, report, tracking, train
+from training import report, tracking, train
 from training.loop import Stopped
 from training.recipe import Recipe
+from training.tracking import mlflow_store
 
 RECIPE = Recipe(
     model="deeplabv3plus", data="scenes", backbone="mobilenet_v2", batch=4, data_options={"size": (64, 96)}

@@ -8,10 +8,11 @@ import pytest
 
 from runtime import Segmenter
 from runtime.errors import UserError
-from training import data, evaluate, metrics, translation
+from training import data, evaluate, metrics
 from training.data import taxonomies
 from training.data.spec import DatasetSpec, Example
-from training.subject import Subject
+from training.evaluation import translation
+from training.evaluation.subject import Subject
 
 CAMVID = Path(__file__).parent.parent / "models" / "deeplabv3plus_mobilenet_v2_camvid_int8.tflite"
 

@@ -17,13 +17,14 @@ import h5py
 import numpy as np
 
 from runtime.errors import UserError, exit_on_user_error
-from training import compare_page, evaluation, kept, metrics, translation
-from training.compare_page import Row
+from training import evaluation, metrics
 from training.data import mixture, taxonomies
 from training.data.spec import DatasetSpec, Example
-from training.evaluation import Evaluation, Predict
+from training.evaluation import Evaluation, Predict, kept, translation
+from training.evaluation.subject import Data, Subject, open_subject
 from training.progress import counter
-from training.subject import Data, Subject, open_subject
+from training.report import comparison_page
+from training.report.comparison_page import Row
 from training.train import Parser
 
 TIMED_PICTURES, ROUNDS = 8, 3
@@ -86,8 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     ]
     what = f"{shown.name} {shown.split}, {len(shown.examples)} pictures"
-    compare_page.write(Path(args.out), rows, what, list(measured[0].spec.classes))
-    print(f"{compare_page.text(rows)}\n\non {what}; written to {args.out}")
+    comparison_page.write(Path(args.out), rows, what, list(measured[0].spec.classes))
+    print(f"{comparison_page.text(rows)}\n\non {what}; written to {args.out}")
     return 0
 
 

@@ -1,7 +1,7 @@
 """Measure a run, converted weights or a .tflite: python -m training.evaluate runs/NAME | FILE [--data ... --split val].
 
-One pass over the split gives every score (training/evaluation.py). All take the same way; only the function that turns
-a picture into class ids differs. --tta and --window look at a picture several times (training/inference.py):
+One pass over the split gives every score (training/evaluation). All take the same way; only the function that turns
+a picture into class ids differs. --tta and --window look at a picture several times (training/evaluation/inference.py):
 
     python -m training.evaluate runs/NAME --tta 0.75,1.0,1.25,flip --window 512x1024 --stride 341x683
 
@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from runtime.errors import UserError, exit_on_user_error
-from training import boundary, cityscapes_protocol, evaluation, inference, kept, translation
+from training import evaluation
 from training.data import mixture, taxonomies
 from training.data.spec import DatasetSpec, Example
+from training.evaluation import boundary, cityscapes_protocol, inference, kept, translation
+from training.evaluation.streaming import Metric, Seen
+from training.evaluation.subject import Data, Subject, open_subject
 from training.progress import counter
-from training.streaming import Metric, Seen
-from training.subject import Data, Subject, open_subject
 from training.train import Parser, setting
 
 
@@ -244,7 +245,7 @@ def _report(
         previous=job.previous,
     )
     if run:
-        from training import mlflow_store  # imports TensorFlow, which a file does not need
+        from training.tracking import mlflow_store  # imports TensorFlow, which a file does not need
 
         numbers = {f"{folder.name}/{key}": result[key] for key in ("miou", "pixel_accuracy")}
         mlflow_store.add(run, sorted(folder.glob("*.png")), f"evaluation/{folder.name}", numbers)

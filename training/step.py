@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from training.gradients import Logits, check_parts, make_gradients, over_replicas
+from training.norm import fuse_norms
 from training.optimisation import build_optimizer, freeze, moving_state, rate_factors, rates
 from training.recipe import Recipe
 
@@ -40,7 +41,8 @@ class Trainee:
 def make_trainee(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> Trainee:
     """The model with what the recipe freezes frozen, and its optimizer, which has slots for the rest only."""
     freeze(model, recipe)
-    optimizer = build_optimizer(recipe, steps_per_epoch)
+    factors = rate_factors(model, rates(recipe, model))
+    optimizer = build_optimizer(recipe, steps_per_epoch, factors)
     optimizer.build(model.trainable_variables)
     ema = [tf.Variable(weight.value, trainable=False) for weight in model.weights] if recipe.ema else []
     return Trainee(model, optimizer, ema)
@@ -61,32 +63,27 @@ def make_train_step(
     model, optimizer = trainee.model, trainee.optimizer
     differentiate = make_gradients(model, optimizer, recipe, class_weights, teacher)
     moving = moving_state(model)
-    factors = rate_factors(model, rates(recipe, model))
     replicas = strategy.num_replicas_in_sync
     scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     check_parts(recipe, replicas)
+    fuse_norms(model)
 
     def compute(images: Any, labels: Any) -> tuple[Any, ...]:
         """Loss, gradients and new state. Assigns nothing."""
         loss, gradients, state = differentiate(images, labels)
+        norm = tf.linalg.global_norm(gradients)
         if recipe.clip_norm:  # here, and not in the optimizer, which would clip before replicas are summed
             scale = tf.cast(optimizer.dynamic_scale, tf.float32) if scaled else 1.0
-            gradients, _ = tf.clip_by_global_norm(gradients, recipe.clip_norm * scale)
+            gradients, _ = tf.clip_by_global_norm(gradients, recipe.clip_norm * scale, use_norm=norm)
         finite = tf.math.is_finite(loss)
         if not scaled:  # LossScaleOptimizer itself looks at the gradients and halves its scale.
-            finite &= tf.math.is_finite(tf.linalg.global_norm(gradients))
+            finite &= tf.math.is_finite(norm)
         return loss, finite, gradients, _shared_state(state, moving)
 
     def assign(gradients: Sequence[tf.Tensor], state: Sequence[tf.Tensor]) -> None:
-        pairs = zip(model.trainable_variables, factors, strict=True)
-        slowed = [
-            (variable, tf.identity(variable.value), factor) for variable, factor in pairs if factor != 1.0
-        ]
-        # Keras sums over the replicas, which have summed already.
-        optimizer.apply([gradient / replicas for gradient in gradients], model.trainable_variables)
-        for variable, old, factor in slowed:
-            # AdamW's and SGD's updates are proportional to the rate, so a lower rate is a shorter way.
-            variable.value.assign(old + factor * (variable.value - old))
+        if replicas > 1:  # Keras sums over the replicas, which have summed already.
+            gradients = [gradient / replicas for gradient in gradients]
+        optimizer.apply(gradients, model.trainable_variables)
         for place, value in zip(moving, state, strict=True):
             variable = model.non_trainable_variables[place]
             variable.value.assign(tf.cast(value, variable.dtype))
@@ -119,4 +116,6 @@ def _average(trainee: Trainee, longest: float) -> None:
     decay = tf.minimum(longest, (1.0 + taken) / (10.0 + taken))
     for weight, shadow in zip(trainee.model.weights, trainee.ema, strict=bool(trainee.ema)):
         # As a difference: the average of a weight that never moves is that weight to the bit.
-        shadow.assign_add((1.0 - decay) * (weight.value - shadow))
+        tf.raw_ops.ResourceApplyGradientDescent(
+            var=shadow.handle, alpha=1.0 - decay, delta=shadow - weight.value
+        )

@@ -76,6 +76,30 @@ class LayerNorm(layers.LayerNormalization):
         return ops.cast(x * ops.rsqrt(variance + self.epsilon) * gamma + beta, self.compute_dtype)
 
 
+@keras.saving.register_keras_serializable("kerbside")
+class AtrousConv2D(layers.Conv2D):
+    """Conv2D with padding "same" that leaves out the taps of its kernel which meet nothing but padding.
+
+    At a rate of 24, all but the middle row of a 3x3 kernel lies outside of a map 23 high. The numbers are the same;
+    in training on small crops such convolutions took fifteen times as long as what is left of them, and a file
+    that was exported at such a size is smaller.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        kernel, rates = self.kernel, self.dilation_rate
+        for axis, rate in enumerate(rates):
+            middle, side = self.kernel_size[axis] // 2, inputs.shape[1 + axis]
+            reach = middle if side is None else min(middle, (side - 1) // rate)
+            if reach < middle:
+                kept = slice(middle - reach, middle + reach + 1)
+                kernel = kernel[kept] if axis == 0 else kernel[:, kept]
+        if kernel is self.kernel:
+            return super().call(inputs)
+        x = ops.conv(inputs, kernel, padding="same", dilation_rate=rates)
+        x = x if self.bias is None else x + self.bias
+        return self.activation(x)
+
+
 def imagenet_normalisation(image: Any) -> Any:
     """RGB 0..255 -> each channel less its mean over ImageNet, in units of its standard deviation."""
     mean = ops.array([255 * value for value in IMAGENET_MEAN], "float32")
@@ -104,7 +128,7 @@ def conv_norm_relu(
     name: str,
 ) -> Any:
     """Convolution without bias, batch norm, ReLU: (B, H, W, C) -> (B, H, W, filters)."""
-    x = layers.Conv2D(
+    x = AtrousConv2D(
         filters,
         kernel,
         padding="same",

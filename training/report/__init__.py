@@ -1,6 +1,6 @@
 """Files of a run that people look at: previews, curves, and the folder of an evaluation.
 
-An evaluation's folder: index.html (training/report_page.py), scores.json, scores.csv, images.csv, confusion.csv, the
+An evaluation's folder: index.html (evaluation_page.py), scores.json, scores.csv, images.csv, confusion.csv, the
 charts as PNG files, previous.json (what was measured before), and counts.npz, from which training.compare works.
 """
 
@@ -16,11 +16,12 @@ import numpy as np
 
 from runtime.errors import UserError
 from runtime.image import colour
-from training import metrics, pictures, report_page
+from training import metrics
 from training.checkpoints import write_atomically
 from training.data.spec import DatasetSpec, Example
 from training.evaluation import Evaluation, Predict
-from training.report_page import Looked, error_picture
+from training.report import evaluation_page, pictures
+from training.report.evaluation_page import Looked, error_picture
 
 PREVIEW_WIDTH = 360
 SHOWN = 4  # best and worst pictures, each
@@ -106,13 +107,13 @@ def write_evaluation(
     best, worst = ([look(index) for index in chosen] for chosen in extremes(quality, SHOWN))
     for name, samples in (("best", best), ("worst", worst)):
         preview(folder / f"{name}.png", [sample[2:] for sample in samples], evaluation.spec)
-    facts = report_page.Facts(title, evaluation, result, previous or before, history, best, worst)
-    drawn = report_page.charts(facts)
+    facts = evaluation_page.Facts(title, evaluation, result, previous or before, history, best, worst)
+    drawn = evaluation_page.charts(facts)
     for name, (light, _) in drawn.items():
         _write(folder / f"{name}.png", light)
-    _write(folder / "classes.png", report_page.bars(facts))
+    _write(folder / "classes.png", evaluation_page.bars(facts))
     draw_curves(folder / "curves.png", history)
-    _write(folder / "index.html", report_page.page(facts, drawn).encode())
+    _write(folder / "index.html", evaluation_page.page(facts, drawn).encode())
 
 
 def extremes(quality: np.ndarray, count: int) -> tuple[list[int], list[int]]:

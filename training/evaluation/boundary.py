@@ -19,8 +19,8 @@ import numpy as np
 
 from training import metrics
 from training.data.spec import IGNORE_ID
+from training.evaluation.streaming import Metric, Seen
 from training.pairs import pairs
-from training.streaming import Metric, Seen
 
 DILATION_RATIO = 0.02  # of the picture's diagonal, the authors' default
 TRIMAP_WIDTHS = (1, 2, 4, 8, 16)  # pixels

@@ -22,8 +22,8 @@ from training.checkpoints import write_atomically
 from training.data import labels
 from training.data.cityscapes import CATEGORIES, IMAGE_END, LABELS, TRAIN_ID_TO_ID
 from training.data.spec import IGNORE_ID, Example, lookup_table
+from training.evaluation.streaming import Metric, Seen
 from training.pairs import pairs
-from training.streaming import Metric, Seen
 
 IDS = len(LABELS)  # 34, from 0 on
 # The classes that a prediction in label ids can be made of; what is none of them is id 0, unlabeled, which is wrong.

@@ -9,7 +9,7 @@ import numpy as np
 
 from training.data.spec import DatasetSpec
 from training.evaluation import Evaluation
-from training.subject import Subject
+from training.evaluation.subject import Subject
 
 
 def provenance(

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from runtime.errors import UserError
-from training import boundary, calibration, metrics, pairs
+from training import metrics, pairs
 from training.data.spec import DatasetSpec, Example
+from training.evaluation import boundary, calibration
+from training.evaluation.streaming import Metric, Seen
 from training.progress import bar
-from training.streaming import Metric, Seen
 
 # RGB uint8 (H, W, 3) -> class ids (H, W).
 Predict = Callable[[np.ndarray], np.ndarray]

@@ -17,7 +17,7 @@ from runtime.errors import UserError
 from training.data import taxonomies
 from training.data.spec import IGNORE_ID, DatasetSpec, Example, Taxonomies
 from training.evaluation import Score
-from training.subject import Subject
+from training.evaluation.subject import Subject
 
 NO_COUNTERPART = "(no counterpart)"
 

@@ -8,10 +8,9 @@ import numpy as np
 
 from runtime.image import colour
 from training import evaluation as measuring
-from training import pictures
-from training import report_html as html
 from training.data.spec import IGNORE_ID, DatasetSpec
 from training.evaluation import Evaluation
+from training.report import html, pictures
 
 RIGHT, WRONG, VOID = (40, 40, 40), (230, 60, 40), (255, 255, 255)
 CONFUSIONS = 15

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from training.data.spec import IGNORE_ID
-from training.streaming import Metric, Seen
+from training.evaluation.streaming import Metric, Seen
 
 ECE_BINS = 15  # of equal width, Guo et al.'s number
 

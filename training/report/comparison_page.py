@@ -8,9 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from runtime.files import write_whole
-from training import pictures
-from training import report_html as html
-from training.report import strict
+from training.report import html, pictures, strict
 
 Interval = dict[str, Any] | None
 

@@ -23,7 +23,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from runtime.errors import UserError
-from training.rendezvous import PeerLost, Say, connections, drain, receive, receive_bytes, send, send_bytes
+from training.distributed.rendezvous import (
+    PeerLost,
+    Say,
+    connections,
+    drain,
+    receive,
+    receive_bytes,
+    send,
+    send_bytes,
+)
 
 if TYPE_CHECKING:
     from training.data.pipeline import DecodedCache

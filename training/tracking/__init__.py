@@ -17,9 +17,10 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.image import metadata as image_metadata
 
 from runtime.errors import UserError
-from training import mlflow_store, report
+from training import report
 from training.loop import Track
 from training.recipe import Recipe
+from training.tracking import mlflow_store
 
 TRACKERS = ("tensorboard", "mlflow")
 NUMBERS = ("learning_rate", "loss", "val_loss", "val_miou", "val_pixel_accuracy")

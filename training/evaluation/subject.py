@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from runtime.errors import UserError
-from training import inference
-from training.evaluation import Predict, Score
+from training.evaluation import Predict, Score, inference
 from training.quiet import start_tensorflow
 
 PLAIN = inference.Plan()
