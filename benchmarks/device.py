@@ -10,12 +10,11 @@ The roofline is the best rate of convolution that was found on this machine in t
 256 channels at 64x64, in int8 and in float32. A file's GOPS are its operations (two a multiply-accumulate, of its
 convolutions and matrix products) by its time; its share is that of the roofline of its own kind.
 
---ops cuts the file after each operation and times what is left, so that an operation's time is the difference of two
-medians: XNNPACK joins operations, and the small ones are below the noise.
+--ops cuts the file after each operation; the parts take turns, and an operation's time is the difference of the
+shortest times of two of them. XNNPACK joins operations, so a small one may seem to take what belongs to the next.
 """
 
 import argparse
-import statistics
 import sys
 import tempfile
 import time
@@ -116,20 +115,24 @@ def roof(kind: str) -> bytes:
 
 def rate_of(flatbuffer: bytes, threads: int) -> float:
     """GOPS of a file: the best of 20 runs, since a roof is what can be reached."""
-    best = min(run_times(flatbuffer, threads, 20))
+    best = float(turns([flatbuffer], threads, 20).min())
     return 2 * macs(tflite.read_flatbuffer(flatbuffer)) / best / 1e9
 
 
-def run_times(flatbuffer: bytes, threads: int, runs: int) -> list[float]:
-    """Seconds of each run on zeros, after three that are not counted."""
-    litert = tflite.interpreter(flatbuffer, threads)
-    for details in litert.get_input_details():
-        litert.set_tensor(details["index"], np.zeros(details["shape"], details["dtype"]))
-    times = []
-    for _ in range(runs + 3):
-        start = time.perf_counter()
-        litert.invoke()
-        times.append(time.perf_counter() - start)
+def turns(flatbuffers: Sequence[bytes], threads: int, runs: int) -> np.ndarray:
+    """Seconds (runs, files) on zeros, the files in turn, after three turns that are not counted."""
+    interpreters = [tflite.interpreter(flatbuffer, threads) for flatbuffer in flatbuffers]
+    for litert in interpreters:
+        for details in litert.get_input_details():
+            litert.set_tensor(details["index"], np.zeros(details["shape"], details["dtype"]))
+    times = np.zeros((runs + 3, len(interpreters)))
+    for number in range(runs + 3):
+        print(f"\r{number} of {runs + 3} turns", end="", file=sys.stderr, flush=True)
+        for place, litert in enumerate(interpreters):
+            start = time.perf_counter()
+            litert.invoke()
+            times[number, place] = time.perf_counter() - start
+    print(file=sys.stderr)
     return times[3:]
 
 
@@ -173,15 +176,14 @@ def operations(file: Path, threads: int, runs: int) -> str:
     data = file.read_bytes()
     model = tflite.read_flatbuffer(data)
     names, graph = tflite.op_names(model), model.subgraphs[0]
-    found, before = [], 0.0
-    for place, name in enumerate(names):
-        now = 1000 * statistics.median(run_times(cut_after(data, place), threads, runs))
+    parts = [cut_after(data, place) for place in range(len(names))]
+    times = np.maximum.accumulate(1000 * np.min(turns(parts, threads, runs), axis=0))
+    found = []
+    for place, (name, taken) in enumerate(zip(names, np.diff(times, prepend=0.0), strict=True)):
         gmacs = _macs(name, graph.operators[place], graph.tensors) / 1e9
         shape = "x".join(str(side) for side in graph.tensors[graph.operators[place].outputs[0]].shape[1:])
-        found.append((now - before, name, shape, gmacs))
-        before = now
-        print(f"\r{place + 1} of {len(names)} operations", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+        found.append((float(taken), name, shape, gmacs))
+    before = float(times[-1])
     text = [f"\n{file.name}, {threads} threads: {before:.2f} ms\n", "| ms | operation | result | GMACs |"]
     text += ["|---|---|---|---|"]
     shown = [row for row in sorted(found, reverse=True) if row[0] > before / 100]
