@@ -8,48 +8,21 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pytest
 
-import export
-from export import Job, metadata, tflite
+from export import OUTPUTS, metadata, tflite
 from runtime import Segmenter
-from tests.exported import NAMES, colour_examples, colour_run
+from tests.elsewhere import mediapipe_segment
+from tests.exported import NAMES, colour_examples, colour_files
 
-ROOT = Path(__file__).resolve().parents[1]
-CAMVID = ROOT.parent / "shared" / "data" / "camvid"
-WEIGHTS = ROOT / "models" / "deeplabv3plus_mobilenet_v2_camvid.weights.h5"
 SIZE = (96, 128)
 SAME = 0.999  # of the pixels
-MADE = [(precision, output) for precision in ("fp32", "int8") for output in ("scores", "mask")]
+MADE = [(precision, output) for precision in ("fp32", "int8") for output in OUTPUTS]
 
 pytest.importorskip("mediapipe", reason="needs mediapipe, see requirements-parity.txt")
 
 
-def mediapipe_segment(path: Path, rgb: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """What MediaPipe says of a picture: its labels, class ids (H, W), and confidences (H, W, C)."""
-    import mediapipe
-    from mediapipe.tasks.python import BaseOptions, vision
-
-    options = vision.ImageSegmenterOptions(
-        base_options=BaseOptions(model_asset_path=str(path)),
-        output_category_mask=True,
-        output_confidence_masks=True,
-    )
-    with vision.ImageSegmenter.create_from_options(options) as segmenter:
-        image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(rgb))
-        result = segmenter.segment(image)
-        shares = [mask.numpy_view().copy().reshape(rgb.shape[:2]) for mask in result.confidence_masks]
-        ids = result.category_mask.numpy_view().copy().reshape(rgb.shape[:2])
-        return list(segmenter.labels), ids, np.stack(shares, axis=-1)
-
-
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> dict[tuple[str, str], Path]:
-    """(precision, output) -> the exported file, through the gate."""
-    run, made = colour_run(tmp_path_factory.mktemp("runs") / "colour", SIZE), {}
-    for precision, output in MADE:
-        out = run.folder / f"{precision}-{output}.tflite"
-        job = Job(precision=precision, size=SIZE, output=output, out=out, calibration_images=4)
-        made[precision, output] = export.exporter("tflite")(run, job, lambda split: colour_examples(SIZE, 4))
-    return made
+    return colour_files(tmp_path_factory.mktemp("runs"), SIZE)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
@@ -131,30 +104,3 @@ def test_metadata_is_replaced_and_not_added_twice(files):
     twice = metadata.add(once, name="b", output="scores", size=SIZE)
     _, content = flatbuffer_content(twice)
     assert content == metadata.describe("b", "scores", SIZE)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not CAMVID.is_dir(), reason="CamVid is not at ../shared/data/camvid")
-@pytest.mark.parametrize("precision", ["int8", "fp32"])
-def test_the_shipped_weights_on_camvid(tmp_path, precision):
-    from training.recipe import Recipe, default_recipe
-    from training.run import Run, load_split
-
-    row = default_recipe("deeplabv3plus", "camvid")
-    recipe = Recipe(**{"model": "deeplabv3plus", "data": "camvid", **row, "data_dir": str(CAMVID)})
-    run, made = Run(tmp_path, recipe, WEIGHTS), {}
-
-    def pictures(split: str):
-        return load_split(recipe, split)[1][::20]
-
-    for output in ("scores", "mask"):
-        out = tmp_path / f"{output}.tflite"
-        job = Job(precision=precision, size=(360, 480), output=output, out=out, parity_images=3, allow_loss=5)
-        made[output] = export.exporter("tflite")(run, job, pictures)
-    for example in pictures("val"):
-        rgb = example.read()[0]
-        by_mask = Segmenter(made["mask"]).segment(rgb)
-        by_scores = Segmenter(made["scores"]).segment(rgb).ids
-        labels, ids, _ = mediapipe_segment(made["scores"], rgb)
-        assert labels == list(by_mask.labels) and len(labels) == 11
-        assert min((ids == by_mask.ids).mean(), (ids == by_scores).mean()) >= SAME
