@@ -204,14 +204,15 @@ def browser_page(address: str) -> Iterator["sync_api.Page"]:
 
 
 def choose(page: "sync_api.Page", model: Path, picture: Path) -> str:
-    """What the page says when it has run the file on the picture."""
+    """What the page says when it has run the file on the picture, whose name must be a new one: a browser does not
+    tell a page of the same choice twice."""
     page.set_input_files("#model", model)
     page.locator(
         "#status:has-text('Choose a picture.'), #status:has-text('ms a picture'), #status.error"
     ).wait_for()
     assert "error" not in (page.get_attribute("#status", "class") or ""), page.inner_text("#status")
     page.set_input_files("#picture", picture)
-    page.locator("#status:has-text('ms a picture'), #status.error").wait_for()
+    page.locator(f"#status:has-text('ms a picture'):has-text('{picture.name}'), #status.error").wait_for()
     return page.inner_text("#status")
 
 

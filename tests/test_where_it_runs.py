@@ -3,7 +3,9 @@
 `pytest tests/test_where_it_runs.py -s` prints the table of docs/export.md.
 """
 
+import functools
 import importlib.util
+import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -47,6 +49,7 @@ def pictures() -> list[np.ndarray]:
     return [example.read()[0] for example in split("val")[::EVERY]]
 
 
+@functools.cache
 def split(name: str) -> Any:
     from training.run import load_split
 
@@ -122,8 +125,10 @@ def test_litert_c_api(files, pictures, precision):
 
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
 def test_browser(files, pictures, precision, page, tmp_path):
+    numbers = itertools.count()
+
     def ids(rgb: np.ndarray) -> np.ndarray:
-        picture = tmp_path / "street.png"
+        picture = tmp_path / f"{precision}-{next(numbers)}.png"
         cv2.imwrite(str(picture), rgb[..., ::-1])
         print("\n" + choose(page, files[precision, "scores"], picture))
         return saved_ids(page)

@@ -9,6 +9,7 @@ const byId = (id) => document.getElementById(id);
 let segmenter = null; // MediaPipe's, of the chosen file
 let note = null; // kerbside.json of the chosen file: labels, palette, output, size
 let picture = null; // ImageBitmap
+let pictureName = "";
 let found = null; // {ids, width, height}: a class id a pixel of the picture
 
 /** The text of kerbside.json in the ZIP behind the flatbuffer, or null. Its entries are stored, not deflated. */
@@ -54,7 +55,7 @@ async function choosePicture(file) {
     // The bytes of the file, turned upright, in no other colour space: what Kerbside's own runtime reads.
     const decoded = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
     picture?.close();
-    picture = decoded;
+    [picture, pictureName] = [decoded, file.name];
   } catch {
     throw new Error(`${file.name} is not a picture that this browser reads; choose a JPEG or PNG.`);
   }
@@ -83,8 +84,8 @@ function run() {
   const [first, ...rest] = times.map((value) => value.toFixed(1));
   const best = Math.min(...rest).toFixed(1);
   say(`${best} ms a picture (best of ${TIMED_RUNS}; the first took ${first} ms), ` +
-    `model ${note.size[1]}×${note.size[0]}, picture ${picture.width}×${picture.height}, ` +
-    `${note.model}, ${note.precision}`);
+    `${note.model} ${note.precision} ${note.size[1]}×${note.size[0]}, ` +
+    `${pictureName} ${picture.width}×${picture.height}`);
 }
 
 /** An ImageData with one colour a class id. */
