@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from export import Examples, Job, bias, bundle, parity
+from export import Examples, Job, bias, bundle, metadata, parity
 from runtime.errors import UserError
 from runtime.image import resize_rgb
 from training.data.spec import Example
@@ -49,6 +49,7 @@ def export(run: Any, job: Job, examples: Examples) -> Path:
         pictures = calibration_pictures(examples("train"), job.calibration_images, job.size)
     print(f"converting to {job.precision}, {job.output}, {job.size[0]}x{job.size[1]} ...", flush=True)
     flatbuffer = convert(model, job.size, job.precision, job.output, pictures)
+    flatbuffer = metadata.add(flatbuffer, name=run.recipe.model, output=job.output, size=job.size)
     candidate = predictor(flatbuffer, job.output, job.threads)
     record = parity.pass_through(run, model, candidate, job, examples)
     what = bundle.facts(run, precision=job.precision, output=job.output, size=job.size, parity=record)
@@ -244,9 +245,23 @@ def read_flatbuffer(flatbuffer: bytes) -> Any:
 def write_flatbuffer(model: Any) -> bytes:
     import flatbuffers
 
-    builder = flatbuffers.Builder(1 << 20)
+    class Builder(flatbuffers.Builder):  # type: ignore[misc]
+        """The generated `Pack` forgets that TFLite's schema wants tensors at multiples of 16 bytes."""
+
+        def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802
+            return aligned_bytes(self, x.tobytes()) if x.dtype == np.uint8 else super().CreateNumpyVector(x)
+
+    builder = Builder(1 << 20)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def aligned_bytes(builder: Any, data: bytes) -> int:
+    """A vector of bytes that begins at a multiple of 16, as `force_align: 16` asks; its place."""
+    builder.StartVector(1, len(data), 16)
+    builder.head -= len(data)
+    builder.Bytes[builder.head : builder.head + len(data)] = data
+    return int(builder.EndVector())
 
 
 def _builtin(code: Any) -> int:

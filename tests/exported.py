@@ -2,13 +2,15 @@
 
 import types
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
-from export import tflite
+import export
+from export import Job, tflite
 from training.data.spec import DatasetSpec, Example
 
 COLOURS = ((128, 64, 128), (70, 130, 180), (107, 142, 35), (220, 20, 60))
@@ -76,6 +78,25 @@ def colour_run(folder: Path, size: tuple[int, int]) -> types.SimpleNamespace:
         weights_path=weights,
         model=lambda image_size=None: colour_model(image_size or size),
     )
+
+
+def exported(
+    run: Any, folder: Path, size: tuple[int, int], examples: export.Examples, **options: Any
+) -> dict[tuple[str, str], Path]:
+    """(precision, output) -> a file of the run, through the gate; fp32 and int8, scores and mask."""
+    made = {}
+    for precision in ("fp32", "int8"):
+        for output in export.OUTPUTS:
+            out = folder / f"{precision}-{output}.tflite"
+            job = Job(precision=precision, size=size, output=output, out=out, **options)
+            made[precision, output] = export.exporter("tflite")(run, job, examples)
+    return made
+
+
+def colour_files(folder: Path, size: tuple[int, int]) -> dict[tuple[str, str], Path]:
+    """(precision, output) -> a file of the colour model."""
+    run = colour_run(folder / "colour", size)
+    return exported(run, folder, size, lambda split: colour_examples(size, 4), calibration_images=4)
 
 
 def perturb(flatbuffer: bytes) -> bytes:

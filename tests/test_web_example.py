@@ -1,0 +1,81 @@
+"""examples/web in a real browser: a scores file on a picture, and the class ids of our own runtime.
+
+The package @mediapipe/tasks-vision comes from npm, as its README says; the page asks for nothing that is not in
+its folder.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from runtime import Segmenter
+from tests.elsewhere import CHROMIUM, browser_page, choose, saved_ids, served_page
+from tests.exported import NAMES, colour_examples, colour_files
+
+pytest.importorskip("playwright.sync_api", reason="needs the pip package playwright")
+
+SIZE = (96, 128)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: apt-get install chromium"),
+    pytest.mark.skipif(shutil.which("npm") is None, reason="needs npm: apt-get install nodejs npm"),
+]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> dict[tuple[str, str], Path]:
+    return colour_files(tmp_path_factory.mktemp("runs"), SIZE)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory) -> Iterator[str]:
+    with served_page(tmp_path_factory.mktemp("web") / "page") as found:
+        yield found
+
+
+@pytest.fixture
+def page(address) -> Iterator[Any]:
+    with browser_page(address) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_class_ids_and_labels_are_those_of_our_runtime(page, files, tmp_path, precision):
+    rgb = np.random.default_rng(5).integers(0, 256, (*SIZE, 3), np.uint8)
+    picture = tmp_path / "noise.png"
+    cv2.imwrite(str(picture), rgb[..., ::-1])
+    said = choose(page, files[precision, "scores"], picture)
+    assert "128×96" in said and precision in said
+    ours = Segmenter(files[precision, "scores"]).segment(rgb)
+    ids = saved_ids(page)
+    assert ids.shape == SIZE and (ids == ours.ids).mean() >= 0.999
+    rows = [row.split("\t") for row in page.inner_text("#legend").splitlines()]
+    assert sorted(name.strip() for name, _ in rows) == sorted(NAMES)
+    expected = {row["name"]: row["share"] for row in ours.legend()}
+    for name, share in rows:
+        assert float(share.rstrip("%")) == pytest.approx(100 * expected[name.strip()], abs=0.1)
+
+
+def test_a_larger_picture_keeps_its_size(page, files, tmp_path):
+    """MediaPipe and OpenCV enlarge differently, so borders of the 24-pixel blocks may move by a model pixel."""
+    rgb, label = colour_examples((288, 384), 2, block=24)[1].read()
+    picture = tmp_path / "street.png"
+    cv2.imwrite(str(picture), rgb[..., ::-1])
+    choose(page, files["int8", "scores"], picture)
+    ids = saved_ids(page)
+    assert ids.shape == label.shape
+    assert (ids == label)[1:].mean() > 0.8 and (ids == label)[12::24, 12::24].all()
+
+
+def test_a_mask_file_and_what_is_no_picture_are_refused_in_one_sentence(page, files, tmp_path):
+    page.set_input_files("#model", files["int8", "mask"])
+    page.locator("#status.error:has-text('export with --output scores')").wait_for()
+    text = tmp_path / "text.png"
+    text.write_text("no picture")
+    page.set_input_files("#picture", text)
+    page.locator("#status.error:has-text('text.png is not a picture')").wait_for()
