@@ -114,3 +114,19 @@ def test_atrous_convolution_leaves_out_only_taps_that_meet_padding(size, rate, t
     assert np.isfinite(spoilt).sum() == taps * 5 * 4
     ours.set_weights([spoilt, weights[1]])
     np.testing.assert_allclose(ours(picture), plain(picture), atol=1e-5)
+
+
+def test_weights_written_with_plain_convolutions_are_read_by_atrous_ones(tmp_path):
+    def model(*kinds):
+        image = x = keras.Input((8, 8, 3))
+        for kind in kinds:
+            x = kind(3, 3, padding="same")(x)
+        return keras.Model(image, x)
+
+    plain = keras.layers.Conv2D
+    written = model(plain, plain, plain)
+    written.save_weights(tmp_path / "old.weights.h5")
+    read = model(plain, AtrousConv2D, plain)
+    read.load_weights(tmp_path / "old.weights.h5")
+    for ours, theirs in zip(read.get_weights(), written.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
