@@ -48,7 +48,9 @@ def export(run: Any, job: Job, examples: Examples) -> Path:
     if job.precision in CALIBRATED:
         pictures = calibration_pictures(examples("train"), job.calibration_images, job.size)
     print(f"converting to {job.precision}, {job.output}, {job.size[0]}x{job.size[1]} ...", flush=True)
-    flatbuffer = convert(model, job.size, job.precision, job.output, pictures)
+    # A run of --quantize has learnt with the mean errors of its rounding: they are no fault any more.
+    correct = not getattr(run.recipe, "quantize", False)
+    flatbuffer = convert(model, job.size, job.precision, job.output, pictures, correct)
     candidate = predictor(flatbuffer, job.output, job.threads)
     record = parity.pass_through(run, model, candidate, job, examples)
     what = bundle.facts(run, precision=job.precision, output=job.output, size=job.size, parity=record)
@@ -75,9 +77,10 @@ def convert(
     precision: str,
     output: str,
     pictures: Sequence[np.ndarray] | None = None,
+    correct: bool = True,
 ) -> bytes:
-    """The flatbuffer. `pictures`, uint8 (H, W, 3), calibrate mixed and int8 and correct their biases (see
-    bias.py); they are not looked at otherwise. A model without trained weights (a threshold) has nothing to
+    """The flatbuffer. `pictures`, uint8 (H, W, 3), calibrate mixed and int8 and, unless told not to, correct their
+    biases (see bias.py); they are not looked at otherwise. A model without trained weights (a threshold) has nothing to
     quantise, and 8 bits would spoil the histogram that it counts: every precision gives fp32's file.
 
     Raises ValueError when the result needs anything but built-in ops or static shapes.
@@ -93,7 +96,7 @@ def convert(
         converter = converter_of(folder, precision, chosen)
         flatbuffer = _quantise_in_part(converter, chosen) if precision == "mixed" else converter.convert()
     flatbuffer = bytes(flatbuffer)
-    if precision in CALIBRATED:
+    if precision in CALIBRATED and correct:
         reference = convert(model, size, "fp32", output)
         shown = chosen[:: -(-len(chosen) // CORRECTION_PICTURES)]
         flatbuffer = bias.correct(flatbuffer, reference, shown, progress=counter("correcting biases"))
