@@ -16,7 +16,7 @@ import argparse
 import copy
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ def measure(
     pairs, unpaired = paired(float_model, model)
     if not pairs or not pictures:
         raise UserError("there is nothing to report: no picture, or no op of both files has the same name")
-    there = _distances(reference, quantised, float_model, model, pairs, pictures)
+    there = _distances(float_model, model, pairs, pictures)
     logits = [_logits(reference, pictures)]
     spread = float(np.std(logits[0]))
     names, graph, layers = tflite.op_names(model), model.subgraphs[0], []
@@ -179,20 +179,16 @@ def unfolded(model: Any, norms: Sequence[str]) -> list[str]:
 
 
 def _distances(
-    reference: bytes, quantised: bytes, float_model: Any, model: Any,
-    pairs: Sequence[tuple[int, int]], pictures: Pictures,
-) -> list[tuple[float, float, float, float]]:  # fmt: skip
+    float_model: Any, model: Any, pairs: Sequence[tuple[int, int]], pictures: Pictures
+) -> list[tuple[float, float, float, float]]:
     """Of each pair's results: RMS of the difference; least, largest and standard deviation of the float one."""
-    files = (_watched(reference), _watched(quantised))
+    places = [place for place, _ in pairs], [place for _, place in pairs]
+    files = [_values_of(*file) for file in zip((float_model, model), places, strict=True)]
     sums = np.zeros((len(pairs), 3))  # of squared differences, of values, of their squares; all as means
     low, high = np.full(len(pairs), np.inf), np.full(len(pairs), -np.inf)
     for picture in pictures:
-        for file in files:
-            file.set_tensor(file.get_input_details()[0]["index"], picture[None])
-            file.invoke()
-        for number, (theirs, ours) in enumerate(pairs):
-            wanted = _values(files[0], float_model, theirs)
-            found = _values(files[1], model, ours)
+        both = [file(picture) for file in files]
+        for number, (wanted, found) in enumerate(zip(*both, strict=True)):
             sums[number] += [np.mean((found - wanted) ** 2), wanted.mean(), np.mean(wanted**2)]
             low[number], high[number] = min(low[number], wanted.min()), max(high[number], wanted.max())
     sums /= len(pictures)
@@ -202,30 +198,31 @@ def _distances(
     )
 
 
-def _watched(flatbuffer: bytes) -> Any:
-    """An interpreter that keeps what every op puts out: without XNNPACK, which keeps it to itself."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+def _values_of(model: Any, places: Sequence[int]) -> Callable[[np.ndarray], Iterator[np.ndarray]]:
+    """uint8 (H, W, 3) -> what the ops in these places put out, float32, one after another.
 
+    They become outputs of the graph, so that the kernels are those that the file runs by. (LiteRT's own kernels, which
+    keep every tensor, round otherwise than XNNPACK's.)
+    """
     from export import tflite
 
-    with tflite.stderr_on_failure():
-        file = Interpreter(
-            model_content=flatbuffer,
-            experimental_preserve_all_tensors=True,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            num_threads=2,
-        )
-        file.allocate_tensors()
-    return file
-
-
-def _values(file: Any, model: Any, place: int) -> np.ndarray:
-    """What an op has put out, float64."""
     graph = model.subgraphs[0]
-    index = int(graph.operators[place].outputs[0])
-    values = file.get_tensor(index).astype(np.float64)
-    scale = _scale(graph.tensors[index])
-    return (values - int(graph.tensors[index].quantization.zeroPoint[0])) * scale if scale else values
+    kept = graph.outputs, model.signatureDefs
+    graph.outputs, model.signatureDefs = [int(graph.operators[place].outputs[0]) for place in places], []
+    try:
+        file = tflite.interpreter(tflite.write_flatbuffer(model))
+    finally:
+        graph.outputs, model.signatureDefs = kept
+    image, outputs = file.get_input_details()[0], file.get_output_details()
+
+    def run(picture: np.ndarray) -> Iterator[np.ndarray]:
+        file.set_tensor(image["index"], picture[None])
+        file.invoke()
+        for output in outputs:
+            values, (scale, zero) = file.get_tensor(output["index"]), output["quantization"]
+            yield (values.astype(np.float32) - zero) * np.float32(scale) if scale else values
+
+    return run
 
 
 def _logits(flatbuffer: bytes, pictures: Pictures) -> np.ndarray:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from export import Examples, Job, bias, bundle, parity
+from export import Examples, Job, bias, bundle, parity, ranges
 from runtime.errors import UserError
 from runtime.image import resize_rgb
 from training.data.spec import Example
@@ -94,7 +94,9 @@ def convert(
         image = tf.TensorSpec((1, *size, 3), tf.float32 if precision == "int8" else tf.uint8, name="image")
         write_saved_model(folder, model, _serve(model, output), [image])
         converter = converter_of(folder, precision, chosen)
-        flatbuffer = _quantise_in_part(converter, chosen) if precision == "mixed" else converter.convert()
+        flatbuffer = (
+            _quantise(converter, precision, chosen) if precision in CALIBRATED else converter.convert()
+        )
     flatbuffer = bytes(flatbuffer)
     if precision in CALIBRATED and correct:
         reference = convert(model, size, "fp32", output)
@@ -104,16 +106,21 @@ def convert(
     return flatbuffer
 
 
-def _quantise_in_part(converter: Any, pictures: Sequence[np.ndarray]) -> bytes:
-    """Calibrate, then quantise the ops of MIXED_INT8 and no other; uint8 input and float32 scores stay."""
-    # What tf.lite.experimental.QuantizationDebugger does, less its instrumented copies of the model.
+def _quantise(converter: Any, precision: str, pictures: Sequence[np.ndarray]) -> bytes:
+    """Calibrate, correct the ranges, and quantise: for `mixed` the ops of MIXED_INT8 and no other. The input is uint8,
+    scores stay float32."""
+    # What converter.convert() does, in two halves; mixed: what tf.lite.experimental.QuantizationDebugger does, less its
+    # instrumented copies of the model.
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize
 
-    converter.representative_dataset = lambda: ([picture[None]] for picture in pictures)
+    if precision == "mixed":
+        converter.representative_dataset = lambda: ([picture[None]] for picture in pictures)
     converter._experimental_calibrate_only = True
-    calibrated = bytes(converter.convert())
-    kept = sorted(set(op_names(read_flatbuffer(calibrated))) - set(MIXED_INT8))
+    calibrated = ranges.corrected(bytes(converter.convert()), pictures)
+    kept = None
+    if precision == "mixed":
+        kept = sorted(set(op_names(read_flatbuffer(calibrated))) - set(MIXED_INT8))
     flatbuffer: bytes = mlir_quantize(calibrated, input_data_type=tf.uint8, denylisted_ops=kept)
     return flatbuffer
 

@@ -136,9 +136,7 @@ def files() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_the_simulation_is_what_the_int8_file_gives(files):
     plain, simulated, file = files
     far, near = (np.sqrt(np.mean((some - file) ** 2)) for some in (plain, simulated))
-    assert near < 0.25 * far, (near, far)
-    step = np.ptp(plain) / 255
-    assert near < 1.0 * step, (near, step)
+    assert near < 0.01 * far, (near, far)
 
 
 def test_weights_load_into_a_model_that_is_not_quantised(tmp_path):
@@ -168,20 +166,20 @@ def error(model: keras.Model, pictures: np.ndarray, labels: np.ndarray) -> float
 
 
 def test_what_8_bits_break_a_few_steps_mend():
-    """Channels of a depthwise convolution whose ranges are up to 2000 times one another's share the one scale of the
+    """Channels of a depthwise convolution whose ranges are up to 800 times one another's share the one scale of the
     tensor behind them: the narrow ones are lost. The float model, which scales them back, loses nothing."""
     pictures, labels = scenes(8)
     model = network()
     steps(model, 150, pictures, labels, learning_rate=0.01)
     in_float = error(model, pictures, labels)
-    spread_channels(model, 2000.0)
+    spread_channels(model, 800.0)
     assert error(model, pictures, labels) == pytest.approx(in_float, abs=0.002)
     quantize.calibrate(model, quantize.quantize(model), pictures)
     broken = error(model, pictures, labels)
     assert broken > in_float + 0.1, (in_float, broken)
-    steps(model, 60, pictures, labels, learning_rate=0.01)
+    steps(model, 150, pictures, labels, learning_rate=0.01)
     mended = error(model, pictures, labels)
-    assert mended < in_float + 0.25 * (broken - in_float), (in_float, broken, mended)
+    assert mended < in_float + 0.1 * (broken - in_float), (in_float, broken, mended)
 
 
 def test_a_resumed_step_is_the_same_to_the_bit():

@@ -17,7 +17,7 @@ Biases (int32 in the file) are not rounded. Ranges inside a layer of several ops
 not simulated: its kernels and what it puts out are.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -93,11 +93,11 @@ def quantize(model: keras.Model) -> list[Range]:
     if hasattr(model, "ranges"):
         raise UserError(f"{model.name} is quantised already")
     fuse_norms(model)  # it binds calls too, and has to come first
-    for layer in kernels:
-        _round_kernel_of(layer)
     model.ranges = [
         _round_result_of(operation, f"{path}/range".replace("/", "_")) for path, operation in _results(model)
     ]
+    for layer in kernels:
+        _round_kernel_of(layer, model.ranges)
     return model.ranges
 
 
@@ -118,8 +118,8 @@ def calibrate(model: keras.Model, ranges: Iterable[Range], pictures: Iterable[np
         )
 
 
-def _round_kernel_of(layer: keras.layers.Layer) -> None:
-    """While the layer computes, the rounded kernel stands in the place of its own."""
+def _round_kernel_of(layer: keras.layers.Layer, ranges: Sequence[Range]) -> None:
+    """While the layer computes, the rounded kernel stands in the place of its own, but not in calibration."""
     inner, depthwise = layer.call, isinstance(layer, keras.layers.DepthwiseConv2D)
     attributes, place = (
         vars(layer),
@@ -128,6 +128,8 @@ def _round_kernel_of(layer: keras.layers.Layer) -> None:
 
     def call(*args: Any, **kwargs: Any) -> Any:
         kernel = attributes[place]
+        if any(one.watching for one in ranges):
+            return inner(*args, **kwargs)
         value = rounded_kernel(tf.cast(kernel.value, tf.float32), depthwise)
         attributes[place] = tf.cast(value, layer.compute_dtype)
         try:
