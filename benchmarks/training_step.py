@@ -14,8 +14,6 @@ looks whether everything is finite before it assigns; "without extras" leaves ou
 import argparse
 import atexit
 import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.turns import Step, print_table, race, serve
 from benchmarks.zoo_rows import SMP_PLUS
 from runtime.errors import UserError, exit_on_user_error
 from runtime.image import write_png
@@ -33,7 +32,7 @@ from runtime.image import write_png
 CLASSES = 19
 THREADS = 2
 RATE = 1e-4
-Step = Callable[[], Any]
+MODULE = "benchmarks.training_step"
 
 
 class Task(NamedTuple):
@@ -68,49 +67,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     for name in TASKS:
         contenders = [one for one in CONTENDERS if "KerasHub" not in one or "ResNet" in name]
-        print_table(name, race(name, contenders, options.rounds))
-    print_table(EVALUATION, race(EVALUATION, list(EVALUATIONS), options.rounds))
+        print_table(name, race(MODULE, name, contenders, options.rounds), PEERS)
+    print_table(EVALUATION, race(MODULE, EVALUATION, list(EVALUATIONS), options.rounds), PEERS)
     return 0
-
-
-def race(task: str, contenders: list[str], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of every turn of every contender; two turns to warm up are not counted."""
-    command = [sys.executable, "-m", "benchmarks.training_step", "--worker", task]
-    workers = {
-        name: subprocess.Popen([*command, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for name in contenders
-    }
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    try:
-        for number in range(-2, rounds):
-            for name, worker in workers.items():
-                taken = turn(worker)
-                if number >= 0:
-                    times[name].append(taken)
-            print(f"\r{task}: {max(0, number + 1)} of {rounds}", end="", file=sys.stderr, flush=True)
-        print(file=sys.stderr)
-    finally:
-        for worker in workers.values():
-            worker.kill()
-    return times
-
-
-def turn(worker: "subprocess.Popen[str]") -> float:
-    assert worker.stdin is not None and worker.stdout is not None
-    worker.stdin.write("go\n")
-    worker.stdin.flush()
-    for line in worker.stdout:
-        if line.startswith("took "):
-            return float(line.split()[1])
-    raise SystemExit("a contender stopped; what it said stands above")
-
-
-def serve(step: Step) -> None:
-    """In a contender's process: one step a line that comes in, its milliseconds out."""
-    for _ in sys.stdin:
-        before = time.perf_counter()
-        step()
-        print(f"took {1000 * (time.perf_counter() - before):.3f}", flush=True)
 
 
 def batch(task: Task) -> tuple[np.ndarray, np.ndarray]:
@@ -311,22 +270,10 @@ EVALUATIONS: dict[str, Callable[[np.ndarray, np.ndarray], Step]] = {
 # Whose peer is which of ours.
 PEERS = {
     "segmentation_models_pytorch": ("Kerbside, in SMP's layout", "Kerbside, in SMP's layout, without extras"),
-    "KerasHub": ("Kerbside, in KerasHub's layout",),
+    "KerasHub": ("Kerbside, in KerasHub's layout", "Kerbside, in KerasHub's layout, without extras"),
     "keras.metrics.MeanIoU": ("Kerbside",),
     "cityscapesscripts, from two PNG files": ("Kerbside, from two PNG files",),
 }
-
-
-def print_table(name: str, times: dict[str, list[float]]) -> None:
-    """Medians, spread, and each peer's time as a multiple of ours."""
-    print(f"\n{name}\n\n| | median, ms | p10..p90 |\n|---|---|---|")
-    medians = {contender: statistics.median(found) for contender, found in times.items()}
-    for contender, found in times.items():
-        low, high = np.percentile(found, (10, 90))
-        print(f"| {contender} | {medians[contender]:.1f} | {low:.1f}..{high:.1f} |")
-    for peer, mine in PEERS.items():
-        for contender in mine if peer in medians else ():
-            print(f"\n{peer} takes {medians[peer] / medians[contender]:.2f} times as long as {contender}.")
 
 
 def profile(task: Task, steps: int = 3) -> str:

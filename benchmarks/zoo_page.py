@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.zoo_rows import ROWS
+from export.audit import listed
 
 Measured = dict[str, dict[str, Any]]  # a row's name -> its facts, {} where it was not measured
 
@@ -14,7 +15,8 @@ Measured = dict[str, dict[str, Any]]  # a row's name -> its facts, {} where it w
 def page(measured: Measured, parity: dict[str, Any]) -> str:
     """The whole page."""
     head = HEAD.format(machine=machine())
-    return "\n".join([head, *table(measured), "", *parity_table(parity), "", *deviations(), ""])
+    parts = (table(measured), audit_table(measured), parity_table(parity), deviations())
+    return "\n".join([head, *(line for part in parts for line in (*part, ""))])
 
 
 HEAD = """\
@@ -79,6 +81,30 @@ def _time(found: dict[str, float] | None, file: dict[str, Any] | None) -> str:
     if file is None or "bytes" not in file:
         return "-"
     return f"{found['median']:.1f} ms" if found else "not measured"
+
+
+def audit_table(measured: Measured) -> list[str]:
+    """One row a file: what it uses, what XNNPACK leaves, and tensors above rank 4."""
+    lines = [
+        "## Operators",
+        "",
+        "Of the default file of each row, as `python -m export.audit FILE.tflite` tells them of any. XNNPACK is",
+        "what makes LiteRT fast on a CPU; what it leaves runs in LiteRT's own kernels, and between two partitions",
+        "data are handed over.",
+        "Most accelerators refuse tensors above rank 4.",
+        "",
+        "| model | backbone | operations | partitions | left by XNNPACK | above rank 4 | used |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, row in ROWS.items():
+        for part, found in measured[name].get("audit", {}).items():
+            variant = " ".join((name.partition(" ")[2] or "none", part.strip("-"))).strip()
+            left, used = listed(found["left"]) or "nothing", listed(found["operations"])
+            total, deep = sum(found["operations"].values()), len(found["deep"])
+            lines.append(
+                f"| {row.model} | {variant} | {total} | {found['partitions']} | {left} | {deep or 'none'} | {used} |"
+            )
+    return lines
 
 
 def parity_table(parity: dict[str, Any]) -> list[str]:

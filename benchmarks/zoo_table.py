@@ -78,6 +78,9 @@ def main(argv: list[str] | None = None) -> int:
         keep_parity(Path(options.parity))
     for name in ROWS:
         found = facts(name)
+        if found and "audit" not in found:
+            found["audit"] = audits(name, found)
+            write_whole(kept(name), json.dumps(found, indent=1).encode())
         if found and (options.latency or "latency" not in found) and options.only in name:
             found["latency"], found["date"] = latency(name), date.today().isoformat()
             write_whole(kept(name), json.dumps(found, indent=1).encode())
@@ -195,6 +198,18 @@ def _operation_macs(operation: Any) -> int:
     return int(np.prod(output)) * int(operation.inputs[0].shape[-2 if transposed else -1])
 
 
+def audits(name: str, found: dict[str, Any]) -> dict[str, Any]:
+    """What each part of the row's default file is made of, by its suffix."""
+    from export import DEFAULT_PRECISION
+    from export.audit import audit
+
+    precision = DEFAULT_PRECISION.get(ROWS[name].model, "int8")
+    if "bytes" not in found["files"].get(precision, {}):
+        return {}
+    files = zip(ROWS[name].parts, paths(name, precision), strict=True)
+    return {part: audit(path.read_bytes()).to_json() for part, path in files}
+
+
 def latency(name: str, rounds: int = 20, budget: float = 20.0) -> dict[str, dict[str, float]]:
     """Median milliseconds of the whole path, the precisions in turn, two threads."""
     rgb = np.random.default_rng(0).integers(0, 256, (*FILE_SIZE, 3), np.uint8)
@@ -253,10 +268,6 @@ def keep_parity(record: Path) -> None:
 
 def parity() -> dict[str, Any]:
     return json.loads(PARITY.read_text()) if PARITY.exists() else {}
-
-
-if __name__ == "__main__":
-    sys.exit(exit_on_user_error(main))
 
 
 if __name__ == "__main__":

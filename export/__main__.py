@@ -53,7 +53,10 @@ def parser() -> Parser:
         "needs them. A SavedModel always gives both",
     )
     command.add_argument(
-        "--size", metavar="HxW", help="height and width that the file takes; those of the data if not given"
+        "--size",
+        metavar="HxW",
+        nargs="+",
+        help="height and width that the file takes, those of the data if not given; a file each for several",
     )
     command.add_argument(
         "--out", metavar="FILE", help="RUN/export/NAME-PRECISION-OUTPUT-HxW.tflite if not given"
@@ -83,22 +86,16 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     _check_numbers(args)
-    size = None if args.size is None else _checked_size(args.size)
-    if args.format == "saved_model":
-        if args.precision not in (None, "fp32"):
-            raise UserError(f"a SavedModel is fp32; {args.precision} is for --format tflite.")
-        if args.output is not None:
-            raise UserError("a SavedModel gives mask and scores at once; leave --output out.")
+    sizes = list(dict.fromkeys(map(_checked_size, args.size or ())))
+    _check_together(args, sizes)
     start_tensorflow()
 
     from training.converted import Converted
-    from training.run import Run, load
-    from training.tracking import mlflow_store
+    from training.run import load
     from training.validation import MODEL_TASKS
 
     run = load(args.run)
     task = MODEL_TASKS.get(run.recipe.model, "semantic")
-    export = exporter(args.format, task)
     if isinstance(run, Converted):
         run = _with_data(run, args)
     elif args.data or args.data_dir or args.classes or args.pictures:
@@ -107,20 +104,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     examples = examples_of(run, args.pictures)
     if task == "prompted":
-        size = _size_of_model(run, size)
-    elif size is None:
-        size = _size_of_data(run, examples)
+        sizes = [_size_of_model(run, sizes)]
+    jobs = [_job(run, task, args, size) for size in sizes or [_size_of_data(run, examples)]]
+    export = exporter(args.format, task)
+    for job in jobs:
+        _finished(run, task, args.format, export(run, job, examples))
+    return 0
+
+
+def _job(run: Any, task: str, args: argparse.Namespace, size: tuple[int, int]) -> Job:
+    """What is asked for at one size; UserError when it cannot be written."""
+    from training.converted import Converted
+
     usual = "fp32" if args.format == "saved_model" else DEFAULT_PRECISION.get(run.recipe.model, "int8")
-    precision = args.precision or usual
+    precision, output = args.precision or usual, args.output or "mask"
     if task == "prompted" and precision == "mixed":
         raise UserError(f"{run.recipe.model} has no mixed precision: choose int8, dynamic, fp16 or fp32")
-    output = args.output or "mask"
     name = run.folder.resolve().name
     if isinstance(run, Converted):
         name = run.weights_path.name.removesuffix(".weights.h5")
     out = Path(args.out) if args.out else default_out(run.folder, name, args.format, precision, output, size)
     _check_out(out, args.format)
-    job = Job(
+    return Job(
         precision=precision,
         size=size,
         output=output,
@@ -130,7 +135,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         allow_loss=args.allow_loss,
         threads=args.threads,
     )
-    written = export(run, job, examples)
+
+
+def _finished(run: Any, task: str, kind: str, written: Path) -> None:
+    """Say what was written and what to do with it; the run's MLflow gets it too."""
+    from training.run import Run
+    from training.tracking import mlflow_store
+
     total = sum(file.stat().st_size for file in [written, *written.rglob("*")] if file.is_file())
     print(f"{written}  {total / 1e6:.2f} MB")
     parts = [written]
@@ -139,12 +150,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         parts.append(decoder)
         print(f"{decoder}  {decoder.stat().st_size / 1e6:.2f} MB")
         print(f"next: python -m runtime.prompted {written} {decoder} PICTURE --point X,Y --out masks")
-    elif args.format == "tflite":
+    elif kind == "tflite":
         print(f"next: python -m runtime {written} PICTURE --out masks")
     if isinstance(run, Run):
         facts = [part.with_suffix(".json") for part in parts if part.is_file()]
         mlflow_store.add(run.folder, [*parts, *facts], "export")
-    return 0
 
 
 def _with_data(run: Any, args: argparse.Namespace) -> Any:
@@ -198,11 +208,11 @@ def _size_of_data(run: Any, examples: Examples) -> tuple[int, int]:
     return _checked_size(f"{height}x{width}")
 
 
-def _size_of_model(run: Any, wanted: tuple[int, int] | None) -> tuple[int, int]:
+def _size_of_model(run: Any, wanted: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """Of a model whose position embeddings are for one size."""
     facts = getattr(run, "facts", None)
     size = tuple(facts["arguments"]["image_size"]) if facts else run.recipe.crop
-    if wanted not in (None, size):
+    if set(wanted) - {size}:
         raise UserError(f"{run.recipe.model} takes pictures of {size[0]}x{size[1]} only; leave --size out.")
     return size
 
@@ -214,6 +224,19 @@ def _checked_size(text: str) -> tuple[int, int]:
             f"size {text} cannot be exported: height and width must be {SMALLEST} to {LARGEST} pixels."
         )
     return size
+
+
+def _check_together(args: argparse.Namespace, sizes: Sequence[tuple[int, int]]) -> None:
+    """UserError for arguments that exclude each other."""
+    if args.format == "saved_model":
+        if args.precision not in (None, "fp32"):
+            raise UserError(f"a SavedModel is fp32; {args.precision} is for --format tflite.")
+        if args.output is not None:
+            raise UserError("a SavedModel gives mask and scores at once; leave --output out.")
+    if args.out and len(sizes) > 1:
+        raise UserError(
+            f"--out {args.out} is one file, and --size asks for {len(sizes)}: leave --out out, or export one by one."
+        )
 
 
 def _check_numbers(args: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 import zoo
 from tests.small import SMALL
-from zoo.layers import AtrousConv2D, ResizeLike
+from zoo.layers import Conv2D, ResizeLike
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_resize_like_keeps_what_is_known_of_the_size():
 def test_atrous_convolution_leaves_out_only_taps_that_meet_padding(size, rate, taps):
     picture = np.random.default_rng(0).normal(size=(2, *size, 5)).astype(np.float32)
     plain = keras.layers.Conv2D(4, 3, padding="same", dilation_rate=rate, activation="relu")
-    ours = AtrousConv2D(4, 3, padding="same", dilation_rate=rate, activation="relu")
+    ours = Conv2D(4, 3, padding="same", dilation_rate=rate, activation="relu")
     for layer in (plain, ours):
         layer.build(picture.shape)
     weights = [np.random.default_rng(1).normal(size=weight.shape) for weight in plain.get_weights()]

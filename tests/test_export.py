@@ -225,6 +225,8 @@ def test_calibration_pictures_are_clean_and_pin_the_range():
         (["--output", "boxes"], "scores"),
         (["--size", "big"], "HEIGHTxWIDTH"),
         (["--size", "16x480"], "32"),
+        (["--size", "64x96", "16x480"], "16x480"),
+        (["--size", "64x96", "96x64", "--out", "x.tflite"], "--size asks for 2"),
         (["--parity-images", "0"], "1 or more"),
         (["--allow-loss", "-1"], "0 to 100"),
         (["--format", "saved_model", "--precision", "int8"], "fp32"),
@@ -295,3 +297,14 @@ def test_the_whole_command_on_a_real_run(real_run, capsys, kind, precision, outp
         found = read_bundle(out)
         assert found is not None and len(found.labels) == 19 and found.size == (64, 96)
         assert found.facts["data"] == "scenes" and found.facts["parity"]["images"] == 3
+
+
+@pytest.mark.slow
+def test_several_sizes_are_a_file_each(real_run, capsys):
+    sizes = ["--size", "64x96", "33x65", "64x96"]  # one of them twice
+    assert main([str(real_run), "--precision", "fp32", *sizes]) == 0
+    shown = capsys.readouterr().out
+    for size in ((64, 96), (33, 65)):
+        path = real_run / "export" / f"tiny-fp32-mask-{size[0]}x{size[1]}.tflite"
+        found = read_bundle(path)
+        assert found is not None and found.size == size and shown.count(f"{path}  ") == 1

@@ -77,12 +77,12 @@ class LayerNorm(layers.LayerNormalization):
 
 
 @keras.saving.register_keras_serializable("kerbside")
-class AtrousConv2D(layers.Conv2D):
-    """Conv2D with padding "same" that leaves out the taps of its kernel which meet nothing but padding.
+class Conv2D(layers.Conv2D):
+    """Keras' Conv2D with padding "same", less the taps of its kernel which meet nothing but padding.
 
     At a rate of 24, all but the middle row of a 3x3 kernel lies outside of a map 23 high. The numbers are the same;
     in training on small crops such convolutions took fifteen times as long as what is left of them, and a file
-    that was exported at such a size is smaller.
+    that was exported at such a size is smaller. It has Keras' name because a .weights.h5 names layers by their class.
     """
 
     def call(self, inputs: Any) -> Any:
@@ -133,7 +133,7 @@ def conv_norm_relu(
     name: str,
 ) -> Any:
     """Convolution without bias, batch norm, ReLU: (B, H, W, C) -> (B, H, W, filters)."""
-    x = AtrousConv2D(
+    x = Conv2D(
         filters,
         kernel,
         padding="same",

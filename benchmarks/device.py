@@ -1,0 +1,206 @@
+"""Milliseconds of `.tflite` segmenters beside each other, on one and two threads, and how near to what the machine can.
+
+    python -m benchmarks.device FILE.tflite ... [--peers DIR] [--size 512x512]   # files, and all of DIR, side by side
+    python -m benchmarks.device FILE.tflite --ops                               # where the time of a file goes
+
+All files live in one process and take turns, one picture a turn: the whole path (uint8 picture in, class ids at the
+picture's size out) and the model alone; medians, and the spread from the 10th to the 90th percentile.
+
+The roofline is the best rate of convolution that was found on this machine in the same run: eight 3x3 convolutions of
+256 channels at 64x64, in int8 and in float32. A file's GOPS are its operations (two a multiply-accumulate, of its
+convolutions and matrix products) by its time; its share is that of the roofline of its own kind.
+
+--ops cuts the file after each operation; the parts take turns, and an operation's time is the difference of the
+shortest times of two of them. XNNPACK joins operations, so a small one may seem to take what belongs to the next.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export import tflite
+from runtime.benchmark import measure
+from runtime.errors import UserError, exit_on_user_error
+from runtime.image import resize_rgb
+from runtime.segmenter import Segmenter
+from training.data import scenes
+from training.train import size
+
+ROOF = {"channels": 256, "side": 64, "layers": 8}
+PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL")
+
+
+def main(argv: list[str] | None = None) -> int:
+    command = argparse.ArgumentParser(
+        prog="python -m benchmarks.device", description=(__doc__ or "").splitlines()[0]
+    )
+    command.add_argument("files", nargs="*", type=Path, metavar="FILE.tflite")
+    command.add_argument("--peers", type=Path, metavar="DIR", help="a folder of further .tflite files")
+    command.add_argument("--size", default="512x512", metavar="HxW", help="of the picture (default 512x512)")
+    command.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="default 1 2")
+    command.add_argument("--runs", type=int, default=50, help="turns of each file (default 50)")
+    command.add_argument("--ops", action="store_true", help="where the time of each FILE goes")
+    options = command.parse_args(argv)
+    files = [*options.files, *(sorted(options.peers.glob("*.tflite")) if options.peers else ())]
+    if not files:
+        raise UserError("there is nothing to measure: name .tflite files, or a folder of them with --peers")
+    if options.runs < 1 or min(options.threads) < 1:
+        raise UserError("--runs and --threads have to be 1 or more")
+    if options.ops:
+        for file in files:
+            print(operations(file, options.threads[-1], options.runs))
+        return 0
+    for threads in options.threads:
+        print(side_by_side(files, picture(size(options.size)), threads, options.runs))
+    return 0
+
+
+def picture(height_width: tuple[int, int]) -> np.ndarray:
+    """A drawn street, uint8 (H, W, 3)."""
+    return resize_rgb(scenes.draw(0, 0, (512, 512)).image, height_width)
+
+
+def side_by_side(files: Sequence[Path], rgb: np.ndarray, threads: int, runs: int) -> str:
+    """One table: each file's time, the ratio to the first of the model's medians, GMACs, GOPS, share of the roof."""
+    roofs = {kind: rate_of(roof(kind), threads) for kind in ("int8", "float32")}
+    rows = measure([Segmenter(file, threads=threads) for file in files], rgb, runs)
+    text = [
+        f"\n{threads} thread{'s' * (threads > 1)}, a picture of {rgb.shape[0]}x{rgb.shape[1]}, {runs} turns; "
+        f"roofline {roofs['int8']:.0f} GOPS in int8, {roofs['float32']:.0f} in float32\n",
+        "| file | kind | input | whole, ms | model, ms (p10..p90) | to the first | GMACs | GOPS | of the roofline |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    first = rows[0]["model_ms"]["median"]
+    for file, row in zip(files, rows, strict=True):
+        model = tflite.read_flatbuffer(file.read_bytes())
+        kind, gmacs, spread = kind_of(model), macs(model) / 1e9, row["model_ms"]
+        gops = 2000 * gmacs / spread["median"]
+        text.append(
+            f"| {file.name} | {kind} | {row['input'][0]}x{row['input'][1]} | {row['whole_ms']['median']:.1f} "
+            f"| {spread['median']:.1f} ({spread['p10']:.1f}..{spread['p90']:.1f}) | {spread['median'] / first:.2f} "
+            f"| {gmacs:.2f} | {gops:.0f} | {gops / roofs[kind]:.0%} |"
+        )
+    return "\n".join(text)
+
+
+def roof(kind: str) -> bytes:
+    """A file of nothing but convolutions, of the kind that int8 and float kernels are fastest at."""
+    import keras
+    import tensorflow as tf
+
+    shape = (ROOF["side"], ROOF["side"], ROOF["channels"])
+    image = keras.Input(shape)
+    x = image
+    for _ in range(ROOF["layers"]):
+        x = keras.layers.Conv2D(ROOF["channels"], 3, padding="same", activation="relu")(x)
+    model = keras.Model(image, x)
+    samples = np.random.default_rng(0).random((4, *shape)).astype(np.float32)
+    with tempfile.TemporaryDirectory() as folder, tflite.stderr_on_failure():
+        signature = [tf.TensorSpec((1, *shape), tf.float32)]
+        tflite.write_saved_model(folder, model, lambda values: model(values, training=False), signature)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        if kind == "int8":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.representative_dataset = lambda: ([sample[None]] for sample in samples)
+            converter.inference_input_type = converter.inference_output_type = tf.int8
+        return bytes(converter.convert())
+
+
+def rate_of(flatbuffer: bytes, threads: int) -> float:
+    """GOPS of a file: the best of 20 runs, since a roof is what can be reached."""
+    best = float(turns([flatbuffer], threads, 20).min())
+    return 2 * macs(tflite.read_flatbuffer(flatbuffer)) / best / 1e9
+
+
+def turns(flatbuffers: Sequence[bytes], threads: int, runs: int) -> np.ndarray:
+    """Seconds (runs, files) on zeros, the files in turn, after three turns that are not counted."""
+    interpreters = [tflite.interpreter(flatbuffer, threads) for flatbuffer in flatbuffers]
+    for litert in interpreters:
+        for details in litert.get_input_details():
+            litert.set_tensor(details["index"], np.zeros(details["shape"], details["dtype"]))
+    times = np.zeros((runs + 3, len(interpreters)))
+    for number in range(runs + 3):
+        print(f"\r{number} of {runs + 3} turns", end="", file=sys.stderr, flush=True)
+        for place, litert in enumerate(interpreters):
+            start = time.perf_counter()
+            litert.invoke()
+            times[number, place] = time.perf_counter() - start
+    print(file=sys.stderr)
+    return times[3:]
+
+
+def kind_of(model: Any) -> str:
+    """int8 when any convolution has 8-bit inputs, else float32."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph, names = model.subgraphs[0], tflite.op_names(model)
+    eight = (schema.TensorType.INT8, schema.TensorType.UINT8)
+    for name, operator in zip(names, graph.operators, strict=True):
+        if name in PRODUCTS and graph.tensors[operator.inputs[0]].type in eight:
+            return "int8"
+    return "float32"
+
+
+def macs(model: Any) -> int:
+    """Multiply-accumulates of a file's convolutions and matrix products."""
+    graph = model.subgraphs[0]
+    return sum(
+        _macs(name, operator, graph.tensors)
+        for name, operator in zip(tflite.op_names(model), graph.operators, strict=True)
+    )
+
+
+def _macs(name: str, operator: Any, tensors: Any) -> int:
+    if name not in PRODUCTS:
+        return 0
+    shapes = [[int(side) for side in tensors[index].shape] for index in operator.inputs if index >= 0]
+    result = int(np.prod(tensors[operator.outputs[0]].shape))
+    if name == "CONV_2D":  # filter (out, height, width, in)
+        return result * int(np.prod(shapes[1][1:]))
+    if name == "DEPTHWISE_CONV_2D":  # filter (1, height, width, out)
+        return result * shapes[1][1] * shapes[1][2]
+    if name == "TRANSPOSE_CONV":  # inputs: size, filter (out, height, width, in), maps
+        return int(np.prod(shapes[2])) * int(np.prod(shapes[1][:3]))
+    return result * shapes[0][-1]
+
+
+def operations(file: Path, threads: int, runs: int) -> str:
+    """The time of each operation of a file, the longest first, down to a hundredth of the whole."""
+    data = file.read_bytes()
+    model = tflite.read_flatbuffer(data)
+    names, graph = tflite.op_names(model), model.subgraphs[0]
+    parts = [cut_after(data, place) for place in range(len(names))]
+    times = np.maximum.accumulate(1000 * np.min(turns(parts, threads, runs), axis=0))
+    found = []
+    for place, (name, taken) in enumerate(zip(names, np.diff(times, prepend=0.0), strict=True)):
+        gmacs = _macs(name, graph.operators[place], graph.tensors) / 1e9
+        shape = "x".join(str(side) for side in graph.tensors[graph.operators[place].outputs[0]].shape[1:])
+        found.append((float(taken), name, shape, gmacs))
+    before = float(times[-1])
+    text = [f"\n{file.name}, {threads} threads: {before:.2f} ms\n", "| ms | operation | result | GMACs |"]
+    text += ["|---|---|---|---|"]
+    shown = [row for row in sorted(found, reverse=True) if row[0] > before / 100]
+    text += [f"| {taken:.2f} | {name} | {shape} | {gmacs:.3f} |" for taken, name, shape, gmacs in shown]
+    rest = before - sum(row[0] for row in shown)
+    return "\n".join([*text, f"| {rest:.2f} | {len(found) - len(shown)} others | | |"])
+
+
+def cut_after(data: bytes, place: int) -> bytes:
+    """The file with no operation after number `place`, whose result it gives."""
+    model = tflite.read_flatbuffer(data)
+    graph = model.subgraphs[0]
+    graph.operators = graph.operators[: place + 1]
+    graph.outputs = [int(graph.operators[place].outputs[0])]
+    model.signatureDefs = []
+    return tflite.write_flatbuffer(model)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_user_error(main))
