@@ -116,7 +116,7 @@ def test_atrous_convolution_leaves_out_only_taps_that_meet_padding(size, rate, t
     np.testing.assert_allclose(ours(picture), plain(picture), atol=1e-5)
 
 
-def test_weights_written_with_plain_convolutions_are_read_by_atrous_ones(tmp_path):
+def test_weights_written_with_plain_convolutions_are_read_by_ours(tmp_path):
     def model(*kinds):
         image = x = keras.Input((8, 8, 3))
         for kind in kinds:
@@ -126,7 +126,7 @@ def test_weights_written_with_plain_convolutions_are_read_by_atrous_ones(tmp_pat
     plain = keras.layers.Conv2D
     written = model(plain, plain, plain)
     written.save_weights(tmp_path / "old.weights.h5")
-    read = model(plain, AtrousConv2D, plain)
+    read = model(plain, Conv2D, plain)
     read.load_weights(tmp_path / "old.weights.h5")
     for ours, theirs in zip(read.get_weights(), written.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)

@@ -100,11 +100,6 @@ class Conv2D(layers.Conv2D):
         return self.activation(x)
 
 
-# A .weights.h5 numbers its layers by the name of their class: under its own name this one would leave every file that
-# was written with plain Conv2D, the shipped model's too, without a reader.
-AtrousConv2D.__name__ = "Conv2D"
-
-
 def imagenet_normalisation(image: Any) -> Any:
     """RGB 0..255 -> each channel less its mean over ImageNet, in units of its standard deviation."""
     mean = ops.array([255 * value for value in IMAGENET_MEAN], "float32")
