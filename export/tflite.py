@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from export import Examples, Job, bias, bundle, metadata, parity
+from export import Examples, Job, bias, bundle, metadata, parity, ranges
 from runtime.errors import UserError
 from runtime.image import resize_rgb
 from training.data.spec import Example
@@ -48,7 +48,9 @@ def export(run: Any, job: Job, examples: Examples) -> Path:
     if job.precision in CALIBRATED:
         pictures = calibration_pictures(examples("train"), job.calibration_images, job.size)
     print(f"converting to {job.precision}, {job.output}, {job.size[0]}x{job.size[1]} ...", flush=True)
-    flatbuffer = convert(model, job.size, job.precision, job.output, pictures)
+    # A run of --quantize has learnt with the mean errors of its rounding: they are no fault any more.
+    correct = not getattr(run.recipe, "quantize", False)
+    flatbuffer = convert(model, job.size, job.precision, job.output, pictures, correct)
     flatbuffer = metadata.add(flatbuffer, name=run.recipe.model, output=job.output, size=job.size)
     candidate = predictor(flatbuffer, job.output, job.threads)
     record = parity.pass_through(run, model, candidate, job, examples)
@@ -76,9 +78,10 @@ def convert(
     precision: str,
     output: str,
     pictures: Sequence[np.ndarray] | None = None,
+    correct: bool = True,
 ) -> bytes:
-    """The flatbuffer. `pictures`, uint8 (H, W, 3), calibrate mixed and int8 and correct their biases (see
-    bias.py); they are not looked at otherwise. A model without trained weights (a threshold) has nothing to
+    """The flatbuffer. `pictures`, uint8 (H, W, 3), calibrate mixed and int8 and, unless told not to, correct their
+    biases (see bias.py); they are not looked at otherwise. A model without trained weights (a threshold) has nothing to
     quantise, and 8 bits would spoil the histogram that it counts: every precision gives fp32's file.
 
     Raises ValueError when the result needs anything but built-in ops or static shapes.
@@ -92,9 +95,11 @@ def convert(
         image = tf.TensorSpec((1, *size, 3), tf.float32 if precision == "int8" else tf.uint8, name="image")
         write_saved_model(folder, model, _serve(model, output), [image])
         converter = converter_of(folder, precision, chosen)
-        flatbuffer = _quantise_in_part(converter, chosen) if precision == "mixed" else converter.convert()
+        flatbuffer = (
+            _quantise(converter, precision, chosen) if precision in CALIBRATED else converter.convert()
+        )
     flatbuffer = bytes(flatbuffer)
-    if precision in CALIBRATED:
+    if precision in CALIBRATED and correct:
         reference = convert(model, size, "fp32", output)
         shown = chosen[:: -(-len(chosen) // CORRECTION_PICTURES)]
         flatbuffer = bias.correct(flatbuffer, reference, shown, progress=counter("correcting biases"))
@@ -102,16 +107,21 @@ def convert(
     return flatbuffer
 
 
-def _quantise_in_part(converter: Any, pictures: Sequence[np.ndarray]) -> bytes:
-    """Calibrate, then quantise the ops of MIXED_INT8 and no other; uint8 input and float32 scores stay."""
-    # What tf.lite.experimental.QuantizationDebugger does, less its instrumented copies of the model.
+def _quantise(converter: Any, precision: str, pictures: Sequence[np.ndarray]) -> bytes:
+    """Calibrate, correct the ranges, and quantise: for `mixed` the ops of MIXED_INT8 and no other. The input is uint8,
+    scores stay float32."""
+    # What converter.convert() does, in two halves; mixed: what tf.lite.experimental.QuantizationDebugger does, less its
+    # instrumented copies of the model.
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize
 
-    converter.representative_dataset = lambda: ([picture[None]] for picture in pictures)
+    if precision == "mixed":
+        converter.representative_dataset = lambda: ([picture[None]] for picture in pictures)
     converter._experimental_calibrate_only = True
-    calibrated = bytes(converter.convert())
-    kept = sorted(set(op_names(read_flatbuffer(calibrated))) - set(MIXED_INT8))
+    calibrated = ranges.corrected(bytes(converter.convert()), pictures)
+    kept = None
+    if precision == "mixed":
+        kept = sorted(set(op_names(read_flatbuffer(calibrated))) - set(MIXED_INT8))
     flatbuffer: bytes = mlir_quantize(calibrated, input_data_type=tf.uint8, denylisted_ops=kept)
     return flatbuffer
 

@@ -139,3 +139,19 @@ def test_the_shipped_weights_still_fit_and_say_what_the_shipped_file_says():
     logits = keras.ops.convert_to_numpy(model(rgb[None].astype(np.float32), training=False)["logits"])
     # int8 against float: 99.43% on CamVid
     assert (logits[0].argmax(-1) == segmenter.segment(rgb).ids).mean() > 0.97
+
+
+def test_weights_written_with_plain_convolutions_are_read_by_ours(tmp_path):
+    def model(*kinds):
+        image = x = keras.Input((8, 8, 3))
+        for kind in kinds:
+            x = kind(3, 3, padding="same")(x)
+        return keras.Model(image, x)
+
+    plain = keras.layers.Conv2D
+    written = model(plain, plain, plain)
+    written.save_weights(tmp_path / "old.weights.h5")
+    read = model(plain, Conv2D, plain)
+    read.load_weights(tmp_path / "old.weights.h5")
+    for ours, theirs in zip(read.get_weights(), written.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)

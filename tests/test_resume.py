@@ -27,9 +27,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def begin(place: Path, name: str) -> subprocess.Popen[str]:
+def begin(place: Path, name: str, train: list[str] = TRAIN) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command("training.train", *TRAIN, "--name", name),
+        command("training.train", *train, "--name", name),
         cwd=place,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -38,9 +38,9 @@ def begin(place: Path, name: str) -> subprocess.Popen[str]:
     )
 
 
-def start(place: Path, name: str, until: int) -> subprocess.Popen[str]:
+def start(place: Path, name: str, until: int, train: list[str] = TRAIN) -> subprocess.Popen[str]:
     """Start a run and wait until it has a checkpoint at step `until` or beyond."""
-    process = begin(place, name)
+    process = begin(place, name, train)
     folder = place / "runs" / name / "checkpoints"
     for _ in range(12000):
         if any(int(path.stem.split("-")[1]) >= until for path in folder.glob("step-*")):

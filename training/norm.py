@@ -14,9 +14,10 @@ import tensorflow as tf
 def fuse_norms(model: keras.Model) -> None:
     """Let every BatchNorm of the model train by the fused kernel where that computes the same: feature maps of rank
     4 with their channels last, statistics of one replica, no mask and no renorm. All else stays as Keras has it,
-    prediction too."""
+    prediction too, and so does one whose call is bound already."""
     for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.BatchNormalization) and not layer.renorm:
+        bound = "call" in vars(layer)
+        if isinstance(layer, keras.layers.BatchNormalization) and not layer.renorm and not bound:
             layer.call = MethodType(_call, layer)
 
 

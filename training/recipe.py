@@ -14,7 +14,7 @@ from training import data as data_sets
 from training import schedules
 from training.data.augment import Augmentation
 from training.losses import MODEL_LOSSES, check_class_weights, parse, written
-from training.recipes import RECIPES
+from training.recipes import QUANTIZED, RECIPES
 from training.schedules import SCHEDULES
 from zoo.backbones import BACKBONES
 
@@ -71,6 +71,7 @@ class Recipe:
     teacher_sha256: str = ""
     teacher_weight: float = 1.0
     teacher_temperature: float = 1.0
+    quantize: bool = False
 
     def __post_init__(self) -> None:
         _one_of("model", self.model, zoo.names())
@@ -90,6 +91,10 @@ class Recipe:
         schedules.check(self.schedule, self.schedule_options)
         _one_of("frozen BatchNorm", self.freeze_bn, FROZEN_NORMS)
         _one_of("precision", self.precision, PRECISIONS)
+        if self.quantize and not self.init:
+            raise UserError(
+                "--quantize goes on from weights that were trained in float: name them with --init runs/NAME"
+            )
         for part in data_sets.without_folder(self.data, self.data_dir):
             place = "DIR" if part == self.data else f"{part}=DIR"
             raise UserError(f"--data {part} reads files: say where they are with --data-dir {place}")
@@ -198,6 +203,6 @@ def split_options(options: dict[str, Any], split: str) -> dict[str, Any]:
     return chosen
 
 
-def default_recipe(model: str, data: str) -> dict[str, Any]:
-    """The row of RECIPES, or none: then the Recipe's own defaults hold."""
-    return RECIPES.get((model, data), {})
+def default_recipe(model: str, data: str, quantize: bool = False) -> dict[str, Any]:
+    """The row of RECIPES, or none: then the Recipe's own defaults hold. To quantise, QUANTIZED wins over it."""
+    return {**RECIPES.get((model, data), {}), **(QUANTIZED if quantize else {})}

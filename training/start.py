@@ -9,8 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from runtime.errors import UserError
+from runtime.image import resize_rgb
 from runtime.quiet import stderr_closed
-from training import counting, loop, report, tracking
+from training import counting, loop, quantize, report, tracking
 from training.backbone_weights import load_backbone_weights
 from training.data.pipeline import DecodedCache
 from training.data.spec import DatasetSpec
@@ -62,6 +63,8 @@ def train(
     weights = _class_weights(recipe, spec, caches["train"], cluster, say)
     with devices.scope():
         model = _model(recipe, len(spec.classes), cluster)
+        if recipe.quantize:
+            _quantize(model, recipe, caches["train"], cluster)
         teacher = open_teacher(recipe, spec.classes)
     if not model.trainable_variables:
         _check_counted(recipe, cluster)
@@ -136,10 +139,31 @@ def _model(recipe: Recipe, classes: int, cluster: Cluster) -> keras.Model:
     synchronise(model)
     if recipe.init and cluster.chief:
         path = Path(recipe.init)
-        load_weights(model, path / "best.weights.h5" if path.is_dir() else path)
+        path = path / "best.weights.h5" if path.is_dir() else path
+        if not path.is_file():
+            raise UserError(f"{path}, of --init, is not there: name a run that has weights, or a .weights.h5")
+        load_weights(model, path)
     elif recipe.backbone_weights != "none" and cluster.chief:
         load_backbone_weights(model, recipe.backbone_weights, recipe.backbone)
     return model
+
+
+def _quantize(model: keras.Model, recipe: Recipe, training: DecodedCache, cluster: Cluster) -> None:
+    """Let the model compute in 8 bits, its ranges those of the weights that it begins with. A run that goes on takes
+    them from its checkpoint, the workers from the chief."""
+    if recipe.model in MODEL_TASKS:
+        raise UserError(f"{recipe.model} is prompted, and its decoder stays in float: leave --quantize out")
+    ranges = quantize.quantize(model)
+    if cluster.chief:
+        height, width = model.inputs[0].shape[1:3]
+        pictures = (training.read(index)[0] for index in _spread(len(training.examples), quantize.PICTURES))
+        if height and width:
+            pictures = (resize_rgb(picture, (height, width)) for picture in pictures)
+        quantize.calibrate(model, ranges, pictures)
+
+
+def _spread(count: int, most: int) -> list[int]:
+    return [index * count // most for index in range(most)] if count > most else list(range(count))
 
 
 def synchronise(model: keras.Model) -> None:

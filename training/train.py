@@ -163,6 +163,12 @@ def _training_flags(command: Parser) -> None:
     run.add_argument("--bn-momentum", type=float, metavar="M")
     run.add_argument("--precision", help="float32, mixed_bfloat16 or mixed_float16")
     run.add_argument(
+        "--quantize",
+        action="store_true",
+        default=None,
+        help="go on from --init with 8 bits simulated, for an int8 export (docs/training.md)",
+    )
+    run.add_argument(
         "--patience", type=int, metavar="N", help="stop after N epochs without a better mIoU; 0: never"
     )
     run.add_argument("--seed", type=int)
@@ -243,7 +249,7 @@ def assemble(args: argparse.Namespace) -> Any:
     from training.recipe import Recipe, default_recipe
     from training.teacher import fingerprint
 
-    values: dict[str, Any] = dict(default_recipe(args.model, args.data))
+    values: dict[str, Any] = dict(default_recipe(args.model, args.data, bool(args.quantize)))
     if args.init and args.init.endswith(".weights.h5"):
         values.update(recipe_fields(Path(args.init), args.model))
     fields = {field.name for field in dataclasses.fields(Recipe)}

@@ -100,11 +100,6 @@ class Conv2D(layers.Conv2D):
         return self.activation(x)
 
 
-# Keras' weights files count layers by the names of their classes: it has to be the plain one, or no file from before
-# this class, models/ among them, would fit any more.
-AtrousConv2D.__name__ = "Conv2D"
-
-
 def imagenet_normalisation(image: Any) -> Any:
     """RGB 0..255 -> each channel less its mean over ImageNet, in units of its standard deviation."""
     mean = ops.array([255 * value for value in IMAGENET_MEAN], "float32")

@@ -1,0 +1,78 @@
+"""How many calibration pictures int8 needs, by measurement: python -m benchmarks.calibration RUN.
+
+A file is exported for each number of pictures of the run's train split, biases corrected, and set beside the float
+Keras model on pictures of val: mIoU points lost, pixels that agree, and the RMS error of the logits relative to their
+standard deviation. `--spoilt` adds the ranges of TensorFlow's own calibrator (see export/ranges.py).
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from runtime.errors import exit_on_user_error
+from training.quiet import start_tensorflow
+from training.train import Parser
+
+COUNTS = (8, 16, 32, 100, 200)
+
+
+def parser() -> Parser:
+    command = Parser(
+        prog="python -m benchmarks.calibration",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("run", metavar="RUN")
+    command.add_argument("--counts", type=int, nargs="+", default=COUNTS, metavar="N")
+    command.add_argument("--precision", choices=("int8", "mixed"), default="int8")
+    command.add_argument("--pictures", type=int, default=50, metavar="N", help="of val; 50")
+    command.add_argument("--spoilt", action="store_true", help="measure the converter's own ranges too")
+    return command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    start_tensorflow()
+    from export import parity, ranges, tflite
+    from export.__main__ import _size_of_data, examples_of
+    from training.run import load
+
+    run = load(args.run)
+    examples = examples_of(run)
+    size = _size_of_data(run, examples)
+    model, shown = run.model(image_size=size), parity.spread(examples("val"), args.pictures)
+    keras = parity.keras_predict(model)
+    print(f"{len(shown)} pictures of val, {size[0]}x{size[1]}, {args.precision}")
+    print(
+        f"{'calibration':>18} {'mIoU, Keras':>12} {'file':>7} {'lost':>6} {'agree':>9} {'logits off by':>14}"
+    )
+    own = ranges.corrected
+    for corrected in (True, False) if args.spoilt else (True,):
+        ranges.corrected = own if corrected else (lambda calibrated, *_: calibrated)
+        for count in args.counts:
+            pictures = tflite.calibration_pictures(examples("train"), count, size)
+            file = tflite.predictor(tflite.convert(model, size, args.precision, "scores", pictures), "scores")
+            found = parity.measure(keras, file, shown, run.spec, size)
+            name = f"{count}{'' if corrected else ', spoilt'}"
+            print(
+                f"{name:>18} {100 * found.keras['miou']:12.2f} {100 * found.file['miou']:7.2f} {found.loss:6.2f} "
+                f"{100 * found.agreement:8.3f}% {100 * _distance(keras, file, shown[:5], size):13.3f}%",
+                flush=True,
+            )
+    return 0
+
+
+def _distance(reference: Any, candidate: Any, examples: Sequence[Any], size: tuple[int, int]) -> float:
+    from runtime.image import resize_rgb
+
+    pictures = [resize_rgb(example.read()[0], size) for example in examples]
+    pairs = [(reference(picture)[1], candidate(picture)[1]) for picture in pictures]
+    wanted = np.stack([logits for logits, _ in pairs])
+    return float(np.sqrt(np.mean([np.mean((a - b) ** 2) for a, b in pairs])) / wanted.std())
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_user_error(main))
