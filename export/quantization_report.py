@@ -303,7 +303,7 @@ def _insert_rounding(changed: Any, place: int, result: Any) -> None:
     code.version = 2
     changed.operatorCodes.append(code)
     options = schema.FakeQuantOptionsT()
-    scale, zero = _scale(result), int(result.quantization.zeroPoint[0])
+    scale, zero = float(result.quantization.scale[0]), int(result.quantization.zeroPoint[0])
     options.min, options.max, options.numBits = (-128 - zero) * scale, (127 - zero) * scale, 8
     rounding = schema.OperatorT()
     rounding.opcodeIndex = len(changed.operatorCodes) - 1
