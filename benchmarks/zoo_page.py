@@ -30,8 +30,8 @@ where that is not int8 (`mixed`: int8 convolutions, float attention). SAM is two
 latency is that of a picture and one box. The weights are random: none of these columns depends on them. Scores are in
 results.md.
 
-The DeepLab rows' files were made before their six ASPP maps were joined in two steps and before taps that meet only
-padding were left out (both 2026-11-21): today's are smaller or faster, by how much is not measured row by row.
+The DeepLab rows' files were made before taps that meet only padding were left out (2026-11-21): today's are smaller or
+faster where a rate exceeds the map, by how much is not measured row by row.
 
 | model | backbone | parameters | GMACs | fp32 file | int8 file | default file | fp32 | int8 | default | checkpoints |
 |---|---|---|---|---|---|---|---|---|---|---|"""

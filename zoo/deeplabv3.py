@@ -118,8 +118,6 @@ def aspp(
     branches = [plain(x, filters, name="aspp_1x1")]
     for rate in rates:
         branches.append(atrous(x, filters, 3, dilation=rate, name=f"aspp_rate{rate}"))
-    pooled = image_pooling(x, filters, momentum=momentum, epsilon=epsilon, name="aspp_pooling")
-    # XNNPACK joins five maps at most, so four rates are joined before the sixth comes.
-    x = layers.Concatenate(name="aspp_concat_local")(branches)
-    x = layers.Concatenate(name="aspp_concat")([x, pooled])  # (B, h, w, filters * (len(rates) + 2))
+    branches.append(image_pooling(x, filters, momentum=momentum, epsilon=epsilon, name="aspp_pooling"))
+    x = layers.Concatenate(name="aspp_concat")(branches)  # (B, h, w, filters * (len(rates) + 2))
     return plain(x, filters, projection_kernel, name="aspp_projection")
