@@ -85,7 +85,6 @@ def segment_video(
     finally:
         capture.release()
     seconds = time.perf_counter() - start
-    shares = drawn.counts / max(1, drawn.counts.sum())
     facts: dict[str, Any] = {
         "video": path.name,
         "model": segmenter.path.name,
@@ -100,19 +99,25 @@ def segment_video(
         "seconds": round(seconds, 3),
         "frames_per_second": round(drawn.frames / seconds, 2),
         "seconds_busy": {name: round(spent, 3) for name, spent in drawn.busy.items()},
-        "classes": [
-            {
-                "id": int(index),
-                "name": segmenter.labels[index],
-                "colour": list(segmenter.palette[index]),
-                "share": float(shares[index]),
-            }
-            for index in np.argsort(-shares, kind="stable")
-            if shares[index] > 0
-        ],
+        "classes": _legend(segmenter, drawn.counts),
     }
     write_whole(report, (json.dumps(facts, indent=2) + "\n").encode())
     return facts
+
+
+def _legend(segmenter: Segmenter, counts: np.ndarray) -> list[dict[str, Any]]:
+    """The classes that were seen, the most frequent first: id, name, colour, share of all pixels."""
+    shares = counts / max(1, counts.sum())
+    return [
+        {
+            "id": int(index),
+            "name": segmenter.labels[index],
+            "colour": list(segmenter.palette[index]),
+            "share": float(shares[index]),
+        }
+        for index in np.argsort(-shares, kind="stable")
+        if shares[index] > 0
+    ]
 
 
 def _frames(
