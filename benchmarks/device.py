@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from export import tflite
+from export import surgery, tflite
 from runtime.benchmark import measure
 from runtime.errors import UserError, exit_on_user_error
 from runtime.image import resize_rgb
@@ -78,7 +78,7 @@ def side_by_side(files: Sequence[Path], rgb: np.ndarray, threads: int, runs: int
     ]
     first = rows[0]["model_ms"]["median"]
     for file, row in zip(files, rows, strict=True):
-        model = tflite.read_flatbuffer(file.read_bytes())
+        model = surgery.read(file.read_bytes())
         kind, gmacs, spread = kind_of(model), macs(model) / 1e9, row["model_ms"]
         gops = 2000 * gmacs / spread["median"]
         text.append(
@@ -116,7 +116,7 @@ def roof(kind: str) -> bytes:
 def rate_of(flatbuffer: bytes, threads: int) -> float:
     """GOPS of a file: the best of 20 runs, since a roof is what can be reached."""
     best = float(turns([flatbuffer], threads, 20).min())
-    return 2 * macs(tflite.read_flatbuffer(flatbuffer)) / best / 1e9
+    return 2 * macs(surgery.read(flatbuffer)) / best / 1e9
 
 
 def turns(flatbuffers: Sequence[bytes], threads: int, runs: int) -> np.ndarray:
@@ -140,7 +140,7 @@ def kind_of(model: Any) -> str:
     """int8 when any convolution has 8-bit inputs, else float32."""
     from ai_edge_litert import schema_py_generated as schema
 
-    graph, names = model.subgraphs[0], tflite.op_names(model)
+    graph, names = model.subgraphs[0], surgery.op_names(model)
     eight = (schema.TensorType.INT8, schema.TensorType.UINT8)
     for name, operator in zip(names, graph.operators, strict=True):
         if name in PRODUCTS and graph.tensors[operator.inputs[0]].type in eight:
@@ -153,7 +153,7 @@ def macs(model: Any) -> int:
     graph = model.subgraphs[0]
     return sum(
         _macs(name, operator, graph.tensors)
-        for name, operator in zip(tflite.op_names(model), graph.operators, strict=True)
+        for name, operator in zip(surgery.op_names(model), graph.operators, strict=True)
     )
 
 
@@ -174,8 +174,8 @@ def _macs(name: str, operator: Any, tensors: Any) -> int:
 def operations(file: Path, threads: int, runs: int) -> str:
     """The time of each operation of a file, the longest first, down to a hundredth of the whole."""
     data = file.read_bytes()
-    model = tflite.read_flatbuffer(data)
-    names, graph = tflite.op_names(model), model.subgraphs[0]
+    model = surgery.read(data)
+    names, graph = surgery.op_names(model), model.subgraphs[0]
     parts = [cut_after(data, place) for place in range(len(names))]
     times = np.maximum.accumulate(1000 * np.min(turns(parts, threads, runs), axis=0))
     found = []
@@ -194,12 +194,12 @@ def operations(file: Path, threads: int, runs: int) -> str:
 
 def cut_after(data: bytes, place: int) -> bytes:
     """The file with no operation after number `place`, whose result it gives."""
-    model = tflite.read_flatbuffer(data)
+    model = surgery.read(data)
     graph = model.subgraphs[0]
     graph.operators = graph.operators[: place + 1]
     graph.outputs = [int(graph.operators[place].outputs[0])]
     model.signatureDefs = []
-    return tflite.write_flatbuffer(model)
+    return surgery.write(model)
 
 
 if __name__ == "__main__":

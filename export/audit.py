@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from export import tflite
+from export import surgery, tflite
 from runtime.bundle import read_model
 from runtime.errors import UserError, exit_on_user_error
 
@@ -34,10 +34,10 @@ class Audit(NamedTuple):
 
 def audit(flatbuffer: bytes) -> Audit:
     """Load the file as the runtime does and look at what became of it. One graph; ValueError otherwise."""
-    model = tflite.read_flatbuffer(flatbuffer)
+    model = surgery.read(flatbuffer)
     if len(model.subgraphs) != 1:
         raise ValueError(f"the model has {len(model.subgraphs)} graphs; one is audited")
-    graph, names = model.subgraphs[0], tflite.op_names(model)
+    graph, names = model.subgraphs[0], surgery.op_names(model)
     litert = tflite.interpreter(flatbuffer)
     partitions = [op for op in litert._get_ops_details() if op["op_name"] == "DELEGATE"]
     taken = _within(graph, partitions)

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from export import surgery
+
 LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 # Layers that are watched at once: what a large picture's feature maps take in memory, against packing anew.
 GROUP = 8
@@ -30,9 +32,7 @@ def correct(
     Layers are paired by the name of their output; one without a partner, in float, or whose bias another layer
     shares, stays as it is.
     """
-    from export import tflite
-
-    model, float_model = tflite.read_flatbuffer(quantised), tflite.read_flatbuffer(reference)
+    model, float_model = surgery.read(quantised), surgery.read(reference)
     partners = {layer.name: layer for layer in _layers(float_model)}
     layers = [
         layer for layer in _layers(model) if layer.name in partners and layer.quantised and not layer.shared
@@ -75,9 +75,7 @@ class _Layer:
 
 
 def _layers(model: Any) -> list[_Layer]:
-    from export import tflite
-
-    graph, names = model.subgraphs[0], tflite.op_names(model)
+    graph, names = model.subgraphs[0], surgery.op_names(model)
     places = [place for place, name in enumerate(names) if name in LAYERS]
     return [
         _Layer(model, place)
@@ -88,14 +86,12 @@ def _layers(model: Any) -> list[_Layer]:
 
 def _observed(model: Any, layers: list[_Layer]) -> bytes:
     """The same graph up to the last of these layers, with what they give as its outputs."""
-    from export import tflite
-
     graph = model.subgraphs[0]
     kept = graph.operators, graph.outputs, model.signatureDefs
     graph.operators = graph.operators[: max(layer.place for layer in layers) + 1]
     graph.outputs, model.signatureDefs = [layer.output for layer in layers], []
     try:
-        return tflite.write_flatbuffer(model)
+        return surgery.write(model)
     finally:
         graph.operators, graph.outputs, model.signatureDefs = kept
 

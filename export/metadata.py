@@ -17,7 +17,7 @@ import flatbuffers
 import numpy as np
 from flatbuffers import number_types
 
-from export import bundle, tflite
+from export import bundle, surgery
 
 NAME = "TFLITE_METADATA"  # of the entry in Model.metadata
 IDENTIFIER = b"M001"
@@ -38,13 +38,13 @@ def add(flatbuffer: bytes, *, name: str, output: str, size: tuple[int, int]) -> 
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    model = tflite.read_flatbuffer(flatbuffer)
+    model = surgery.read(flatbuffer)
     entry, content = schema.MetadataT(), schema.BufferT()
     content.data = np.frombuffer(describe(name, output, size), np.uint8)
     entry.name, entry.buffer = NAME, len(model.buffers)
     kept = [other for other in model.metadata or [] if other.name not in (NAME, NAME.encode())]
     model.buffers, model.metadata = [*model.buffers, content], [*kept, entry]
-    return tflite.write_flatbuffer(model)
+    return surgery.write(model)
 
 
 def describe(name: str, output: str, size: tuple[int, int]) -> bytes:
@@ -107,7 +107,7 @@ def _segmenter(builder: Any) -> int:
     inner = flatbuffers.Builder(64)
     parser = inner.CreateString(SEGMENTER_PARSER)
     inner.Finish(_table(inner, {1: parser}, {0: ("int8", SOFTMAX)}), SEGMENTER_IDENTIFIER)
-    name, data = builder.CreateString(SEGMENTER_NAME), tflite.aligned_bytes(builder, bytes(inner.Output()))
+    name, data = builder.CreateString(SEGMENTER_NAME), surgery.aligned_bytes(builder, bytes(inner.Output()))
     return _table(builder, {0: name, 1: data})
 
 

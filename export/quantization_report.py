@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from export import surgery
 from runtime.errors import UserError, exit_on_user_error
 from runtime.files import whole_file
 from runtime.image import resize_rgb
@@ -93,16 +94,14 @@ def measure(
 ) -> Report:
     """The report of two files of one model, both of `--output scores` and uint8 RGB: `reference` in fp32. `pictures`
     are uint8 (H, W, 3); `norms` the names of the model's BatchNorms."""
-    from export import tflite
-
-    float_model, model = tflite.read_flatbuffer(reference), tflite.read_flatbuffer(quantised)
+    float_model, model = surgery.read(reference), surgery.read(quantised)
     pairs, unpaired = paired(float_model, model)
     if not pairs or not pictures:
         raise UserError("there is nothing to report: no picture, or no op of both files has the same name")
     there = _distances(float_model, model, pairs, pictures)
     logits = [_logits(reference, pictures)]
     spread = float(np.std(logits[0]))
-    names, graph, layers = tflite.op_names(model), model.subgraphs[0], []
+    names, graph, layers = surgery.op_names(model), model.subgraphs[0], []
     for number, (theirs, ours) in enumerate(pairs):
         changed = _logits(_in_8_bits(float_model, model, theirs, ours), pictures)
         op = graph.operators[ours]
@@ -152,12 +151,10 @@ def paired(float_model: Any, model: Any) -> tuple[list[tuple[int, int]], list[st
 
 
 def _keys(model: Any) -> list[tuple[int, tuple[str, bytes]]]:
-    from export import tflite
-
     graph = model.subgraphs[0]
     found = [
         (place, (name, graph.tensors[graph.operators[place].outputs[0]].name))
-        for place, name in enumerate(tflite.op_names(model))
+        for place, name in enumerate(surgery.op_names(model))
         if name not in ("QUANTIZE", "DEQUANTIZE", "CAST")
     ]
     place, (name, _) = found[-1]
@@ -167,10 +164,8 @@ def _keys(model: Any) -> list[tuple[int, tuple[str, bytes]]]:
 def unfolded(model: Any, norms: Sequence[str]) -> list[str]:
     """Of these BatchNorms, those from which an op is left that is no convolution: it multiplies or adds, and its
     result has the norm's name and no convolution's."""
-    from export import tflite
-
     graph, found = model.subgraphs[0], []
-    for place, name in enumerate(tflite.op_names(model)):
+    for place, name in enumerate(surgery.op_names(model)):
         if name in ("MUL", "ADD", "SUB"):
             path = graph.tensors[graph.operators[place].outputs[0]].name.decode()
             parts = [part.rpartition("_")[0] for part in path.replace(";", "/").split("/")]
@@ -210,7 +205,7 @@ def _values_of(model: Any, places: Sequence[int]) -> Callable[[np.ndarray], Iter
     kept = graph.outputs, model.signatureDefs
     graph.outputs, model.signatureDefs = [int(graph.operators[place].outputs[0]) for place in places], []
     try:
-        file = tflite.interpreter(tflite.write_flatbuffer(model))
+        file = tflite.interpreter(surgery.write(model))
     finally:
         graph.outputs, model.signatureDefs = kept
     image, outputs = file.get_input_details()[0], file.get_output_details()
@@ -234,8 +229,6 @@ def _logits(flatbuffer: bytes, pictures: Pictures) -> np.ndarray:
 
 def _in_8_bits(float_model: Any, model: Any, theirs: int, ours: int) -> bytes:
     """The float file with one op's constants and result rounded as the int8 file has them."""
-    from export import tflite
-
     changed = copy.copy(float_model)
     graph = changed.subgraphs[0]
     kept = graph.operators, graph.tensors, changed.operatorCodes, graph.outputs
@@ -247,7 +240,7 @@ def _in_8_bits(float_model: Any, model: Any, theirs: int, ours: int) -> bytes:
         result = model.subgraphs[0].tensors[model.subgraphs[0].operators[ours].outputs[0]]
         if _scale(result):
             _insert_rounding(changed, theirs, result)
-        return tflite.write_flatbuffer(changed)
+        return surgery.write(changed)
     finally:
         graph.operators, graph.tensors, changed.operatorCodes, graph.outputs = kept
 
@@ -268,25 +261,10 @@ def _round_constants(changed: Any, theirs: int, model: Any, ours: int) -> None:
         along = [-1 if place == axis and len(scales) > 1 else 1 for place in range(len(shape))]
         zero = np.asarray(rounded.quantization.zeroPoint).reshape(along)
         values = (np.asarray(data).view(np.int8).reshape(shape) - zero) * scales.reshape(along)
-        number = _append_tensor(changed, tensor, values.astype(np.float32).tobytes())
+        number = surgery.append_tensor(changed, tensor, values.astype(np.float32).tobytes())
         graph.operators[theirs] = op = copy.copy(op)
         op.inputs = np.array(op.inputs)
         op.inputs[position] = number
-
-
-def _append_tensor(changed: Any, like: Any, content: bytes | None) -> int:
-    """A new tensor of the float graph, a constant where there is content; its number."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    tensor = copy.copy(like)
-    tensor.buffer = 0
-    if content is not None:
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(content, np.uint8)
-        changed.buffers.append(buffer)
-        tensor.buffer = len(changed.buffers) - 1
-    changed.subgraphs[0].tensors.append(tensor)
-    return len(changed.subgraphs[0].tensors) - 1
 
 
 def _insert_rounding(changed: Any, place: int, result: Any) -> None:
@@ -296,21 +274,12 @@ def _insert_rounding(changed: Any, place: int, result: Any) -> None:
     graph = changed.subgraphs[0]
     op = graph.operators[place] = copy.copy(graph.operators[place])
     rounded = int(op.outputs[0])
-    raw = _append_tensor(changed, graph.tensors[rounded], None)
+    raw = surgery.append_tensor(changed, graph.tensors[rounded])
     op.outputs = np.array([raw, *list(op.outputs)[1:]], np.int32)
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.FAKE_QUANT
-    code.version = 2
-    changed.operatorCodes.append(code)
     options = schema.FakeQuantOptionsT()
     scale, zero = float(result.quantization.scale[0]), int(result.quantization.zeroPoint[0])
     options.min, options.max, options.numBits = (-128 - zero) * scale, (127 - zero) * scale, 8
-    rounding = schema.OperatorT()
-    rounding.opcodeIndex = len(changed.operatorCodes) - 1
-    rounding.inputs, rounding.outputs = np.array([raw], np.int32), np.array([rounded], np.int32)
-    rounding.builtinOptionsType = schema.BuiltinOptions.FakeQuantOptions
-    rounding.builtinOptions = options
-    graph.operators.insert(place + 1, rounding)
+    surgery.insert_op(changed, place + 1, "FAKE_QUANT", [raw], [rounded], options, version=2)
 
 
 _INT8 = 9  # schema.TensorType.INT8

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from export import surgery
+
 # Ops that never write into their operand's memory: nothing that only they read has to be looked at.
 APART = (
     "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "RESIZE_BILINEAR", "PAD",
@@ -23,12 +25,12 @@ def corrected(calibrated: bytes, pictures: Sequence[np.ndarray], threads: int = 
     `pictures`, uint8 (H, W, 3), are those that it was calibrated on."""
     from export import tflite
 
-    model = tflite.read_flatbuffer(calibrated)
+    model = surgery.read(calibrated)
     graph = model.subgraphs[0]
     results = {int(op.outputs[0]) for op in graph.operators}
     read = {
         int(index)
-        for op, name in zip(graph.operators, tflite.op_names(model), strict=True)
+        for op, name in zip(graph.operators, surgery.op_names(model), strict=True)
         if name not in APART
         for index in op.inputs
     }
@@ -36,7 +38,7 @@ def corrected(calibrated: bytes, pictures: Sequence[np.ndarray], threads: int = 
     if not watched:
         return calibrated
     kept, graph.outputs, signatures, model.signatureDefs = graph.outputs, watched, model.signatureDefs, []
-    file = tflite.interpreter(tflite.write_flatbuffer(model), threads)
+    file = tflite.interpreter(surgery.write(model), threads)
     graph.outputs, model.signatureDefs = kept, signatures
     (image,), outputs = file.get_input_details(), file.get_output_details()
     low, high = np.full(len(watched), np.inf), np.full(len(watched), -np.inf)
@@ -49,7 +51,7 @@ def corrected(calibrated: bytes, pictures: Sequence[np.ndarray], threads: int = 
     for index, least, most in zip(watched, low, high, strict=True):
         found = graph.tensors[index].quantization
         found.min, found.max = np.array([least], np.float32), np.array([most], np.float32)
-    return tflite.write_flatbuffer(model)
+    return surgery.write(model)
 
 
 def _has_range(tensor: object) -> bool:

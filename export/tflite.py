@@ -6,8 +6,8 @@ allows Flex ops without saying so.
 
 The input is uint8 RGB for every precision. The float files cast inside the graph; the int8 file has a float32
 signature whose input the converter itself turns into uint8, scale 1, zero point 0, which saves a CAST and a
-float QUANTIZE. `mask` ends in ARG_MAX and CAST, the only two ops that XNNPACK leaves to LiteRT's own kernels:
-the measured alternatives are in docs/export.md.
+float QUANTIZE; `rewrite` then changes what LiteRT is slow at. `mask` ends in ARG_MAX and CAST, the only two ops that
+XNNPACK leaves to LiteRT's own kernels: the measured alternatives are in docs/export.md.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from export import Examples, Job, bias, bundle, metadata, parity, ranges
+from export import Examples, Job, bias, bundle, metadata, parity, ranges, rewrite, surgery
 from runtime.errors import UserError
 from runtime.image import resize_rgb
 from training.data.spec import Example
@@ -103,6 +103,8 @@ def convert(
         reference = convert(model, size, "fp32", output)
         shown = chosen[:: -(-len(chosen) // CORRECTION_PICTURES)]
         flatbuffer = bias.correct(flatbuffer, reference, shown, progress=counter("correcting biases"))
+    if precision == "int8":
+        flatbuffer = rewrite.faster(flatbuffer)
     check(flatbuffer)
     return flatbuffer
 
@@ -121,7 +123,7 @@ def _quantise(converter: Any, precision: str, pictures: Sequence[np.ndarray]) ->
     calibrated = ranges.corrected(bytes(converter.convert()), pictures)
     kept = None
     if precision == "mixed":
-        kept = sorted(set(op_names(read_flatbuffer(calibrated))) - set(MIXED_INT8))
+        kept = sorted(set(surgery.op_names(surgery.read(calibrated))) - set(MIXED_INT8))
     flatbuffer: bytes = mlir_quantize(calibrated, input_data_type=tf.uint8, denylisted_ops=kept)
     return flatbuffer
 
@@ -209,74 +211,34 @@ def scores_twin(flatbuffer: bytes) -> bytes:
 
     Its output is what ARG_MAX saw: float32, or int8 with its scale and zero point.
     """
-    model = read_flatbuffer(flatbuffer)
-    graph, last = model.subgraphs[0], op_names(model).index("ARG_MAX")
+    model = surgery.read(flatbuffer)
+    graph, last = model.subgraphs[0], surgery.op_names(model).index("ARG_MAX")
     logits = int(graph.operators[last].inputs[0])
     graph.operators = graph.operators[:last]
     graph.outputs = [logits]
     model.signatureDefs = []
-    return write_flatbuffer(model)
+    return surgery.write(model)
 
 
 def check(flatbuffer: bytes) -> None:
     """Raise ValueError unless the file has one graph, built-in ops only, and static shapes."""
     from ai_edge_litert import schema_py_generated as schema
 
-    model = read_flatbuffer(flatbuffer)
+    model = surgery.read(flatbuffer)
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
     for code in model.operatorCodes:
-        if code.customCode or _builtin(code) == schema.BuiltinOperator.CUSTOM:
+        if code.customCode or surgery.builtin(code) == schema.BuiltinOperator.CUSTOM:
             raise ValueError(f"the model needs the op {code.customCode!r}, which is not built into LiteRT")
-        if names.get(_builtin(code), "").startswith("STABLEHLO"):
-            raise ValueError(f"the model needs the op {names[_builtin(code)]}, which LiteRT's kernels lack")
+        if names.get(surgery.builtin(code), "").startswith("STABLEHLO"):
+            raise ValueError(
+                f"the model needs the op {names[surgery.builtin(code)]}, which LiteRT's kernels lack"
+            )
     if len(model.subgraphs) != 1:
         raise ValueError(f"the model has {len(model.subgraphs)} graphs; MediaPipe reads files with one")
     for tensor in model.subgraphs[0].tensors:
         signature = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
         if signature is not None and any(side < 0 for side in signature):
             raise ValueError(f"the shape of {tensor.name!r} is not static: {list(signature)}")
-
-
-def op_names(model: Any) -> list[str]:
-    """The names of the ops of a file that `read_flatbuffer` has read, in order."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
-    codes = [names[_builtin(code)] for code in model.operatorCodes]
-    return [codes[op.opcodeIndex] for op in model.subgraphs[0].operators]
-
-
-def read_flatbuffer(flatbuffer: bytes) -> Any:
-    from ai_edge_litert import schema_py_generated as schema
-
-    return schema.ModelT.InitFromPackedBuf(bytearray(flatbuffer), 0)
-
-
-def write_flatbuffer(model: Any) -> bytes:
-    import flatbuffers
-
-    class Builder(flatbuffers.Builder):  # type: ignore[misc]
-        """The generated `Pack` forgets that TFLite's schema wants tensors at multiples of 16 bytes."""
-
-        def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802
-            return aligned_bytes(self, x.tobytes()) if x.dtype == np.uint8 else super().CreateNumpyVector(x)
-
-    builder = Builder(1 << 20)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
-def aligned_bytes(builder: Any, data: bytes) -> int:
-    """A vector of bytes that begins at a multiple of 16, as `force_align: 16` asks; its place."""
-    builder.StartVector(1, len(data), 16)
-    builder.head -= len(data)
-    builder.Bytes[builder.head : builder.head + len(data)] = data
-    return int(builder.EndVector())
-
-
-def _builtin(code: Any) -> int:
-    """Old files keep the op in a byte field, newer ones in a wider one; the larger is the true one."""
-    return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.device import cut_after, kind_of, macs
-from export import tflite
+from export import surgery, tflite
 from export.audit import audit, main
 from runtime.errors import exit_on_user_error
 from tests import tiny_tflite as tiny
@@ -74,13 +74,13 @@ def test_what_is_no_model_is_said(tmp_path, capsys, name, words):
 
 
 def test_multiply_accumulates_are_counted_as_by_hand():
-    model = tflite.read_flatbuffer(with_an_argmax())
+    model = surgery.read(with_an_argmax())
     assert macs(model) == 2 * 8 * 12 * 3 * 3 * 3 * 3 and kind_of(model) == "float32"
 
 
 def test_a_cut_file_gives_what_the_whole_has_inside():
     data = with_an_argmax()
-    names = tflite.op_names(tflite.read_flatbuffer(data))
+    names = surgery.op_names(surgery.read(data))
     rgb = np.random.default_rng(2).random((8, 12, 3)).astype(np.float32)
     scores = tflite.runner(cut_after(data, names.index("ARG_MAX") - 1))(rgb)
     assert scores.shape == (8, 12, 3) and (scores.argmax(-1) == tflite.runner(data)(rgb)).all()
@@ -89,6 +89,6 @@ def test_a_cut_file_gives_what_the_whole_has_inside():
 @pytest.mark.skipif(not PTQ.exists(), reason="the peers are not here")
 def test_a_peer_s_operations_are_those_its_authors_publish():
     """MLPerf Mobile's DeepLabV3+ on MobileNetV2, whose table 2 (Sandler et al. 2018) gives ten residual sums."""
-    found, model = audit(PTQ.read_bytes()), tflite.read_flatbuffer(PTQ.read_bytes())
+    found, model = audit(PTQ.read_bytes()), surgery.read(PTQ.read_bytes())
     assert kind_of(model) == "int8" and found.operations["ADD"] == 10
     assert found.deep == []

@@ -6,7 +6,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 import zoo
-from export import DEFAULT_PRECISION, PRECISIONS, parity, tflite
+from export import DEFAULT_PRECISION, PRECISIONS, parity, surgery, tflite
 from tests.exported import colour_examples
 from tests.small import SMALL
 
@@ -44,9 +44,9 @@ def files(model, pictures) -> dict[str, bytes]:
 
 def kinds(flatbuffer: bytes) -> dict[str, set[int]]:
     """Of each op, the types of what it puts out."""
-    file = tflite.read_flatbuffer(flatbuffer)
+    file = surgery.read(flatbuffer)
     graph, found = file.subgraphs[0], {}
-    for name, op in zip(tflite.op_names(file), graph.operators, strict=True):
+    for name, op in zip(surgery.op_names(file), graph.operators, strict=True):
         found.setdefault(name, set()).add(graph.tensors[op.outputs[0]].type)
     return found
 
@@ -64,10 +64,10 @@ def test_each_precision_follows_the_model(model, files, pictures, precision):
 @pytest.mark.slow
 def test_gelu_is_one_op_in_its_exact_form(files):
     for precision in PRECISIONS:
-        file = tflite.read_flatbuffer(files[precision])
+        file = surgery.read(files[precision])
         gelus = [
             op.builtinOptions.approximate
-            for name, op in zip(tflite.op_names(file), file.subgraphs[0].operators, strict=True)
+            for name, op in zip(surgery.op_names(file), file.subgraphs[0].operators, strict=True)
             if name == "GELU"
         ]
         assert gelus == [False] * 4  # one a block
@@ -75,7 +75,7 @@ def test_gelu_is_one_op_in_its_exact_form(files):
 
 @pytest.mark.slow
 def test_attention_is_of_rank_4_at_most(files):
-    for tensor in tflite.read_flatbuffer(files["fp32"]).subgraphs[0].tensors:
+    for tensor in surgery.read(files["fp32"]).subgraphs[0].tensors:
         assert tensor.shape is None or len(tensor.shape) <= 4, tensor.name
 
 
@@ -91,7 +91,7 @@ def test_mixed_has_its_convolutions_in_int8_and_the_rest_in_float(files):
 @pytest.mark.slow
 def test_int8_is_int8_throughout(files):
     """One way in and one way out: nothing within goes back to float."""
-    names = tflite.op_names(tflite.read_flatbuffer(files["int8"]))
+    names = surgery.op_names(surgery.read(files["int8"]))
     assert names.count("QUANTIZE") == 1 and names.count("DEQUANTIZE") == 1
 
 

@@ -8,7 +8,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pytest
 
-from export import OUTPUTS, metadata, tflite
+from export import OUTPUTS, metadata, surgery
 from runtime import Segmenter
 from tests.elsewhere import mediapipe_segment
 from tests.exported import NAMES, colour_examples, colour_files
@@ -47,7 +47,7 @@ def test_confidence_masks_are_the_softmax_of_our_scores(files, precision):
 
 
 def flatbuffer_content(flatbuffer: bytes) -> "tuple[object, bytes]":
-    model = tflite.read_flatbuffer(flatbuffer)
+    model = surgery.read(flatbuffer)
     (entry,) = [entry for entry in model.metadata if entry.name in (b"TFLITE_METADATA", "TFLITE_METADATA")]
     return model, bytes(model.buffers[entry.buffer].data)
 

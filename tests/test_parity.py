@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import zoo
-from export import PRECISIONS, bias, parity, savedmodel, tflite
+from export import PRECISIONS, bias, parity, savedmodel, surgery, tflite
 from runtime.errors import UserError
 from tests.exported import colour_examples, colour_model, colour_spec, perturb
 from training.data.spec import DatasetSpec, Example
@@ -196,14 +196,14 @@ def test_bias_correction_brings_back_a_bias_that_was_shifted():
     model, pictures = colour_model(SIZE), [example.read()[0] for example in colour_examples(SIZE, 4)]
     quantised = tflite.convert(model, SIZE, "int8", "scores", pictures)
     reference = tflite.convert(model, SIZE, "fp32", "scores")
-    spoilt_model = tflite.read_flatbuffer(quantised)
-    graph, names = spoilt_model.subgraphs[0], tflite.op_names(spoilt_model)
+    spoilt_model = surgery.read(quantised)
+    graph, names = spoilt_model.subgraphs[0], surgery.op_names(spoilt_model)
     tensor = graph.tensors[graph.operators[names.index("DEPTHWISE_CONV_2D")].inputs[2]]
     buffer = spoilt_model.buffers[tensor.buffer]
     steps = (0.2 / np.asarray(tensor.quantization.scale)).astype(np.int32)
     steps[3:] = 0  # the other three are the same channels with the opposite sign: they would cancel
     buffer.data = (buffer.data.view(np.int32) + steps).view(np.uint8)
-    spoilt = tflite.write_flatbuffer(spoilt_model)
+    spoilt = surgery.write(spoilt_model)
 
     def worst(flatbuffer: bytes) -> float:
         file, expected = (
@@ -219,9 +219,9 @@ def test_bias_correction_brings_back_a_bias_that_was_shifted():
 
 def test_bias_correction_leaves_everything_but_biases_alone():
     model, pictures = colour_model(SIZE), [example.read()[0] for example in colour_examples(SIZE, 2)]
-    quantised = tflite.convert(model, SIZE, "int8", "mask", pictures)
-    corrected = bias.correct(quantised, tflite.convert(model, SIZE, "fp32", "mask"), pictures)
-    before, after = tflite.read_flatbuffer(quantised), tflite.read_flatbuffer(corrected)
+    quantised = tflite.convert(model, SIZE, "int8", "scores", pictures)
+    corrected = bias.correct(quantised, tflite.convert(model, SIZE, "fp32", "scores"), pictures)
+    before, after = surgery.read(quantised), surgery.read(corrected)
     biases = {
         before.subgraphs[0].tensors[op.inputs[2]].buffer
         for op in before.subgraphs[0].operators

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import zoo
-from export import Job, exporter, parity, tflite
+from export import Job, exporter, parity, surgery, tflite
 from export import sam as export_sam
 from runtime.errors import UserError
 from runtime.prompted import NO_BOX, PADDING, PromptedSegmenter, fit, fitted_size, full_size, scaled
@@ -167,8 +167,8 @@ def test_every_precision_makes_two_files_that_pass_the_gate(tmp_path, precision,
     masks, _ = found.set_image(examples()[0].read()[0]).predict(points=[(5, 5)])
     assert masks.shape == (3, 39, 60)
     for part in ("encoder", "decoder"):
-        graph = tflite.read_flatbuffer((tmp_path / f"x-{precision}-{part}.tflite").read_bytes())
-        tflite.check(tflite.write_flatbuffer(graph))
+        graph = surgery.read((tmp_path / f"x-{precision}-{part}.tflite").read_bytes())
+        tflite.check(surgery.write(graph))
         ranks = [len(tensor.shape) for tensor in graph.subgraphs[0].tensors if tensor.shape is not None]
         # only what the decoder gives, (1, 1, M, h, w), has five axes
         assert max(ranks) == {"encoder": 4, "decoder": 5}[part]

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from export import quantization_report, tflite
+from export import quantization_report, surgery, tflite
 from tests.exported import colour_examples, colour_model
 from tests.tiny import assert_refused, run
 
@@ -84,7 +84,7 @@ def test_a_norm_that_nothing_can_fold_is_named():
     x = keras.layers.BatchNormalization(name="lonely")(x)
     x = keras.layers.ReLU()(x)
     model = keras.Model(image, {"logits": keras.layers.Conv2D(2, 1)(keras.layers.MaxPooling2D(2)(x))})
-    file = tflite.read_flatbuffer(tflite.convert(model, SIZE, "fp32", "scores"))
+    file = surgery.read(tflite.convert(model, SIZE, "fp32", "scores"))
     assert quantization_report.unfolded(file, ["lonely", "other"]) == ["lonely"]
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from export import tflite
+from export import surgery, tflite
 from tests.exported import colour_examples
 
 SIZE = (16, 24)
@@ -26,9 +26,9 @@ def test_an_operand_that_is_overwritten_in_place_keeps_its_own_range():
     model.get_layer("wide").set_weights([99 * centre])
     pictures = [example.read()[0] for example in colour_examples(SIZE, 3)]
     pictures[0][0, 0], pictures[0][0, 1] = 0, 255
-    file = tflite.read_flatbuffer(tflite.convert(model, SIZE, "int8", "scores", pictures, correct=False))
+    file = surgery.read(tflite.convert(model, SIZE, "int8", "scores", pictures, correct=False))
     graph, scales = file.subgraphs[0], {}
-    for name, op in zip(tflite.op_names(file), graph.operators, strict=True):
+    for name, op in zip(surgery.op_names(file), graph.operators, strict=True):
         quantised = graph.tensors[op.outputs[0]].quantization
         if quantised and quantised.scale is not None:
             scales.setdefault(name, []).append(float(quantised.scale[0]))

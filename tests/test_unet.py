@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from export import tflite
+from export import surgery, tflite
 from tests import references
 from zoo.layers import ResizeCornersLike
 from zoo.unet import DoubleLike
@@ -121,7 +121,7 @@ def test_exported_files_resize_by_one_op_a_level_and_cut_nothing(arguments, resi
     expected = np.asarray(model(pictures[0][None])["logits"])[0]
     for precision, bound in (("fp32", 1e-5), ("int8", 0.1)):
         flatbuffer = tflite.convert(model, (64, 96), precision, "scores", pictures)
-        ops = tflite.op_names(tflite.read_flatbuffer(flatbuffer))
+        ops = surgery.op_names(surgery.read(flatbuffer))
         assert ops.count(resizing) == levels and "STRIDED_SLICE" not in ops
         difference = np.abs(tflite.runner(flatbuffer)(pictures[0]) - expected).max()
         assert difference < bound * np.ptp(expected)

@@ -20,6 +20,7 @@ from zoo import backbones, contract
 from zoo.fcn import auxiliary_head
 from zoo.layers import (
     NORM_EPSILON,
+    Concatenate,
     ResizeCornersLike,
     ResizeLike,
     conv_norm_relu,
@@ -119,5 +120,5 @@ def aspp(
     for rate in rates:
         branches.append(atrous(x, filters, 3, dilation=rate, name=f"aspp_rate{rate}"))
     branches.append(image_pooling(x, filters, momentum=momentum, epsilon=epsilon, name="aspp_pooling"))
-    x = layers.Concatenate(name="aspp_concat")(branches)  # (B, h, w, filters * (len(rates) + 2))
+    x = Concatenate(name="aspp_concat")(branches)  # (B, h, w, filters * (len(rates) + 2))
     return plain(x, filters, projection_kernel, name="aspp_projection")

@@ -7,6 +7,7 @@ from keras import layers, ops
 from keras.src.ops.image import Resize
 
 NORM_EPSILON = 1e-3  # Keras' default, and that of the TensorFlow reference code
+JOINED_AT_ONCE = 5
 # Of RGB over ImageNet, in 0..1: what torchvision, timm and Hugging Face normalise with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
@@ -98,6 +99,20 @@ class Conv2D(layers.Conv2D):
         x = ops.conv(inputs, kernel, padding="same", dilation_rate=rates)
         x = x if self.bias is None else x + self.bias
         return self.activation(x)
+
+
+@keras.saving.register_keras_serializable("kerbside")
+class Concatenate(layers.Concatenate):
+    """Keras' Concatenate, at most five maps at a time: XNNPACK takes no more, and what it leaves splits a file in two.
+
+    The numbers are the same. Like Conv2D above it has Keras' name, which is what a .weights.h5 counts layers by.
+    """
+
+    def call(self, inputs: list[Any]) -> Any:
+        joined = inputs[0]
+        for first in range(1, len(inputs), JOINED_AT_ONCE - 1):
+            joined = super().call([joined, *inputs[first : first + JOINED_AT_ONCE - 1]])
+        return joined
 
 
 def imagenet_normalisation(image: Any) -> Any:

@@ -1,0 +1,59 @@
+"""The rewrites of int8 mask files: the same ids, from other ops."""
+
+import numpy as np
+import pytest
+
+from export import rewrite, surgery, tflite
+from tests.exported import colour_examples, colour_model
+
+SIZE = (33, 48)
+
+
+def noise(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, *SIZE, 3), np.uint8)
+
+
+def unwritten(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    monkeypatch.setattr(rewrite, "faster", lambda flatbuffer: flatbuffer)
+    pictures = tflite.calibration_pictures(colour_examples(SIZE, 4), 4, SIZE)
+    return tflite.convert(colour_model(SIZE), SIZE, "int8", "mask", pictures)
+
+
+def test_the_ids_are_those_of_the_converters_own_file(monkeypatch):
+    before = unwritten(monkeypatch)
+    monkeypatch.undo()
+    after = rewrite.faster(before)
+    assert before != after
+    for rgb in [*noise(4), *(example.read()[0] for example in colour_examples(SIZE, 4))]:
+        np.testing.assert_array_equal(tflite.runner(after)(rgb), tflite.runner(before)(rgb))
+
+
+def test_equal_scores_are_the_first_classs(monkeypatch):
+    """All classes of one filter and one bias: a copy that won would be an id above the classes."""
+    model = surgery.read(unwritten(monkeypatch))
+    names, graph = surgery.op_names(model), model.subgraphs[0]
+    last = max(place for place, name in enumerate(names) if name == "CONV_2D")
+    for number in graph.operators[last].inputs[1:]:
+        tensor = graph.tensors[int(number)]
+        values = np.asarray(model.buffers[tensor.buffer].data).reshape(tensor.shape[0], -1)
+        tensor.buffer = surgery.append_buffer(model, np.repeat(values[:1], len(values), axis=0).tobytes())
+        tensor.quantization.scale = np.repeat(tensor.quantization.scale[:1], len(values))
+    file = rewrite.faster(surgery.write(model))
+    assert not tflite.runner(file)(noise(1)[0]).any()
+
+
+def test_the_picture_goes_through_float_and_the_scores_are_sixteen_wide(monkeypatch):
+    model = surgery.read(rewrite.faster(unwritten(monkeypatch)))
+    names, graph = surgery.op_names(model), model.subgraphs[0]
+    assert names[:2] == ["DEQUANTIZE", "QUANTIZE"]
+    argmax = graph.operators[names.index("ARG_MAX")]
+    assert list(graph.tensors[int(argmax.inputs[0])].shape) == [1, *SIZE, 16]
+    assert graph.tensors[int(graph.operators[0].inputs[0])].quantization.scale[0] == 1
+
+
+def test_a_file_of_another_kind_is_left_as_it_is(monkeypatch):
+    """Float scores have neither the uint8 QUANTIZE nor an ARG_MAX; sixteen classes need no copies."""
+    scores = tflite.convert(colour_model(SIZE), SIZE, "fp32", "scores")
+    assert surgery.op_names(surgery.read(rewrite.faster(scores))) == surgery.op_names(surgery.read(scores))
+    twice = surgery.read(rewrite.faster(rewrite.faster(unwritten(monkeypatch))))
+    assert surgery.op_names(twice)[:3] == ["DEQUANTIZE", "QUANTIZE", "CONV_2D"]
