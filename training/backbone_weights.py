@@ -1,5 +1,6 @@
 """Pretrained weights for a model's backbone: none, keras.applications' own ImageNet weights, or a file."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import h5py
@@ -8,16 +9,18 @@ import numpy as np
 
 from runtime.errors import UserError
 from zoo import backbones, contract
-from zoo.convert import keras_applications
+from zoo.convert import keras_applications, mobilenet_tflite
+from zoo.layers import leaves
 
 
 def load_backbone_weights(model: keras.Model, source: str, backbone_name: str) -> None:
     """Load `source` into the backbone of `model`, which is a zoo model or a backbone itself.
 
     `source` is "none" (random weights stay), "imagenet" (keras.applications' published weights, downloaded
-    once and cached by Keras) or the path of an HDF5 file: .weights.h5 or keras.applications' older .h5, of a
-    keras.applications model, of our backbone, or of a whole zoo model. Raises UserError when the weights
-    cannot be had or do not fit; the model is then as it was.
+    once and cached by Keras) or the path of a file: an HDF5 one (.weights.h5 or keras.applications' older .h5, of a
+    keras.applications model, of our backbone, or of a whole zoo model), or the .tflite of a network on MobileNetV2,
+    after which `restate_norms` is due. Raises UserError when the weights cannot be had or do not fit; the model is
+    then as it was.
     """
     if source == "none":
         return
@@ -31,6 +34,29 @@ def load_backbone_weights(model: keras.Model, source: str, backbone_name: str) -
         keras_applications.assign_by_layer_name(_backbone(model), weights)
     except ValueError as error:
         raise UserError(f"{told}, as weights of backbone {backbone_name}, {error}.") from error
+
+
+def restate_norms(model: keras.Model, pictures: Iterable[np.ndarray]) -> None:
+    """Let each BatchNorm of the backbone hold the mean and variance of what it sees in `pictures`, uint8 (H, W, 3), and
+    change its scale and offset so that it computes what it did: a network whose norms were folded into its
+    convolutions can then be trained like any other."""
+    backbone = _backbone(model)
+    norms = [layer for layer in leaves(backbone) if isinstance(layer, keras.layers.BatchNormalization)]
+    seen = keras.Model(backbone.inputs, [norm.input for norm in norms])
+    means, squares, count = [0.0] * len(norms), [0.0] * len(norms), 0
+    for picture in pictures:
+        count += 1
+        for place, values in enumerate(seen(picture[None].astype(np.float32), training=False)):
+            flat = np.asarray(values, np.float64).reshape(-1, values.shape[-1])
+            means[place] = means[place] + flat.mean(0)
+            squares[place] = squares[place] + (flat**2).mean(0)
+    for norm, mean, square in zip(norms, means, squares, strict=True):
+        gamma, beta, old_mean, old_variance = norm.get_weights()
+        mean, variance = mean / count, np.maximum(square / count - (mean / count) ** 2, 0)
+        unit = gamma / np.sqrt(old_variance + norm.epsilon)
+        norm.set_weights(
+            [unit * np.sqrt(variance + norm.epsilon), beta + unit * (mean - old_mean), mean, variance]
+        )
 
 
 def _backbone(model: keras.Model) -> keras.Model:
@@ -63,8 +89,13 @@ def _read_file(path: Path) -> dict[str, list[np.ndarray]]:
     """Layer name -> arrays of a weights file, in the order of layer.weights."""
     if not path.is_file():
         raise UserError(
-            f'backbone weights {path}: there is no such file; give a .weights.h5 file, "imagenet" or "none".'
+            f'backbone weights {path}: there is no such file; give a .weights.h5 file, a .tflite, "imagenet" or "none".'
         )
+    if path.suffix == mobilenet_tflite.SUFFIX:
+        try:
+            return mobilenet_tflite.read(path)
+        except ValueError as error:
+            raise UserError(f"backbone weights {path}: it {error}.") from error
     try:
         with h5py.File(path, "r") as file:
             weights = _read_layers(file)

@@ -1,6 +1,6 @@
 """From a recipe to a running loop: data, class weights, baseline, model, weights, strategy."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from runtime.errors import UserError
 from runtime.image import resize_rgb
 from runtime.quiet import stderr_closed
 from training import counting, loop, quantize, report, tracking
-from training.backbone_weights import load_backbone_weights
+from training.backbone_weights import load_backbone_weights, restate_norms
 from training.data.pipeline import DecodedCache
 from training.data.spec import DatasetSpec
 from training.distributed import ALONE, Cluster, agree, fingerprint
@@ -22,6 +22,9 @@ from training.run import build_model, keep_classes, load_split
 from training.teacher import open_teacher
 from training.validation import MODEL_TASKS
 from training.weights import load_weights
+from zoo.convert import mobilenet_tflite
+
+RESTATED = 48  # train pictures that BatchNorms which were folded are restated on
 
 
 def strategy(cluster: Cluster = ALONE) -> tf.distribute.Strategy:
@@ -62,7 +65,7 @@ def train(
             say(f"Otsu's threshold, the floor: mIoU {100 * floor:.2f}% on val.")
     weights = _class_weights(recipe, spec, caches["train"], cluster, say)
     with devices.scope():
-        model = _model(recipe, len(spec.classes), cluster)
+        model = _model(recipe, len(spec.classes), caches["train"], cluster)
         if recipe.quantize:
             _quantize(model, recipe, caches["train"], cluster)
         teacher = open_teacher(recipe, spec.classes)
@@ -132,7 +135,7 @@ def _class_weights(
     return weights
 
 
-def _model(recipe: Recipe, classes: int, cluster: Cluster) -> keras.Model:
+def _model(recipe: Recipe, classes: int, training: DecodedCache, cluster: Cluster) -> keras.Model:
     """The model with the weights that it begins with; of several workers the chief has them, and shares them when
     the loop begins."""
     model = build_model(recipe, classes)
@@ -145,6 +148,8 @@ def _model(recipe: Recipe, classes: int, cluster: Cluster) -> keras.Model:
         load_weights(model, path)
     elif recipe.backbone_weights != "none" and cluster.chief:
         load_backbone_weights(model, recipe.backbone_weights, recipe.backbone)
+        if recipe.backbone_weights.endswith(mobilenet_tflite.SUFFIX):
+            restate_norms(model, _pictures(model, training, RESTATED))
     return model
 
 
@@ -155,15 +160,16 @@ def _quantize(model: keras.Model, recipe: Recipe, training: DecodedCache, cluste
         raise UserError(f"{recipe.model} is prompted, and its decoder stays in float: leave --quantize out")
     ranges = quantize.quantize(model)
     if cluster.chief:
-        height, width = model.inputs[0].shape[1:3]
-        pictures = (training.read(index)[0] for index in _spread(len(training.examples), quantize.PICTURES))
-        if height and width:
-            pictures = (resize_rgb(picture, (height, width)) for picture in pictures)
-        quantize.calibrate(model, ranges, pictures)
+        quantize.calibrate(model, ranges, _pictures(model, training, quantize.PICTURES))
 
 
-def _spread(count: int, most: int) -> list[int]:
-    return [index * count // most for index in range(most)] if count > most else list(range(count))
+def _pictures(model: keras.Model, training: DecodedCache, most: int) -> Iterator[np.ndarray]:
+    """Train pictures from all over the split, uint8, in the size that the model takes if it takes but one."""
+    size = model.inputs[0].shape[1:3]
+    count = len(training.examples)
+    for number in range(min(count, most)):
+        picture = training.read(number * count // min(count, most))[0]
+        yield resize_rgb(picture, size) if all(size) else picture
 
 
 def synchronise(model: keras.Model) -> None:

@@ -54,6 +54,7 @@ def deeplabv3plus(
     decoder_convolutions: int = 2,
     decoder_kernel: int = 3,
     decoder_separable: bool = False,
+    fine_filters: int = 0,
     norm_between: bool = True,
     norm_epsilon: float = NORM_EPSILON,
     align_corners: bool = False,
@@ -109,6 +110,12 @@ def deeplabv3plus(
     x = layers.Concatenate(name="decoder_concat")([x, low_level])
     for index in range(decoder_convolutions):
         x = convolution(x, decoder_filters, decoder_kernel, name=f"decoder_{index + 1}")
+    if fine_filters:
+        x = plain(x, fine_filters, name="fine_reduce")
+        finest = plain(pyramid["P1"], fine_filters // 2, name="fine_low_level")
+        x = resize(name="fine_upsample")([x, finest])
+        x = layers.Concatenate(name="fine_concat")([x, finest])
+        x = convolution(x, fine_filters, 3, name="fine")
     x = layers.Conv2D(classes, 1, name="classifier")(x)  # (B, H/4, W/4, classes)
     # In float32 under any dtype policy: what follows are softmax, loss and argmax.
     outputs = {contract.LOGITS: resize(dtype="float32", name=contract.LOGITS)([x, image])}
