@@ -46,7 +46,7 @@ def restate_norms(model: keras.Model, pictures: Iterable[np.ndarray]) -> None:
     means, squares, count = [0.0] * len(norms), [0.0] * len(norms), 0
     for picture in pictures:
         count += 1
-        for place, values in enumerate(seen(picture[None].astype(np.float32), training=False)):
+        for place, values in enumerate(seen([picture[None].astype(np.float32)], training=False)):
             flat = np.asarray(values, np.float64).reshape(-1, values.shape[-1])
             means[place] = means[place] + flat.mean(0)
             squares[place] = squares[place] + (flat**2).mean(0)

@@ -28,10 +28,12 @@ def size(text: str) -> tuple[int, int]:
 
 
 def setting(text: str) -> tuple[str, Any]:
-    """NAME=VALUE -> (name, value): a number, true or false, a tuple written 3,6,9, or text."""
+    """NAME=VALUE -> (name, value): a number, true or false, a tuple written 3,6,9 or (), or text."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise UserError(f"'{text}' is not NAME=VALUE, such as rates=3,6,9,12")
+    if value == "()":
+        return name, ()
     parts = [_parsed(part) for part in value.split(",")]
     return name, tuple(parts) if len(parts) > 1 else parts[0]
 

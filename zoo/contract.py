@@ -55,12 +55,10 @@ def check_fraction(name: str, value: Any) -> float:
 
 
 def check_rates(rates: Any) -> tuple[int, ...]:
-    """A non-empty tuple of positive atrous rates; ValueError on anything else."""
+    """A tuple of positive atrous rates, or an empty one; ValueError on anything else."""
     is_list = isinstance(rates, Sequence) and not isinstance(rates, str)
-    if not is_list or not rates or not all(_is_int(rate) and rate > 0 for rate in rates):
-        raise ValueError(
-            f"rates must be one or more positive whole numbers, such as (6, 12, 18), not {rates!r}"
-        )
+    if not is_list or not all(_is_int(rate) and rate > 0 for rate in rates):
+        raise ValueError(f"rates must be positive whole numbers, such as (6, 12, 18), not {rates!r}")
     return tuple(int(rate) for rate in rates)
 
 
