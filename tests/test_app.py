@@ -48,7 +48,7 @@ def legend(page) -> str:
 def test_without_models_it_says_how_to_make_one(root):
     page = opened()
     assert "make train" in page.info[0].value and "python -m export" in page.info[0].value
-    assert page.selectbox(key="method").options == ["Binary threshold", "Otsu's threshold"]
+    assert page.selectbox(key="segment_method").options == ["Binary threshold", "Otsu's threshold"]
     assert "foreground" in legend(page)
 
 
@@ -75,13 +75,13 @@ def test_models_of_runs_are_listed_after_those_that_ship(root, model):
     (root / "runs" / "street" / "export").mkdir(parents=True)
     (root / "runs" / "street" / "export" / "int8.tflite").write_bytes(model)
     page = opened()
-    assert page.selectbox(key="method").options == [
+    assert page.selectbox(key="segment_method").options == [
         "b",
         "runs/street/export/int8",
         "Binary threshold",
         "Otsu's threshold",
     ]
-    page.selectbox(key="method").select("runs/street/export/int8.tflite").run()
+    page.selectbox(key="segment_method").select("runs/street/export/int8.tflite").run()
     assert not page.exception and "class 0" in legend(page)
 
 
@@ -117,7 +117,7 @@ def test_a_bad_model_is_one_sentence(root, model):
     (root / "models" / "cut.tflite").write_bytes(model[: len(model) // 2])
     page = opened()
     assert not page.exception and "cut.tflite is a truncated or damaged" in page.error[0].value
-    page.selectbox(key="method").select("Otsu's threshold").run()
+    page.selectbox(key="segment_method").select("Otsu's threshold").run()
     assert not page.exception and not page.error
 
 
@@ -125,13 +125,13 @@ def test_thresholds_follow_their_widgets(root):
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
     (root / "examples" / "three_bands.png").write_bytes(png(ramp))
     page = opened()
-    page.selectbox(key="method").select("Binary threshold").run()
-    page.slider(key="threshold").set_value(63).run()
+    page.selectbox(key="segment_method").select("Binary threshold").run()
+    page.slider(key="segment_threshold").set_value(63).run()
     assert "75.0%" in legend(page)  # 192 of 256 greys are brighter
-    page.radio(key="side").set_value("dark").run()
+    page.radio(key="segment_side").set_value("dark").run()
     rows = legend(page).split("<tr>")
     assert any("foreground" in row and "25.0%" in row for row in rows)
-    page.selectbox(key="method").select("Otsu's threshold").run()
+    page.selectbox(key="segment_method").select("Otsu's threshold").run()
     assert any("threshold 127" in text.value for text in page.markdown)
 
 
@@ -144,7 +144,7 @@ def test_the_opacity_slider_does_not_segment_again(root, model, monkeypatch):
     tiny.write_bundle(root / "models" / "tiny.tflite", model)
     page = opened()
     assert len(calls) == 1
-    page.slider(key="opacity").set_value(0.2).run()
+    page.slider(key="segment_opacity").set_value(0.2).run()
     assert len(calls) == 1 and not page.exception
 
 

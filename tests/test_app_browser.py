@@ -156,7 +156,7 @@ def test_upload_switch_slide_download(server, page):
         "blue": 0.3333,
     }
 
-    choose(page, "method", "b_theirs")
+    choose(page, "segment_method", "b_theirs")
     settled(page, "class 1")
     mask = cv2.imdecode(np.frombuffer(download(page, "Mask (class ids)")[1], np.uint8), cv2.IMREAD_UNCHANGED)
     # scores are enlarged before the argmax, so the border may move by part of a model pixel (15 here)
@@ -166,11 +166,11 @@ def test_upload_switch_slide_download(server, page):
         return page.locator('[data-testid="stImage"] img').first.get_attribute("src")
 
     before = overlay_source()
-    page.locator(".st-key-opacity").get_by_role("slider").press("ArrowLeft")
+    page.locator(".st-key-segment_opacity").get_by_role("slider").press("ArrowLeft")
     page.wait_for_function(
         "old => document.querySelector('[data-testid=stImage] img').getAttribute('src') !== old", arg=before
     )
-    choose(page, "method", "Otsu's threshold")
+    choose(page, "segment_method", "Otsu's threshold")
     settled(page, "foreground")
 
 
