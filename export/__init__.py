@@ -24,6 +24,7 @@ DEFAULT_PRECISION: dict[str, str] = {
     "threshold": "fp32",  # nothing to quantise
     "otsu": "fp32",
 }
+CALIBRATED = ("mixed", "int8")  # that compute in 8 bits, in ranges learnt from pictures
 OUTPUTS = ("mask", "scores")
 
 
@@ -32,7 +33,7 @@ class Job:
     """One export. `size` is (height, width); `out` the file or folder that appears when the gate is passed.
 
     `parity_images` None means the whole val split. `allow_loss` None means the bound of `parity.BOUNDS`, else
-    the mIoU points that may be lost.
+    the mIoU points that may be lost. `keep_float` names ops of an int8 or mixed file that stay in float32.
     """
 
     precision: str
@@ -42,6 +43,7 @@ class Job:
     calibration_images: int = 100
     parity_images: int | None = None
     allow_loss: float | None = None
+    keep_float: tuple[str, ...] = ()
     threads: int = 2
 
 

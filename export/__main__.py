@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from export import DEFAULT_PRECISION, EXPORTERS, OUTPUTS, PRECISIONS, Examples, Job, exporter
+from export import CALIBRATED, DEFAULT_PRECISION, EXPORTERS, OUTPUTS, PRECISIONS, Examples, Job, exporter
 from runtime.errors import UserError, exit_on_user_error
 from training.data.spec import Example
 from training.quiet import start_tensorflow
@@ -78,6 +78,13 @@ def parser() -> Parser:
         help="mIoU points that all but fp32 may lose, in place of the usual bound; recorded in the file",
     )
     command.add_argument(
+        "--keep-float",
+        metavar="OP",
+        nargs="+",
+        default=(),
+        help="of int8 and mixed, ops that stay in float32, by their names in export.quantization_report",
+    )
+    command.add_argument(
         "--threads", metavar="N", type=int, default=2, help="of LiteRT during the comparison"
     )
     return command
@@ -120,6 +127,10 @@ def _job(run: Any, task: str, args: argparse.Namespace, size: tuple[int, int]) -
     precision, output = args.precision or usual, args.output or "mask"
     if task == "prompted" and precision == "mixed":
         raise UserError(f"{run.recipe.model} has no mixed precision: choose int8, dynamic, fp16 or fp32")
+    if args.keep_float and (precision not in CALIBRATED or task == "prompted"):
+        raise UserError(
+            f"--keep-float is of semantic models in {' and '.join(CALIBRATED)}, not of {precision}"
+        )
     name = run.folder.resolve().name
     if isinstance(run, Converted):
         name = run.weights_path.name.removesuffix(".weights.h5")
@@ -133,6 +144,7 @@ def _job(run: Any, task: str, args: argparse.Namespace, size: tuple[int, int]) -
         calibration_images=args.calibration_images,
         parity_images=args.parity_images,
         allow_loss=args.allow_loss,
+        keep_float=tuple(args.keep_float),
         threads=args.threads,
     )
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from export import Examples, Job, bias, bundle, metadata, parity, ranges, rewrite, surgery
+from export import CALIBRATED, Examples, Job, bias, bundle, metadata, parity, ranges, rewrite, surgery
 from runtime.errors import UserError
 from runtime.image import resize_rgb
 from training.data.spec import Example
@@ -28,7 +28,6 @@ from training.progress import counter
 
 # Means settle soon: 12 and 16 pictures of CamVid gave the same agreement with Keras within 0.03%.
 CORRECTION_PICTURES = 16
-CALIBRATED = ("mixed", "int8")
 # What `mixed` computes in int8: where the weights and nearly all of the arithmetic are, and what runs on a single
 # tensor on the way from one such op to the next. Norms, softmax, the products of two feature maps in attention and
 # the sums of residual branches stay float32: they lose most in 256 steps, and XNNPACK is fast at them in float.
@@ -50,7 +49,7 @@ def export(run: Any, job: Job, examples: Examples) -> Path:
     print(f"converting to {job.precision}, {job.output}, {job.size[0]}x{job.size[1]} ...", flush=True)
     # A run of --quantize has learnt with the mean errors of its rounding: they are no fault any more.
     correct = not getattr(run.recipe, "quantize", False)
-    flatbuffer = convert(model, job.size, job.precision, job.output, pictures, correct)
+    flatbuffer = convert(model, job.size, job.precision, job.output, pictures, correct, job.keep_float)
     flatbuffer = metadata.add(flatbuffer, name=run.recipe.model, output=job.output, size=job.size)
     candidate = predictor(flatbuffer, job.output, job.threads)
     record = parity.pass_through(run, model, candidate, job, examples)
@@ -79,10 +78,12 @@ def convert(
     output: str,
     pictures: Sequence[np.ndarray] | None = None,
     correct: bool = True,
+    keep_float: Sequence[str] = (),
 ) -> bytes:
     """The flatbuffer. `pictures`, uint8 (H, W, 3), calibrate mixed and int8 and, unless told not to, correct their
     biases (see bias.py); they are not looked at otherwise. A model without trained weights (a threshold) has nothing to
-    quantise, and 8 bits would spoil the histogram that it counts: every precision gives fp32's file.
+    quantise, and 8 bits would spoil the histogram that it counts: every precision gives fp32's file. Ops whose name has
+    one of `keep_float` in it stay float32.
 
     Raises ValueError when the result needs anything but built-in ops or static shapes.
     """
@@ -96,7 +97,9 @@ def convert(
         write_saved_model(folder, model, _serve(model, output), [image])
         converter = converter_of(folder, precision, chosen)
         flatbuffer = (
-            _quantise(converter, precision, chosen) if precision in CALIBRATED else converter.convert()
+            _quantise(converter, precision, chosen, keep_float)
+            if precision in CALIBRATED
+            else converter.convert()
         )
     flatbuffer = bytes(flatbuffer)
     if precision in CALIBRATED and correct:
@@ -109,7 +112,9 @@ def convert(
     return flatbuffer
 
 
-def _quantise(converter: Any, precision: str, pictures: Sequence[np.ndarray]) -> bytes:
+def _quantise(
+    converter: Any, precision: str, pictures: Sequence[np.ndarray], keep_float: Sequence[str]
+) -> bytes:
     """Calibrate, correct the ranges, and quantise: for `mixed` the ops of MIXED_INT8 and no other. The input is uint8,
     scores stay float32."""
     # What converter.convert() does, in two halves; mixed: what tf.lite.experimental.QuantizationDebugger does, less its
@@ -121,11 +126,27 @@ def _quantise(converter: Any, precision: str, pictures: Sequence[np.ndarray]) ->
         converter.representative_dataset = lambda: ([picture[None]] for picture in pictures)
     converter._experimental_calibrate_only = True
     calibrated = ranges.corrected(bytes(converter.convert()), pictures)
-    kept = None
-    if precision == "mixed":
-        kept = sorted(set(surgery.op_names(surgery.read(calibrated))) - set(MIXED_INT8))
-    flatbuffer: bytes = mlir_quantize(calibrated, input_data_type=tf.uint8, denylisted_ops=kept)
+    graph = surgery.read(calibrated)
+    kinds = sorted(set(surgery.op_names(graph)) - set(MIXED_INT8)) if precision == "mixed" else None
+    flatbuffer: bytes = mlir_quantize(
+        calibrated,
+        input_data_type=tf.uint8,
+        denylisted_ops=kinds,
+        denylisted_nodes=_results(graph, keep_float),
+    )
     return flatbuffer
+
+
+def _results(model: Any, wanted: Sequence[str]) -> list[str]:
+    """The names of the tensors that the ops put out which have one of `wanted` in their names."""
+    graph = model.subgraphs[0]
+    names = [graph.tensors[int(op.outputs[0])].name.decode() for op in graph.operators]
+    for part in wanted:
+        if not any(part in name for name in names):
+            raise UserError(
+                f"--keep-float {part}: the model has no such op; python -m export.quantization_report lists them"
+            )
+    return [name for name in names if any(part in name for part in wanted)]
 
 
 def _serve(model: Any, output: str) -> Callable[[Any], Any]:

@@ -278,6 +278,11 @@ def real_run(tmp_path_factory) -> Path:
     return folder
 
 
+def test_float_files_have_nothing_to_keep_in_float(real_run):
+    with pytest.raises(UserError, match="--keep-float is of semantic models in mixed and int8, not of fp32"):
+        main([str(real_run), "--precision", "fp32", "--keep-float", "centre"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "precision", "output"),
