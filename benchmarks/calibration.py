@@ -40,12 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     start_tensorflow()
     from export import parity, ranges, tflite
-    from export.__main__ import _size_of_data, examples_of
+    from export.__main__ import examples_of, size_of_data
     from training.run import load
 
     run = load(args.run)
     examples = examples_of(run)
-    size = _size_of_data(run, examples)
+    size = size_of_data(run, examples)
     model, shown = run.model(image_size=size), parity.spread(examples("val"), args.pictures)
     keras = parity.keras_predict(model)
     print(f"{len(shown)} pictures of val, {size[0]}x{size[1]}, {args.precision}")

@@ -93,7 +93,7 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     _check_numbers(args)
-    sizes = list(dict.fromkeys(map(_checked_size, args.size or ())))
+    sizes = list(dict.fromkeys(map(checked_size, args.size or ())))
     _check_together(args, sizes)
     start_tensorflow()
 
@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     examples = examples_of(run, args.pictures)
     if task == "prompted":
         sizes = [_size_of_model(run, sizes)]
-    jobs = [_job(run, task, args, size) for size in sizes or [_size_of_data(run, examples)]]
+    jobs = [_job(run, task, args, size) for size in sizes or [size_of_data(run, examples)]]
     export = exporter(args.format, task)
     for job in jobs:
         _finished(run, task, args.format, export(run, job, examples))
@@ -211,13 +211,13 @@ def default_out(
     return folder / "export" / stem
 
 
-def _size_of_data(run: Any, examples: Examples) -> tuple[int, int]:
+def size_of_data(run: Any, examples: Examples) -> tuple[int, int]:
     """Of the first val picture: a data set's options may have changed its usual size."""
     found = examples("val")
     if not found:
         raise UserError(f"{run.recipe.data} val has no picture to take the size from; give --size HxW.")
     height, width = found[0].read()[0].shape[:2]
-    return _checked_size(f"{height}x{width}")
+    return checked_size(f"{height}x{width}")
 
 
 def _size_of_model(run: Any, wanted: Sequence[tuple[int, int]]) -> tuple[int, int]:
@@ -229,7 +229,7 @@ def _size_of_model(run: Any, wanted: Sequence[tuple[int, int]]) -> tuple[int, in
     return size
 
 
-def _checked_size(text: str) -> tuple[int, int]:
+def checked_size(text: str) -> tuple[int, int]:
     size = parse_size(text)
     if not all(SMALLEST <= side <= LARGEST for side in size):
         raise UserError(

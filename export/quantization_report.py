@@ -343,7 +343,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(f"--{option.replace('_', '-')} is {getattr(args, option)}: it must be 1 or more.")
     start_tensorflow()
     from export import parity, tflite
-    from export.__main__ import _checked_size, _size_of_data, examples_of
+    from export.__main__ import checked_size, examples_of, size_of_data
     from training.optimisation import layers
     from training.run import load
     from training.validation import MODEL_TASKS
@@ -352,7 +352,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if run.recipe.model in MODEL_TASKS or not run.recipe.data:
         raise UserError(f"{args.run} is no run of a semantic segmenter: there are no logits to report on")
     examples = examples_of(run)
-    size = _checked_size(args.size) if args.size else _size_of_data(run, examples)
+    size = checked_size(args.size) if args.size else size_of_data(run, examples)
     model = run.model(image_size=size)
     if not model.trainable_variables:
         raise UserError(f"{run.recipe.model} has no weights to quantise: there is nothing to report")

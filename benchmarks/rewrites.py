@@ -1,0 +1,77 @@
+"""What export/rewrite.py gains: python -m benchmarks.rewrites RUN [--size HxW] [--threads N].
+
+The int8 `mask` file as the converter writes it, with each rewrite and with both; they take turns in one process, a
+train picture a turn: medians, the spread from the 10th to the 90th percentile, and whether the class ids are the same.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from runtime.errors import exit_on_user_error
+from training.quiet import start_tensorflow
+from training.train import Parser
+from training.train import size as parse_size
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    command = Parser(
+        prog="python -m benchmarks.rewrites",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("run", metavar="RUN")
+    command.add_argument("--size", metavar="HxW", help="those of the data if not given")
+    command.add_argument("--threads", type=int, default=2, metavar="N")
+    command.add_argument("--runs", type=int, default=200, help="turns of each file (default 200)")
+    args = command.parse_args(argv)
+    start_tensorflow()
+    from export import rewrite, surgery, tflite
+    from export.__main__ import examples_of, size_of_data
+    from training.run import load
+
+    run = load(args.run)
+    examples = examples_of(run)
+    size = parse_size(args.size) if args.size else size_of_data(run, examples)
+    pictures = tflite.calibration_pictures(examples("train"), 16, size)
+    faster, rewrite.faster = rewrite.faster, lambda flatbuffer: flatbuffer
+    plain = tflite.convert(run.model(image_size=size), size, "int8", "mask", pictures)
+    rewrite.faster = faster
+
+    def rewritten(*rewrites: Callable[[Any], None]) -> bytes:
+        model = surgery.read(plain)
+        for change in rewrites:
+            change(model)
+        return surgery.write(model)
+
+    files = {
+        "as converted": plain,
+        "the picture by float32": rewritten(rewrite.image_by_float),
+        "sixteen scores": rewritten(rewrite.widen_argmax),
+        "both": faster(plain),
+    }
+    runners = {name: tflite.runner(file, args.threads) for name, file in files.items()}
+    taken: dict[str, list[float]] = {name: [] for name in files}
+    same = dict.fromkeys(files, True)
+    for turn in range(args.runs):
+        picture, ids = pictures[turn % len(pictures)], {}
+        for name, segment in runners.items():
+            start = time.perf_counter()
+            ids[name] = segment(picture)
+            taken[name].append(1e3 * (time.perf_counter() - start))
+            same[name] &= np.array_equal(ids[name], ids["as converted"])
+    print(f"{args.run}, {size[0]}x{size[1]}, {args.threads} threads, {args.runs} turns\n")
+    print("| file | ms (p10..p90) | of the first | same ids |\n|---|---|---|---|")
+    first = float(np.median(taken["as converted"]))
+    for name, times in taken.items():
+        low, middle, high = np.percentile(times, (10, 50, 90))
+        print(f"| {name} | {middle:.2f} ({low:.2f}..{high:.2f}) | {middle / first:.2f} | {same[name]} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_user_error(main))
