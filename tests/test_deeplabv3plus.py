@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
         ("image_size", (64, 64, 3)),
         ("image_size", "64"),
         ("output_stride", 12),
-        ("rates", ()),
+        ("rates", (-6,)),
         ("rates", (6, 0)),
         ("rates", (6, 1.5)),
         ("rates", 6),
@@ -74,6 +74,14 @@ def test_deeplabv3plus_has_the_papers_parameters(separable):
     kind = "depthwise" if separable else "conv"
     for rate in (6, 12, 18, 24):
         assert model.get_layer(f"aspp_rate{rate}_{kind}").dilation_rate == (rate, rate)
+
+
+def test_an_atrous_rate_is_a_branch_and_none_is_needed():
+    none, one = (
+        zoo.build("deeplabv3plus", classes=11, backbone="mobilenet_v2", rates=rates) for rates in ((), (6,))
+    )
+    branch = 3 * 3 * 320 * 256 + 4 * 256
+    assert one.count_params() - none.count_params() == branch + 256 * 256  # and its share of the projection
 
 
 def test_deeplabv3plus_reads_stride_4_and_the_output_stride():

@@ -54,7 +54,6 @@ def deeplabv3plus(
     decoder_convolutions: int = 2,
     decoder_kernel: int = 3,
     decoder_separable: bool = False,
-    fine_filters: int = 0,
     norm_between: bool = True,
     norm_epsilon: float = NORM_EPSILON,
     align_corners: bool = False,
@@ -67,9 +66,10 @@ def deeplabv3plus(
 
     image_size is (H, W), or None for any size; `backbone_sizes` are the `sizes` of backbones.build;
     `output_stride` (8, 16 or 32) is the backbone's stride where ASPP reads it; `rates` are ASPP's atrous rates,
-    one branch each, and `projection_kernel` is the side of the convolution that joins them; `dropout` follows ASPP;
-    `aspp_output` is one more convolution after it, of the decoder's kind; `auxiliary` adds "aux_logits", as large
-    as the logits, for the loss alone, from the backbone's P4.
+    one branch each (none at all: the 1x1 and the picture's mean alone, as the reference code has it on MobileNetV2);
+    `projection_kernel` is the side of the convolution that joins them; `dropout` follows ASPP; `aspp_output` is one
+    more convolution after it, of the decoder's kind; `auxiliary` adds "aux_logits", as large as the logits, for the
+    loss alone, from the backbone's P4.
     Raises ValueError on a value that makes no sense.
     """
     contract.check_count("classes", classes, at_least=2)
@@ -110,12 +110,6 @@ def deeplabv3plus(
     x = layers.Concatenate(name="decoder_concat")([x, low_level])
     for index in range(decoder_convolutions):
         x = convolution(x, decoder_filters, decoder_kernel, name=f"decoder_{index + 1}")
-    if fine_filters:
-        x = plain(x, fine_filters, name="fine_reduce")
-        finest = plain(pyramid["P1"], fine_filters // 2, name="fine_low_level")
-        x = resize(name="fine_upsample")([x, finest])
-        x = layers.Concatenate(name="fine_concat")([x, finest])
-        x = convolution(x, fine_filters, 3, name="fine")
     x = layers.Conv2D(classes, 1, name="classifier")(x)  # (B, H/4, W/4, classes)
     # In float32 under any dtype policy: what follows are softmax, loss and argmax.
     outputs = {contract.LOGITS: resize(dtype="float32", name=contract.LOGITS)([x, image])}
