@@ -1,6 +1,7 @@
 """What ships under models/: small, whole, and what it says it is."""
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,14 @@ import pytest
 
 from runtime import Segmenter
 from runtime.bundle import read_bundle
+from runtime.errors import UserError
 from runtime.image import resize_rgb
 from tests.tiny import REPOSITORY
 from training import data, metrics
 from training.recipe import Recipe, default_recipe
 from training.run import build_model
 from training.weights import load_weights
+from zoo.convert import card
 
 MODELS = REPOSITORY / "models"
 FILES = sorted(MODELS.glob("*.tflite"))
@@ -35,6 +38,27 @@ def test_each_carries_its_labels_and_its_measured_score(path: Path) -> None:
     spec = data.spec(bundle.facts["data"], bundle.facts["taxonomy"])
     assert (bundle.labels, bundle.palette) == (spec.classes, spec.palette)
     assert bundle.facts["scores"]["miou"] > 0.7
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_each_has_a_card_with_its_checksum_and_score(path: Path) -> None:
+    """docs/models/NAME.md, for the file and for the float weights beside it."""
+    name = path.stem.removesuffix("_int8")
+    text = (REPOSITORY / "docs" / "models" / f"{name}.md").read_text()
+    for file in (path, MODELS / f"{name}.weights.h5"):
+        assert f"`{hashlib.sha256(file.read_bytes()).hexdigest()}`" in text, file.name
+        assert str(file.stat().st_size) in text
+    bundle = read_bundle(path)
+    assert bundle is not None
+    assert f"| int8 `.tflite` | {100 * bundle.facts['scores']['miou']:.2f} |" in text
+
+
+def test_the_weights_build_their_own_model_and_another_files_card_is_refused(tmp_path: Path) -> None:
+    assert card.rebuild(WEIGHTS).output["logits"].shape[-1] == 11
+    shutil.copy(card.card_path(WEIGHTS), tmp_path)
+    (tmp_path / WEIGHTS.name).write_bytes(WEIGHTS.read_bytes()[:-1])
+    with pytest.raises(UserError, match="is not what .*json was written for"):
+        card.rebuild(tmp_path / WEIGHTS.name)
 
 
 def test_the_weights_beside_the_file_are_those_it_was_made_from() -> None:

@@ -68,9 +68,12 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
         "model_options": {"rates": (3, 6, 9, 12), "aspp_filters": 128, "decoder_filters": 128,
                           "aspp_separable": True, "decoder_separable": True},
     },
-    # 480x360 pictures on a phone: docs/results.md has the command, the hours and the scores.
+    # 480x360 pictures on a phone: docs/results.md has the command, the hours and the scores; docs/levers.md why.
     ("deeplabv3plus", "camvid"): {
         **CAMVID,
+        "epochs": 80,
+        "augmentation": Augmentation(scale=(0.6, 2.0), brightness=0.4, contrast=0.4, saturation=0.5, hue=0.05,
+                                     blur=0.25, blur_sigma=(0.3, 2.0)),
         "backbone": "mobilenet_v2",
         "model_options": {"rates": (3, 6, 9, 12), "aspp_filters": 128, "decoder_filters": 128,
                           "aspp_separable": True, "decoder_separable": True},
