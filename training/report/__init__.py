@@ -15,13 +15,14 @@ import cv2
 import numpy as np
 
 from runtime.errors import UserError
+from runtime.figures import error_picture
 from runtime.image import colour
 from training import metrics
 from training.checkpoints import write_atomically
 from training.data.spec import DatasetSpec, Example
 from training.evaluation import Evaluation, Predict
 from training.report import evaluation_page, pictures
-from training.report.evaluation_page import Looked, error_picture
+from training.report.evaluation_page import Looked
 
 PREVIEW_WIDTH = 360
 SHOWN = 4  # best and worst pictures, each
