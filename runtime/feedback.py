@@ -20,13 +20,12 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from runtime.bundle import Colour
 from runtime.errors import UserError
 from runtime.files import write_whole
-from runtime.image import read_rgb
+from runtime.image import checked_bytes, png, read_rgb
 from runtime.segmenter import Segmentation
 
 DATABASE, FILES = "feedback.sqlite", "files"
@@ -96,19 +95,25 @@ def keep(folder: Path, found: Segmentation, corrected: np.ndarray, name: str, mo
         database.execute(_TABLE)
         database.execute("BEGIN IMMEDIATE")
         old = database.execute("SELECT id FROM records WHERE sha256 = ? AND labels = ?", (sha256, labels))
-        number = next((int(found_id) for (found_id,) in old), None)
-        if number is None:
+        known = next((int(found_id) for (found_id,) in old), None)
+        if known is None:
             marks = ", ".join("?" * len(row))
             columns = "kept, name, sha256, height, width, model, labels, palette, changed"
             made = database.execute(f"INSERT INTO records ({columns}) VALUES ({marks})", row)
             number = int(made.lastrowid or 0)
         else:
+            number = known
             database.execute(
                 "UPDATE records SET kept = ?, name = ?, model = ?, palette = ?, changed = ? WHERE id = ?",
                 (now, name, model, palette, changed, number),
             )
-        for kind, image in images.items():
-            write_whole(path_of(folder, number, kind), _png(image))
+        try:
+            for kind, image in images.items():
+                write_whole(path_of(folder, number, kind), png(image))
+        except UserError:
+            if known is None:
+                _remove_files(folder, number)
+            raise
     return next(record for record in records(folder) if record.id == number)
 
 
@@ -150,9 +155,7 @@ def delete(folder: Path, numbers: Collection[int]) -> int:
             database.execute("DELETE FROM records WHERE id = ?", (number,)).rowcount for number in numbers
         )
     for number in numbers:
-        for kind in KINDS:
-            with contextlib.suppress(FileNotFoundError):
-                path_of(folder, number, kind).unlink()
+        _remove_files(folder, number)
     return gone
 
 
@@ -180,7 +183,7 @@ def exported(folder: Path, numbers: Collection[int]) -> bytes:
         for record in chosen:
             split = "val" if record.held_out else "train"
             for kind, place in zip(KINDS, ("images", "predictions", "masks"), strict=True):
-                data = path_of(folder, record.id, kind).read_bytes()
+                data, _, _ = checked_bytes(path_of(folder, record.id, kind))
                 archive.writestr(f"{place}/{split}/{record.id:06d}.png", data)
     return made.getvalue()
 
@@ -210,6 +213,15 @@ def _opened(folder: Path, *, writing: bool = True) -> Iterator[sqlite3.Connectio
         ) from error
 
 
+def _remove_files(folder: Path, number: int) -> None:
+    for kind in KINDS:
+        path = path_of(folder, number, kind)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"{path} cannot be removed: {error.strerror or error}.") from error
+
+
 def _make(folder: Path) -> None:
     try:
         (folder / FILES).mkdir(parents=True, exist_ok=True)
@@ -224,8 +236,3 @@ def _record(number: int, kept: str, name: str, sha256: str, height: int, width: 
     return Record(
         number, kept, name, sha256, height, width, str(model), tuple(json.loads(str(labels))), colours, share
     )
-
-
-def _png(image: np.ndarray) -> bytes:
-    bgr = image if image.ndim == 2 else image[..., ::-1]
-    return bytes(cv2.imencode(".png", np.ascontiguousarray(bgr))[1])

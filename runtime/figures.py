@@ -29,7 +29,7 @@ def confusion_picture(matrix: np.ndarray, names: Sequence[str]) -> np.ndarray:
     Classes that are neither there nor predicted are left out. Up to 24 classes every cell that rounds to a per cent
     or more has its number, of 1% to 100%; beyond that the colour alone speaks.
     """
-    kept = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1))
+    kept = [int(index) for index in np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1))]
     shown = [
         names[index] if len(names[index]) <= LONGEST else f"{names[index][: LONGEST - 1]}…" for index in kept
     ]

@@ -129,7 +129,7 @@ def read_legend(data: bytes, labels: Sequence[str], name: str = "the legend") ->
         if by not in (IDS, COLOURS):
             raise ValueError(f'"by" is {by!r}')
         rows = [(str(row["name"]), _values(row, by)) for row in content["classes"]]
-        legend: Legend = {value: IGNORED for value in map(_value[by], content.get("ignore", []))}
+        legend: Legend = {_value(value, by): IGNORED for value in content.get("ignore", [])}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(
@@ -191,11 +191,12 @@ def _colour(value: Any) -> Colour:
     return red, green, blue
 
 
-_value = {IDS: _id, COLOURS: _colour}
+def _value(value: Any, by: str) -> Value:
+    return _id(value) if by == IDS else _colour(value)
 
 
 def _values(row: dict[str, Any], by: str) -> list[Value]:
     """Of one class: its "ids" or "id", its "colours" or "colour"."""
     single = by[:-1]
     given = row[by] if by in row or single not in row else [row[single]]
-    return [_value[by](value) for value in given]
+    return [_value(value, by) for value in given]
