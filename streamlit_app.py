@@ -2,12 +2,14 @@
 
 import streamlit as st
 
-from app import common, segment, truth
+from app import common, correct, kept, segment, truth
 
 # Address, title and what shows it.
 TABS = (
     ("segment", "Segment", segment.show),
     ("truth", "Truth", truth.show),
+    ("correct", "Correct", correct.show),
+    ("kept", "Kept", kept.show),
 )
 
 st.set_page_config(page_title="Kerbside", layout="wide", initial_sidebar_state="collapsed")
