@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import common, correct, kept, segment, truth
+from app import common, correct, kept, prompted, segment, truth
 
 # Address, title and what shows it.
 TABS = (
@@ -10,6 +10,7 @@ TABS = (
     ("truth", "Truth", truth.show),
     ("correct", "Correct", correct.show),
     ("kept", "Kept", kept.show),
+    ("prompted", "Prompted", prompted.show),
 )
 
 st.set_page_config(page_title="Kerbside", layout="wide", initial_sidebar_state="collapsed")
