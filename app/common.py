@@ -17,7 +17,6 @@ from runtime.threshold import SIDES, binary, otsu, otsu_value
 
 UPLOAD_MB = 20
 SHOWN_SIDE = 1400  # pixels: larger pictures are shown smaller, and downloaded whole
-ENCODER, DECODER = "-encoder.tflite", "-decoder.tflite"  # of a prompted model
 BINARY, OTSU = "Binary threshold", "Otsu's threshold"
 HOW_TO_GET_A_MODEL = """\
 **No model yet.** `make train` trains one, and
@@ -46,20 +45,12 @@ def root() -> Path:
 
 
 def model_files() -> list[Path]:
-    """What ships first, then what was exported here, the newest first; not the two halves of a prompted model."""
-    halves = {half for pair in prompted_files() for half in pair}
+    """What ships first, then what was exported here, the newest first."""
     shipped, own = (
-        [path for path in (root() / folder).rglob("*.tflite") if path.is_file() and path not in halves]
+        [path for path in (root() / folder).rglob("*.tflite") if path.is_file()]
         for folder in ("models", "runs")
     )
     return sorted(shipped) + sorted(own, key=lambda path: path.stat().st_mtime, reverse=True)
-
-
-def prompted_files() -> list[tuple[Path, Path]]:
-    """Encoder and decoder of each prompted model that ships or was exported here, by name."""
-    encoders = [path for name in ("models", "runs") for path in sorted((root() / name).rglob(f"*{ENCODER}"))]
-    pairs = [(path, path.with_name(path.name.removesuffix(ENCODER) + DECODER)) for path in encoders]
-    return [pair for pair in pairs if all(path.is_file() for path in pair)]
 
 
 @st.cache_resource(max_entries=3, show_spinner="Loading the model")

@@ -22,13 +22,13 @@ HELP = (
 
 def show() -> None:
     controls, middle, side = st.columns([1.1, 2.5, 1.1], gap="medium")
-    with controls:
-        picture = common.choose_picture("correct")
-        method = common.choose_method("correct")
-    if picture is None:
-        middle.info("Upload a picture of a road to begin.")
-        return
     try:
+        with controls:
+            picture = common.choose_picture("correct")
+            method = common.choose_method("correct")
+        if picture is None:
+            middle.info("Upload a picture of a road to begin.")
+            return
         result = common.segmented(*picture, method)
         edits = edits_of(st.session_state["result_key"])
         with controls:
@@ -39,7 +39,7 @@ def show() -> None:
         with side:
             st.html(common.legend_table(mended.legend()))
             show_result(result, mended, edits, picture[1])
-            show_keeping(result, mended, picture[1], keeping.method_name(method))
+            show_keeping(result, mended, picture[1], keeping.predicted_by(method))
     except UserError as error:
         middle.error(str(error))
 

@@ -31,7 +31,7 @@ def folder() -> Path | None:
     return None if proxied or st.context.ip_address else common.root() / "feedback"
 
 
-def method_name(method: tuple[object, ...]) -> str:
+def predicted_by(method: tuple[object, ...]) -> str:
     """What a record says of what predicted it: the model's file below the root, or the threshold and its settings."""
     first = method[0]
     if isinstance(first, Path):

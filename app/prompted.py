@@ -16,6 +16,7 @@ from runtime.errors import UserError
 from runtime.image import overlay, png, read_rgb
 from runtime.prompted import BACKGROUND, FOREGROUND, PromptedSegmenter
 
+ENCODER, DECODER = "-encoder.tflite", "-decoder.tflite"
 INSIDE, OUTSIDE, BOX = "a point in the object", "a point not in it", "a box around it"
 COLOUR = (255, 60, 40)
 HOW_TO_GET_ONE = """\
@@ -26,24 +27,31 @@ NAME-decoder.tflite, that appear here."""
 
 def show() -> None:
     controls, main = st.columns([1.1, 3], gap="medium")
-    pairs = common.prompted_files()
-    with controls:
-        picture = common.choose_picture("prompted")
+    pairs = prompted_files()
     if not pairs:
         main.info(HOW_TO_GET_ONE)
         return
-    if picture is None:
-        main.info("Upload a picture of a road to begin.")
-        return
-    with controls:
-        chosen = st.selectbox("Model", pairs, format_func=name_of, key="prompted_model")
-        way = st.radio("A click gives", (INSIDE, OUTSIDE, BOX), key="prompted_way")
     try:
+        with controls:
+            picture = common.choose_picture("prompted")
+            chosen = st.selectbox("Model", pairs, format_func=name_of, key="prompted_model")
+            way = st.radio("A click gives", (INSIDE, OUTSIDE, BOX), key="prompted_way")
+        if picture is None:
+            main.info("Upload a picture of a road to begin.")
+            return
         rgb, found = encoded(*picture, *chosen)
         with main:
             show_prompt(rgb, found, chosen, way, Path(picture[1]).stem)
     except UserError as error:
         main.error(str(error))
+
+
+def prompted_files() -> list[tuple[Path, Path]]:
+    """Encoder and decoder of each prompted model that ships or was exported here, by name."""
+    folders = (common.root() / name for name in ("models", "runs"))
+    encoders = [path for folder in folders for path in sorted(folder.rglob(f"*{ENCODER}"))]
+    pairs = [(path, path.with_name(path.name.removesuffix(ENCODER) + DECODER)) for path in encoders]
+    return [pair for pair in pairs if all(path.is_file() for path in pair)]
 
 
 def name_of(pair: tuple[Path, Path]) -> str:

@@ -34,16 +34,16 @@ STYLE = """
 def show() -> None:
     st.html(STYLE)
     controls, main = st.columns([1.1, 3], gap="medium")
-    with controls:
-        picture = common.choose_picture("truth")
-        upload = st.file_uploader(
-            "Its mask: a PNG of class ids or of colours", type=["png", "bmp"], key="truth_mask"
-        )
-        method = common.choose_method("truth")
-    if picture is None or upload is None:
-        main.info("Upload a picture and its mask, of the same size, to see how right the model is.")
-        return
     try:
+        with controls:
+            picture = common.choose_picture("truth")
+            upload = st.file_uploader(
+                "Its mask: a PNG of class ids or of colours", type=["png", "bmp"], key="truth_mask"
+            )
+            method = common.choose_method("truth")
+        if picture is None or upload is None:
+            main.info("Upload a picture and its mask, of the same size, to see how right the model is.")
+            return
         result = common.segmented(*picture, method)
         with controls:
             mask, legend = ask_what_it_means(upload.getvalue(), upload.name, result)
