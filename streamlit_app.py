@@ -2,10 +2,13 @@
 
 import streamlit as st
 
-from app import common, segment
+from app import common, compare, segment
 
 # Address, title and what shows it.
-TABS = (("segment", "Segment", segment.show),)
+TABS = (
+    ("segment", "Segment", segment.show),
+    ("compare", "Compare", compare.show),
+)
 
 st.set_page_config(page_title="Kerbside", layout="wide", initial_sidebar_state="collapsed")
 st.html(common.STYLE)

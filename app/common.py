@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from runtime.errors import UserError
@@ -29,8 +30,8 @@ that appears here. Until then, the two thresholds need no model."""
 
 STYLE = """
 <style>
-.block-container, [data-testid="stMainBlockContainer"] {padding: 2.2rem 2rem 2rem; max-width: 90rem}
-@media (max-width: 640px) {[data-testid="stMainBlockContainer"] {padding: 2.2rem 1rem 1rem}}
+.block-container, [data-testid="stMainBlockContainer"] {padding: 4.2rem 2rem 2rem; max-width: 90rem}
+@media (max-width: 640px) {[data-testid="stMainBlockContainer"] {padding: 4.2rem 1rem 1rem}}
 .legend {width: 100%; border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums}
 .legend td {padding: 0.22rem 0.3rem; border: 0; vertical-align: middle}
 .legend .swatch {display: block; width: 1rem; height: 1rem; border-radius: 0.2rem;
@@ -149,7 +150,11 @@ def segmented(data: bytes, name: str, method: tuple[object, ...]) -> Segmentatio
 
 def segment(data: bytes, name: str, method: tuple[object, ...]) -> Segmentation:
     """Decode and segment; nothing is remembered. UserError when the picture or the model cannot be trusted."""
-    rgb = read_rgb(data, name=name)
+    return segment_rgb(read_rgb(data, name=name), method)
+
+
+def segment_rgb(rgb: np.ndarray, method: tuple[object, ...]) -> Segmentation:
+    """`segment` of a picture that has been decoded, uint8 (H, W, 3)."""
     if method[0] == BINARY:
         return binary(rgb, value=method[1], foreground=method[2])
     if method[0] == OTSU:
@@ -193,3 +198,8 @@ def legend_table(legend: list[dict]) -> str:
             f'<td class="share">{row["share"]:.1%}</td></tr>'
         )
     return f'<table class="legend">{"".join(rows)}</table>'
+
+
+def escaped(name: str) -> str:
+    """A name out of a model file or an upload, as plain text in Markdown."""
+    return "".join(letter if letter.isalnum() or letter == " " else f"\\{letter}" for letter in name)

@@ -49,8 +49,10 @@ def show(
             lambda: archive.polygons_json(result, name),
         ),
     )
+    column = st.container(gap="xsmall")
     for number, (label, file_name, mime, make) in enumerate(files):
-        button(label, make, file_name, mime, f"segment_download_{number}")
+        with column:
+            button(label, make, file_name, mime, f"segment_download_{number}")
     many = f"Everything of {len(pictures)} pictures (ZIP)" if len(pictures) > 1 else "Everything (ZIP)"
 
     def everything() -> bytes:
@@ -62,4 +64,5 @@ def show(
             jobs = [(name, lambda: result)]
         return archive.zipped(jobs, opacity, hidden, {"method": common.method_name(method)})
 
-    button(many, everything, "kerbside.zip", "application/zip", "segment_download_zip")
+    with column:
+        button(many, everything, "kerbside.zip", "application/zip", "segment_download_zip")

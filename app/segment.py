@@ -67,6 +67,7 @@ def show_result(
         required=True,
         key="segment_view",
         label_visibility="collapsed",
+        wrap=True,
     )
     screen = common.for_the_screen(result)
     height, width = result.ids.shape
@@ -81,7 +82,7 @@ def show_result(
     if point and point[0] < width and point[1] < height:
         found = views.at(result, *point)
         st.markdown(
-            f"At {found['x']}, {found['y']}: **{escaped(found['name'])}** (class {found['id']}), in a region of "
+            f"At {found['x']}, {found['y']}: **{common.escaped(found['name'])}** (class {found['id']}), in a region of "
             f"{found['region']:,} pixels; {found['share']:.1%} of the picture is of this class."
         )
 
@@ -95,8 +96,3 @@ def shown(screen: Segmentation, view: str, opacity: float, hidden: tuple[int, ..
     if view == viewer.OUTLINES:
         return (views.outlines(screen, hidden, thickness=max(1, round(max(screen.ids.shape) / 700))),)
     return (views.overlay(screen, opacity, hidden),)
-
-
-def escaped(name: str) -> str:
-    """A name out of a model file, as plain text in Markdown."""
-    return "".join(letter if letter.isalnum() or letter == " " else f"\\{letter}" for letter in name)

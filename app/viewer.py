@@ -84,9 +84,8 @@ export default function (component) {
     frame.className = "frame"; frame.tabIndex = 0; cross.className = "cross";
     frame.setAttribute("role", "application");
     frame.setAttribute("aria-label", `${images[0].alt}. Arrow keys move the point, Enter asks what is there.`);
-    const columns = data.view === "Side by side" ? "calc(50% - 0.3rem), " : "100%, ";
-    const least = data.view === "Side by side" ? "min(100%, 19rem)" : "0px";
-    frame.style.width = `max(${least}, min(${columns} calc(80vh * ${width / height})))`;
+    frame.style.maxWidth = `calc(80vh * ${width / height})`;
+    frame.style.flex = data.second && data.view !== "Before and after" ? "1 1 19rem" : "1 1 100%";
     frame.append(...images, cross);
     frame.onpointermove = (event) => tell(...place(event, frame));
     frame.onpointerleave = () => at ? tell(...at) : says.replaceChildren();
