@@ -2,12 +2,13 @@
 
 import streamlit as st
 
-from app import common, compare, segment
+from app import common, compare, results, segment
 
 # Address, title and what shows it.
 TABS = (
     ("segment", "Segment", segment.show),
     ("compare", "Compare", compare.show),
+    ("results", "Results", results.show),
 )
 
 st.set_page_config(page_title="Kerbside", layout="wide", initial_sidebar_state="collapsed")
