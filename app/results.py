@@ -91,17 +91,21 @@ def plot(rows: list[dict[str, Any]], times: dict[str, float]) -> None:
     import altair
     import pandas
 
+    scores, slowest = [point["mIoU, %"] for point in points], max(point["latency, ms"] for point in points)
+    across = altair.Scale(domain=[0, slowest * 1.4], nice=False)  # room for the names
+    up = altair.Scale(domain=[max(0, min(scores) - 5), min(100, max(scores) + 5)])
     base = altair.Chart(pandas.DataFrame(points)).encode(
-        x=altair.X("latency, ms:Q", scale=altair.Scale(zero=True)),
-        y=altair.Y("mIoU, %:Q", scale=altair.Scale(zero=False, padding=20)),
+        x=altair.X("latency, ms:Q", scale=across),
+        y=altair.Y("mIoU, %:Q", scale=up, axis=altair.Axis(format=".0f")),
         tooltip=["file", "data", "latency, ms", "mIoU, %"],
     )
-    dots = base.mark_point(size=140, filled=True).encode(
-        color=altair.Color("data:N", scale=altair.Scale(range=["#0072b2", "#d55e00", "#009e73", "#cc79a7"])),
-        shape="data:N",
+    colours = altair.Scale(range=["#0072b2", "#d55e00", "#009e73", "#cc79a7"])
+    dots = base.mark_point(size=140, filled=True, opacity=1).encode(
+        color=altair.Color("data:N", scale=colours), shape="data:N"
     )
+    names = base.mark_text(align="left", dx=10, dy=-8, color="#808080").encode(text="file")
     st.markdown("##### mIoU against latency")
-    st.altair_chart(dots + base.mark_text(align="left", dx=10, dy=-8).encode(text="file"), width="stretch")
+    st.altair_chart(dots + names, width="stretch")
 
 
 def show_cards(folder: Path) -> None:
