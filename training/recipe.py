@@ -192,7 +192,8 @@ def architecture(run: Path, model: str) -> dict[str, Any]:
     found = from_json(path)
     if found.model != model:
         raise UserError(f"--init {run} is a {found.model}, not a {model}: train that, or leave --init out")
-    return {name: getattr(found, name) for name in ("backbone", "output_stride", "model_options")}
+    chosen = {name: getattr(found, name) for name in ("backbone", "output_stride")}
+    return {**chosen, "model_options": _tuples(found.model_options)}
 
 
 def _tuples(content: dict[str, Any]) -> dict[str, Any]:
