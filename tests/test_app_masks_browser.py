@@ -14,7 +14,6 @@ from runtime.image import png
 from tests import tiny_tflite as tiny
 from tests.test_app_browser import (  # noqa: F401 (fixtures)
     browser,
-    choose,
     download,
     page,
     picture,
@@ -72,6 +71,12 @@ def row(page, label: str):  # noqa: F811
 
 def pick(page, label: str, option: str) -> None:  # noqa: F811
     row(page, label).click()
+    page.get_by_role("option", name=option, exact=True).click()
+    settled(page)
+
+
+def choose(page, key: str, option: str) -> None:  # noqa: F811
+    page.locator(f".st-key-{key}").get_by_role("combobox").click()
     page.get_by_role("option", name=option, exact=True).click()
     settled(page)
 
