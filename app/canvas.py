@@ -5,6 +5,7 @@ the last corner, Escape all of them, C closes the polygon.
 """
 
 import base64
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,9 +59,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const place = parentElement.querySelector(".place");
   const { width, height, mode } = data;
   let state = states.get(frame);
-  if (!state || state.serial !== data.serial || state.mode !== mode) {
-    const cross = state && state.width === width ? state.cross : [width >> 1, height >> 1];
-    state = { serial: data.serial, mode, width, corners: [], cross, keyed: false };
+  const size = `${width}x${height}`;
+  if (!state || state.serial !== data.serial || state.mode !== mode || state.size !== size) {
+    const cross = state && state.size === size ? state.cross : [width >> 1, height >> 1];
+    state = { serial: data.serial, mode, size, corners: [], cross, keyed: false };
     states.set(frame, state);
   }
   if (image.src !== data.image) image.src = data.image;
@@ -195,7 +197,7 @@ def canvas(
     size: tuple[int, int] | None = None,
     marks: Sequence[tuple[int, int, bool]] = (),
     box: Sequence[int] | None = None,
-    serial: int = 0,
+    serial: str = "",
 ) -> list[list[int]] | None:
     """Show a picture, uint8 (H, W, 3); the points (x, y) just drawn on it, in pixels of a picture of `size`
     (height, width), or None. A point is one, a box its top left and bottom right, a polygon three or more.
@@ -215,7 +217,7 @@ def canvas(
         "label": label,
         "marks": [[int(x), int(y), bool(inside)] for x, y, inside in marks],
         "box": None if box is None else [int(value) for value in box],
-        "serial": serial,
+        "serial": hashlib.sha256(serial.encode()).hexdigest(),
     }
     drawn = _component(key=key, data=data, on_drawn_change=lambda: None).drawn
     return _checked(drawn, mode, height, width)

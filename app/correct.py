@@ -73,7 +73,7 @@ def show_canvas(mended: Segmentation, edits: list[Edit], way: str, class_id: int
         mode=mode,
         label="The picture with its classes. Click a region, or draw a polygon, to fill it.",
         size=mended.ids.shape,
-        serial=len(edits),
+        serial=f"{st.session_state['correct_key']} {len(edits)}",
     )
     st.caption(HELP)
     with st.form("correct_form", border=False):

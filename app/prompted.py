@@ -108,7 +108,7 @@ def show_prompt(rgb: np.ndarray, found: dict, pair: tuple[Path, Path], way: str,
             size=rgb.shape[:2],
             marks=marks,
             box=found["box"],
-            serial=len(marks),
+            serial=f"{found['key']} {len(marks)}",
         )
         st.caption("Tab to the picture; arrow keys move the cross (with Shift by ten), Enter clicks.")
         with st.form("prompted_form", border=False):

@@ -10,7 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
+from runtime import feedback
 from runtime.image import png
+from runtime.segmenter import Segmentation
 from tests import tiny_tflite as tiny
 from tests.test_app_browser import (  # noqa: F401 (fixtures)
     browser,
@@ -170,7 +172,7 @@ def test_a_region_is_corrected_and_found_in_the_database(server, page):  # noqa:
     assert (folder / "files/000001-picture.png").is_file()
 
     page.get_by_role("link", name="Kept", exact=True).click()
-    page.get_by_text("1 · street.png").first.wait_for()
+    page.get_by_role("button", name="Delete number 1").wait_for()
     settled(page)
     name, data = download(page, "Export the 1 of these classes")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -258,6 +260,10 @@ def test_an_object_is_clicked_and_boxed(server, page, sam):  # noqa: F811
 
 @pytest.mark.parametrize("tab", ["Truth", "Correct", "Kept"])
 def test_phone_width_needs_no_sideways_scrolling_in_these_tabs(server, page, tab):  # noqa: F811
+    found = Segmentation(MASK, tuple(tiny.LABELS), tiny.PALETTE, 0.1, decoded(STREET).copy())
+    feedback.keep(
+        server[1] / "feedback", found, MASK, "a_rather_long_name_of_a_picture.png", "models/a_ours.tflite"
+    )
     opened(page, server, tab)
     page.set_viewport_size({"width": 390, "height": 844})
     settled(page)
