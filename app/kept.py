@@ -1,7 +1,9 @@
 """The tab of what was kept: look at it, delete it, export it, and score models on the part that is held out."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import streamlit as st
 
 from app import common, keeping
@@ -132,16 +134,28 @@ def show_score(folder: Path, held: list[Record], path: Path) -> None:
         st.info("No held-out picture has the classes of this model.")
         return
 
-    def pairs():
-        for record in usable:
-            rgb, _, corrected = feedback.images(folder, record)
-            yield corrected, segmenter.segment(rgb).ids
-
-    with st.spinner("Scoring"):
-        matrix = metrics.total_matrix(pairs(), len(segmenter.labels))
+    matrix = matrix_of(folder, usable, path)
     scores = metrics.scores(matrix, segmenter.labels)
     first, second = st.columns(2)
     first.metric("mIoU", f"{scores['miou']:.1%}")
     second.metric("Pixel accuracy", f"{scores['pixel_accuracy']:.1%}")
     st.caption(f"{len(usable)} held-out pictures")
     st.image(figures.confusion_picture(matrix, segmenter.labels), output_format="PNG")
+
+
+def matrix_of(folder: Path, records: list[Record], path: Path) -> np.ndarray:
+    """The confusion matrix of a model over these records; what this visitor has seen before is not counted again."""
+    changed = path.stat().st_mtime_ns
+    key = (str(path), changed, tuple((record.id, record.kept, record.changed) for record in records))
+    known = st.session_state.setdefault("kept_matrices", {})
+    if key not in known:
+        segmenter = common.load_segmenter(str(path), changed)
+
+        def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            for record in records:
+                rgb, _, corrected = feedback.images(folder, record)
+                yield corrected, segmenter.segment(rgb).ids
+
+        with st.spinner("Scoring"):
+            known[key] = metrics.total_matrix(pairs(), len(segmenter.labels))
+    return known[key]

@@ -18,6 +18,7 @@ from training import metrics
 
 ROWS = 64  # values of a mask that get a row; the rest, rare ones, stay as they were suggested
 COLUMNS = ("iou", "dice", "precision", "recall", "specificity", "share")
+HEADS = {"iou": "IoU", "dice": "Dice"}
 HEADLINES = (("Pixel accuracy", "pixel_accuracy"), ("mIoU", "miou"), ("Mean accuracy", "mean_accuracy"))
 STYLE = """
 <style>
@@ -167,7 +168,7 @@ def show_scores(matrix: np.ndarray, truth: Segmentation, result: Segmentation, s
 
 def scores_table(scores: dict) -> str:
     """The classes that are in the mask or were predicted; a dash where a score does not exist."""
-    head = "".join(f"<th>{column if column != 'iou' else 'IoU'}</th>" for column in ("class", *COLUMNS))
+    head = "".join(f"<th>{HEADS.get(column, column)}</th>" for column in ("class", *COLUMNS))
     rows = []
     for name, row in scores["classes"].items():
         if not np.isnan(row["iou"]):
