@@ -33,7 +33,11 @@ def choose_pictures(tab: str) -> list[Picture]:
 
 
 def choose_one(pictures: list[Picture], tab: str) -> Picture:
-    """The one that is looked at."""
+    """The one that is looked at: the first of what was added last, until the visitor chooses."""
+    seen = st.session_state.get(f"{tab}_seen", 0)
+    if len(pictures) != seen:
+        st.session_state[f"{tab}_which"] = seen if 0 < seen < len(pictures) else 0
+        st.session_state[f"{tab}_seen"] = len(pictures)
     if len(pictures) == 1:
         return pictures[0]
     number = st.selectbox(
