@@ -25,10 +25,8 @@ assert kinds == ["kerbside_viewer", "kerbside_legend"], kinds
 import runpy
 tabs = runpy.run_path("streamlit_app.py", run_name="tabs")["TABS"]
 for name, title, show in tabs:
-    def tab(module, function):
-        import importlib
-        getattr(importlib.import_module(module), function)()
-    shown = AppTest.from_function(tab, args=(show.__module__, show.__name__), default_timeout=120).run()
+    script = f"import {show.__module__} as tab; tab.{show.__name__}()"
+    shown = AppTest.from_string(script, default_timeout=120).run()
     assert not shown.exception, (name, shown.exception)
 heavy = {"tensorflow", "keras", "scipy", "sklearn", "matplotlib"} & {name.split(".")[0] for name in sys.modules}
 assert not heavy, heavy
