@@ -47,7 +47,7 @@ def opened() -> "AppTest":
 def component(page, name: str) -> dict:
     """What one of the page's own components was given to show."""
     protos = [element.proto for element in page.get("bidi_component")]
-    return json.loads(next(proto for proto in protos if proto.component_name == name).json)
+    return json.loads(next(proto for proto in protos if proto.component_name == name).bytes)
 
 
 def legend(page) -> dict[str, str]:
