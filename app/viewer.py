@@ -49,6 +49,7 @@ export default function (component) {
     const context = canvas.getContext("2d", {willReadFrequently: true});
     context.drawImage(reader, 0, 0);
     ids = context.getImageData(0, 0, canvas.width, canvas.height);
+    if (at) tell(...at);
   };
   reader.src = data.ids;
 
