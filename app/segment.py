@@ -94,5 +94,5 @@ def shown(screen: Segmentation, view: str, opacity: float, hidden: tuple[int, ..
     if view == viewer.WIPE:
         return screen.rgb, views.overlay(screen, opacity, hidden)
     if view == viewer.OUTLINES:
-        return (views.outlines(screen, hidden, thickness=max(1, round(max(screen.ids.shape) / 700))),)
+        return (views.outlines(screen, hidden, thickness=max(1, round(max(screen.ids.shape) / 450))),)
     return (views.overlay(screen, opacity, hidden),)

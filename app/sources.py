@@ -21,6 +21,10 @@ def choose_pictures(tab: str) -> list[Picture]:
         key=f"{tab}_upload",
         max_upload_size=common.UPLOAD_MB,
     )
+    seen = st.session_state.get(f"{tab}_seen", 0)
+    if len(uploads) != seen:  # look at the first of what was added last, until the visitor chooses
+        st.session_state[f"{tab}_which"] = seen if seen < len(uploads) else 0
+        st.session_state[f"{tab}_seen"] = len(uploads)
     if not uploads:
         example = common.choose_example(tab)
         return [example] if example else []

@@ -5,6 +5,7 @@ Two components of our own in plain HTML, CSS and JavaScript; nothing is loaded f
 """
 
 import base64
+import json
 from typing import Any
 
 import streamlit as st
@@ -35,7 +36,8 @@ VIEWER_CSS = """
 """
 VIEWER_JS = """
 export default function (component) {
-  const {data, parentElement, setStateValue} = component;
+  const {parentElement, setStateValue} = component;
+  const data = JSON.parse(new TextDecoder().decode(component.data));
   const row = parentElement.querySelector(".row"), wipe = parentElement.querySelector(".wipe");
   const says = parentElement.querySelector(".says");
   const [height, width] = data.size;
@@ -47,6 +49,7 @@ export default function (component) {
     const context = canvas.getContext("2d", {willReadFrequently: true});
     context.drawImage(reader, 0, 0);
     ids = context.getImageData(0, 0, canvas.width, canvas.height);
+    if (at) tell(...at);
   };
   reader.src = data.ids;
 
@@ -148,7 +151,8 @@ input {accent-color: var(--st-primary-color); width: 1rem; height: 1rem; flex: n
 """
 LEGEND_JS = """
 export default function (component) {
-  const {data, parentElement, setStateValue} = component;
+  const {parentElement, setStateValue} = component;
+  const data = JSON.parse(new TextDecoder().decode(component.data));
   const hidden = new Set(data.hidden);
   const send = () => setStateValue("switched", {labels: data.labels, hidden: [...hidden]});
   const most = Math.max(...data.rows.map((row) => row.share));
@@ -188,6 +192,12 @@ _legend = st.components.v2.component("kerbside_legend", html=LEGEND_HTML, css=LE
 OVERLAY, BESIDE, WIPE, OUTLINES = VIEWS = ("Overlay", "Side by side", "Before and after", "Outlines")
 
 
+def sent(data: dict[str, Any]) -> bytes:
+    """JSON as bytes, which Streamlit hands on as they are: for a dict it would import pandas, to look for a data frame
+    in it, and the first visitor would wait a second for that."""
+    return json.dumps(data).encode()
+
+
 def address(rgb: Any, kind: str = ".jpg") -> str:
     """A picture as an address that holds all of it."""
     mime = "jpeg" if kind == ".jpg" else "png"
@@ -207,20 +217,22 @@ def show_picture(
     words = ("The picture", "The mask") if view == BESIDE else (f"The picture: {view.lower()}", "")
     _viewer(
         key=key,
-        data={
-            "picture": token,
-            "view": view,
-            "words": words,
-            "size": list(size),
-            "first": address(shown[0]),
-            "second": address(shown[1]) if len(shown) > 1 else None,
-            "ids": address(screen.ids, ".png"),
-            "classes": {
-                str(index): [screen.name_of(index), "rgb({}, {}, {})".format(*screen.colour_of(index))]
-                for index in present
-            },
-            "point": at,
-        },
+        data=sent(
+            {
+                "picture": token,
+                "view": view,
+                "words": words,
+                "size": list(size),
+                "first": address(shown[0]),
+                "second": address(shown[1]) if len(shown) > 1 else None,
+                "ids": address(screen.ids, ".png"),
+                "classes": {
+                    str(index): [screen.name_of(index), "rgb({}, {}, {})".format(*screen.colour_of(index))]
+                    for index in present
+                },
+                "point": at,
+            }
+        ),
         on_point_change=lambda: None,
     )
     return at
@@ -237,7 +249,7 @@ def hidden_classes(labels: tuple[str, ...], key: str) -> tuple[int, ...]:
 def show_legend(rows: list[dict[str, Any]], labels: tuple[str, ...], key: str) -> None:
     """Colours, names and shares, a switch each: see `hidden_classes`."""
     data = {"rows": rows, "labels": _token(labels), "hidden": list(hidden_classes(labels, key))}
-    _legend(key=key, data=data, on_switched_change=lambda: None)
+    _legend(key=key, data=sent(data), on_switched_change=lambda: None)
 
 
 def _token(labels: tuple[str, ...]) -> str:

@@ -11,6 +11,7 @@ decoded, segmented, coloured and sent. Linux: memory is VmRSS of /proc.
 """
 
 import argparse
+import itertools
 import os
 import socket
 import statistics
@@ -163,15 +164,20 @@ def slow(model: str, times: int = 9) -> None:
         quick.run()
         other.run()
         pictures = list(quick.widgets["segment_example"].options)
-        print(f"the slow model's first run, loading it: {other.choose('segment_method', model):.2f} s")
+        turns = itertools.count(1)
 
-        def series() -> list[float]:
+        def series(count: int = times) -> list[float]:
             return [
-                quick.choose("segment_example", pictures[turn % len(pictures)])
-                for turn in range(1, times + 1)
+                quick.choose("segment_example", pictures[next(turns) % len(pictures)]) for _ in range(count)
             ]
 
         alone, stop, took = series(), threading.Event(), []
+        loading = threading.Thread(target=lambda: took.append(other.choose("segment_method", model)))
+        loading.start()
+        while_loading = series(1)
+        while loading.is_alive():
+            while_loading += series(1)
+        print(f"the slow model's first run, loading it: {took.pop():.2f} s")
 
         def keep_busy() -> None:
             turn = 0
@@ -185,7 +191,8 @@ def slow(model: str, times: int = 9) -> None:
         stop.set()
         busy.join()
         print(f"a run of the slow model: {spread(took)}")
-        print(f"another visitor's runs alone: {spread(alone)}; beside it: {spread(beside)}")
+        print(f"another visitor's runs alone: {spread(alone)}; while it loads: {spread(while_loading)}")
+        print(f"another visitor's runs while it runs: {spread(beside)}")
 
 
 def require_picture(visitor: Visitor) -> None:
