@@ -2,10 +2,18 @@
 
 import streamlit as st
 
-from app import common, segment
+from app import common, compare, correct, kept, prompted, results, segment, truth
 
 # Address, title and what shows it.
-TABS = (("segment", "Segment", segment.show),)
+TABS = (
+    ("segment", "Segment", segment.show),
+    ("compare", "Compare", compare.show),
+    ("truth", "Truth", truth.show),
+    ("correct", "Correct", correct.show),
+    ("kept", "Kept", kept.show),
+    ("prompted", "Prompted", prompted.show),
+    ("results", "Results", results.show),
+)
 
 st.set_page_config(page_title="Kerbside", layout="wide", initial_sidebar_state="collapsed")
 st.html(common.STYLE)

@@ -3,19 +3,24 @@
 KERBSIDE_ROOT names another folder to look for models/, runs/ and examples/ in (the tests use it).
 """
 
-import dataclasses
 import hashlib
 import html
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import streamlit as st
 
-from runtime.image import read_rgb, resize_ids, resize_rgb
+from runtime.errors import UserError
+from runtime.image import read_rgb
+from runtime.palettes import NAMES as PALETTES
 from runtime.segmenter import Segmentation, Segmenter
-from runtime.threshold import SIDES, binary, otsu, otsu_value
+from runtime.threshold import SIDES, binary, multi_otsu, multi_otsu_values, otsu, otsu_value
+from runtime.views import for_a_screen
 
 UPLOAD_MB = 20
+PICTURES = ["png", "jpg", "jpeg", "webp", "bmp"]
 SHOWN_SIDE = 1400  # pixels: larger pictures are shown smaller, and downloaded whole
 BINARY, OTSU = "Binary threshold", "Otsu's threshold"
 HOW_TO_GET_A_MODEL = """\
@@ -25,8 +30,8 @@ that appears here. Until then, the two thresholds need no model."""
 
 STYLE = """
 <style>
-.block-container, [data-testid="stMainBlockContainer"] {padding: 2.2rem 2rem 2rem; max-width: 90rem}
-@media (max-width: 640px) {[data-testid="stMainBlockContainer"] {padding: 2.2rem 1rem 1rem}}
+.block-container, [data-testid="stMainBlockContainer"] {padding: 4.2rem 2rem 2rem; max-width: 90rem}
+@media (max-width: 640px) {[data-testid="stMainBlockContainer"] {padding: 4.2rem 1rem 1rem}}
 .legend {width: 100%; border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums}
 .legend td {padding: 0.22rem 0.3rem; border: 0; vertical-align: middle}
 .legend .swatch {display: block; width: 1rem; height: 1rem; border-radius: 0.2rem;
@@ -45,40 +50,68 @@ def root() -> Path:
 
 
 def model_files() -> list[Path]:
-    """What ships first, then what was exported here, the newest first."""
+    """What ships first, then what was exported here, the newest first; the halves of a SAM are not among them."""
     shipped, own = (
-        [path for path in (root() / folder).rglob("*.tflite") if path.is_file()]
+        [
+            path
+            for path in (root() / folder).rglob("*.tflite")
+            if path.is_file() and not path.stem.endswith(("-encoder", "-decoder"))
+        ]
         for folder in ("models", "runs")
     )
     return sorted(shipped) + sorted(own, key=lambda path: path.stat().st_mtime, reverse=True)
 
 
-@st.cache_resource(max_entries=3, show_spinner="Loading the model")
+@st.cache_resource(max_entries=6, show_spinner="Loading the model")
 def load_segmenter(path: str, changed: int) -> Segmenter:
     """One segmenter for all visitors (it locks itself); `changed` makes a new file a new entry."""
     return Segmenter(path).warm_up()
 
 
-def choose_picture(tab: str) -> tuple[bytes, str] | None:
-    """The upload, or else the example that is selected: its bytes and its name. `tab` begins the widgets' keys."""
-    examples = sorted(path for path in (root() / "examples").glob("*") if path.suffix in (".png", ".jpg"))
-    upload = st.file_uploader(
-        f"Your picture (up to {UPLOAD_MB} MB)",
-        type=["png", "jpg", "jpeg", "webp", "bmp"],
-        key=f"{tab}_upload",
-    )
-    if upload is not None:
-        return upload.getvalue(), upload.name
-    if not examples:
+def checked_upload(upload: Any) -> tuple[bytes, str]:
+    """Bytes and name of what was uploaded; UserError when there are too many of them (config.toml refuses such files
+    as well, but the page may be started elsewhere). Nothing is decoded here."""
+    if upload.size > UPLOAD_MB * 2**20:
+        raise UserError(
+            f"{upload.name} has {upload.size / 2**20:.0f} MB; files of up to {UPLOAD_MB} MB are taken."
+        )
+    return upload.getvalue(), upload.name
+
+
+def examples() -> list[Path]:
+    return sorted(path for path in (root() / "examples").glob("*") if path.suffix in (".png", ".jpg"))
+
+
+def choose_example(tab: str) -> tuple[bytes, str] | None:
+    if not examples():
         return None
     chosen = st.selectbox(
-        "or an example", examples, format_func=lambda path: path.stem.replace("_", " "), key=f"{tab}_example"
+        "or an example",
+        examples(),
+        format_func=lambda path: path.stem.replace("_", " "),
+        key=f"{tab}_example",
     )
     return chosen.read_bytes(), chosen.name
 
 
+def choose_picture(tab: str) -> tuple[bytes, str] | None:
+    """The upload, or else the example that is selected: its bytes and its name. `tab` begins the widgets' keys."""
+    upload = st.file_uploader(
+        f"Your picture (up to {UPLOAD_MB} MB)",
+        type=PICTURES,
+        key=f"{tab}_upload",
+        max_upload_size=UPLOAD_MB,
+    )
+    return choose_example(tab) if upload is None else checked_upload(upload)
+
+
 def short_name(method: str) -> str:
     return method.removeprefix("models/").removesuffix(".tflite")
+
+
+def method_name(method: tuple[object, ...]) -> str:
+    """In words, for a file."""
+    return Path(str(method[0])).stem if isinstance(method[0], Path) else " ".join(map(str, method))
 
 
 def choose_method(tab: str) -> tuple[object, ...]:
@@ -89,12 +122,20 @@ def choose_method(tab: str) -> tuple[object, ...]:
     )
     if method in files:
         return (files[method], files[method].stat().st_mtime_ns)
+    if method == OTSU:
+        levels = st.radio("Levels", (2, 3, 4), horizontal=True, key=f"{tab}_levels")
+        if levels > 2:
+            return (OTSU, SIDES[0], levels)
     side = st.radio(
         "Foreground", SIDES, format_func=lambda side: f"the {side} side", horizontal=True, key=f"{tab}_side"
     )
     if method == OTSU:
-        return (OTSU, side)
+        return (OTSU, side, 2)
     return (BINARY, st.slider("Threshold", 0, 255, 127, key=f"{tab}_threshold"), side)
+
+
+def choose_colours(tab: str) -> str:
+    return st.selectbox("Colours", PALETTES, format_func=str.capitalize, key=f"{tab}_colours")
 
 
 def segmented(data: bytes, name: str, method: tuple[object, ...]) -> Segmentation:
@@ -102,22 +143,27 @@ def segmented(data: bytes, name: str, method: tuple[object, ...]) -> Segmentatio
     key = (hashlib.sha256(data).hexdigest(), *method)
     if st.session_state.get("result_key") == key:
         return st.session_state["result"]
-    rgb = read_rgb(data, name=name)
-    if method[0] == BINARY:
-        result = binary(rgb, value=method[1], foreground=method[2])
-    elif method[0] == OTSU:
-        result = otsu(rgb, foreground=method[1])
-    else:
-        result = load_segmenter(str(method[0]), method[1]).segment(rgb)
+    result = segment(data, name, method)
     st.session_state["result_key"], st.session_state["result"] = key, result
     return result
 
 
+def segment(data: bytes, name: str, method: tuple[object, ...]) -> Segmentation:
+    """Decode and segment; nothing is remembered. UserError when the picture or the model cannot be trusted."""
+    return segment_rgb(read_rgb(data, name=name), method)
+
+
+def segment_rgb(rgb: np.ndarray, method: tuple[object, ...]) -> Segmentation:
+    """`segment` of a picture that has been decoded, uint8 (H, W, 3)."""
+    if method[0] == BINARY:
+        return binary(rgb, value=method[1], foreground=method[2])
+    if method[0] == OTSU:
+        return otsu(rgb, foreground=method[1]) if method[2] == 2 else multi_otsu(rgb, method[2])
+    return load_segmenter(str(method[0]), method[1]).segment(rgb)
+
+
 def for_the_screen(result: Segmentation) -> Segmentation:
-    height, width = result.ids.shape
-    scale = min(1.0, SHOWN_SIDE / max(height, width))
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    return dataclasses.replace(result, ids=resize_ids(result.ids, size), rgb=resize_rgb(result.rgb, size))
+    return for_a_screen(result, SHOWN_SIDE)
 
 
 def about(result: Segmentation, method: tuple[object, ...]) -> str:
@@ -125,7 +171,8 @@ def about(result: Segmentation, method: tuple[object, ...]) -> str:
     height, width = result.ids.shape
     parts = [f"**{result.seconds * 1e3:.1f} ms**", f"picture {width}×{height}"]
     if method[0] == OTSU:
-        return " · ".join([*parts, f"threshold {otsu_value(result.rgb)}"])
+        cuts = (otsu_value(result.rgb),) if method[2] == 2 else multi_otsu_values(result.rgb, method[2])
+        return " · ".join([*parts, f"threshold {', '.join(map(str, cuts))}"])
     if method[0] == BINARY:
         return " · ".join(parts)
     segmenter = load_segmenter(str(method[0]), method[1])
@@ -151,3 +198,8 @@ def legend_table(legend: list[dict]) -> str:
             f'<td class="share">{row["share"]:.1%}</td></tr>'
         )
     return f'<table class="legend">{"".join(rows)}</table>'
+
+
+def escaped(name: str) -> str:
+    """A name out of a model file or an upload, as plain text in Markdown."""
+    return "".join(letter if letter.isalnum() or letter == " " else f"\\{letter}" for letter in name)

@@ -1,61 +1,98 @@
-"""The tab that segments one picture and shows what came out."""
+"""The tab that segments pictures, or a short film, and shows what came out."""
 
-import json
-from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
-from app import common
+from app import common, downloads, film, sources, viewer
+from runtime import palettes, views
 from runtime.errors import UserError
 from runtime.segmenter import Segmentation
 
 
 def show() -> None:
     controls, middle, side = st.columns([1.1, 2.5, 1.1], gap="medium")
-    with controls:
-        picture = common.choose_picture("segment")
-        method = common.choose_method("segment")
-        opacity = st.slider("Opacity of the colours", 0.0, 1.0, 0.55, 0.05, key="segment_opacity")
-    if method[0] in (common.BINARY, common.OTSU) and not common.model_files():
-        middle.info(common.HOW_TO_GET_A_MODEL)
-    if picture is None:
-        middle.info("Upload a picture of a road to begin.")
-        return
-    data, name = picture
     try:
-        result = common.segmented(data, name, method)
-        line = common.about(result, method)
+        with controls:
+            source = st.segmented_control(
+                "From", sources.SOURCES, default=sources.FILES, required=True, key="segment_source"
+            )
+            pictures, picture = choose(source)
+            method = common.choose_method("segment")
+            colours = common.choose_colours("segment")
+            opacity = st.slider("Opacity of the colours", 0.0, 1.0, 0.55, 0.05, key="segment_opacity")
+        if method[0] in (common.BINARY, common.OTSU) and not common.model_files():
+            middle.info(common.HOW_TO_GET_A_MODEL)
+        if source == sources.FILM:
+            with middle:
+                film.show(method, opacity)
+            return
+        if picture is None:
+            middle.info(
+                "Take a picture." if source == sources.CAMERA else "Upload a picture of a road to begin."
+            )
+            return
+        result = palettes.recoloured(common.segmented(*picture, method), colours)
+        hidden = viewer.hidden_classes(result.labels, "segment_legend")
+        with middle:
+            show_result(result, picture, opacity, hidden)
+            st.markdown(common.about(result, method))
     except UserError as error:
         middle.error(str(error))
         return
-    screen = common.for_the_screen(result)
-    with middle:
-        st.image(screen.overlay(opacity), width="stretch", output_format="JPEG")
-        st.markdown(line)
     with side:
-        st.html(common.legend_table(result.legend()))
-        show_downloads(result, name)
-    left, right = st.columns(2, gap="medium")
-    left.image(screen.rgb, caption="Picture", width="stretch", output_format="JPEG")
-    right.image(screen.colour(), caption="Mask", width="stretch", output_format="PNG")
+        viewer.show_legend(result.legend(), result.labels, "segment_legend")
+        looks = {"colours": colours, "opacity": opacity, "hidden": hidden}
+        downloads.show(result, picture[1], pictures, method, looks)
 
 
-def show_downloads(result: Segmentation, name: str) -> None:
-    """The files are made when a button is pressed, not at every move of a slider."""
-    stem = Path(name).stem
-    report = {"image": name, **result.report()}
-    files = (
-        ("Mask (class ids)", f"{stem}_mask.png", "image/png", result.mask_png),
-        ("Mask (colours)", f"{stem}_colour.png", "image/png", result.colour_png),
-        ("Legend (JSON)", f"{stem}.json", "application/json", lambda: json.dumps(report, indent=2).encode()),
+def choose(source: str) -> tuple[list[sources.Picture], sources.Picture | None]:
+    """All pictures, and the one that is looked at."""
+    if source == sources.FILM:
+        return [], None
+    pictures = (
+        sources.camera_picture("segment") if source == sources.CAMERA else sources.choose_pictures("segment")
     )
-    for label, file_name, mime, make in files:
-        st.download_button(
-            label,
-            data=make,
-            file_name=file_name,
-            mime=mime,
-            on_click="ignore",
-            width="stretch",
-            icon=":material/download:",
+    return pictures, sources.choose_one(pictures, "segment") if pictures else None
+
+
+def show_result(
+    result: Segmentation, picture: sources.Picture, opacity: float, hidden: tuple[int, ...]
+) -> None:
+    """The picture in the view that is chosen, and the class at the point that was clicked."""
+    view = st.segmented_control(
+        "View",
+        viewer.VIEWS,
+        default=viewer.OVERLAY,
+        required=True,
+        key="segment_view",
+        label_visibility="collapsed",
+        wrap=True,
+    )
+    screen = common.for_the_screen(result)
+    height, width = result.ids.shape
+    point = viewer.show_picture(
+        screen,
+        (height, width),
+        view,
+        shown(screen, view, opacity, hidden),
+        sources.token(picture),
+        "segment_viewer",
+    )
+    if point and point[0] < width and point[1] < height:
+        found = views.at(result, *point)
+        st.markdown(
+            f"At {found['x']}, {found['y']}: **{common.escaped(found['name'])}** (class {found['id']}), in a region of "
+            f"{found['region']:,} pixels; {found['share']:.1%} of the picture is of this class."
         )
+
+
+def shown(screen: Segmentation, view: str, opacity: float, hidden: tuple[int, ...]) -> tuple[Any, ...]:
+    """What the view shows, one picture or two."""
+    if view == viewer.BESIDE:
+        return screen.rgb, views.colour(screen, hidden)
+    if view == viewer.WIPE:
+        return screen.rgb, views.overlay(screen, opacity, hidden)
+    if view == viewer.OUTLINES:
+        return (views.outlines(screen, hidden, thickness=max(1, round(max(screen.ids.shape) / 450))),)
+    return (views.overlay(screen, opacity, hidden),)

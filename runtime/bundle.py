@@ -15,6 +15,7 @@ import os
 import struct
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,33 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle | None:
             f"{_COPY_AGAIN}."
         )
     return bundle
+
+
+def read_note(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The facts of the note inside `path`, unchecked: only the ZIP is read, so that a list of many files is quick.
+
+    {} where there is no note that can be read. Loading the model is what checks it (`read_bundle`).
+    """
+    try:
+        facts = json.loads(_entries(Path(path)).get(NOTE, b"{}"))
+    except (UserError, ValueError, OSError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def same_weights(paths: Sequence[Path]) -> list[list[Path]]:
+    """Files made of the same weights at the same size and output in different precisions, such as fp32 and int8: lists
+    of two or more, float first."""
+    order = ("fp32", "fp16", "dynamic", "mixed", "int8")
+    groups: dict[str, dict[str, Path]] = {}
+    for path in paths:
+        note = read_note(path)
+        precision, weights = note.get("precision"), note.get("weights_sha256")
+        if weights and precision in order:
+            key = json.dumps([weights, note.get("size"), note.get("output")])
+            groups.setdefault(key, {}).setdefault(precision, path)
+    lists = [[group[name] for name in order if name in group] for group in groups.values()]
+    return [found for found in lists if len(found) > 1]
 
 
 def read_model(path: Path) -> bytes:

@@ -128,14 +128,19 @@ def read_header(data: bytes, shown: str) -> Header:
 
 def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
     """Write class ids, uint8 (H, W), or RGB, uint8 (H, W, 3), as a PNG; UserError when the disk refuses."""
+    data = png(array)
+    try:
+        Path(path).write_bytes(data)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def png(array: np.ndarray) -> bytes:
+    """Class ids, uint8 (H, W), or RGB, uint8 (H, W, 3), as the bytes of a PNG."""
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
         raise ValueError(f"uint8 (H, W) or (H, W, 3) expected, got {array.dtype} {array.shape}")
     bgr = array if array.ndim == 2 else array[..., ::-1]
-    _, data = cv2.imencode(".png", np.ascontiguousarray(bgr))
-    try:
-        Path(path).write_bytes(data.tobytes())
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
+    return bytes(cv2.imencode(".png", np.ascontiguousarray(bgr))[1])
 
 
 def colour(ids: np.ndarray, palette: Palette) -> np.ndarray:

@@ -1,6 +1,7 @@
 """A video in, the same video tinted by class out, and a JSON of what was seen.
 
-Read and written by OpenCV (MPEG-4 in an MP4 file, no sound). Stopped early, the file is closed and playable.
+Read and written by OpenCV (MPEG-4 in an MP4 file, or VP8 in a WebM file, which browsers play; no sound). Stopped early,
+the file is closed and playable.
 """
 
 import json
@@ -27,6 +28,7 @@ from runtime.steady import steady  # noqa: E402
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
 USUAL_RATE = 25.0  # frames a second, where the file states none
+CODECS = {".mp4": "mp4v", ".webm": "VP80"}
 
 Progress = Callable[[str], None]
 
@@ -49,13 +51,14 @@ def segment_video(
     opacity: float,
     progress: Progress,
     smooth: int = 1,
+    most_frames: float = math.inf,
 ) -> dict[str, Any]:
-    """Write `overlay` (.mp4) and `report` (.json), both also when Ctrl-C ends it early; what the report holds.
+    """Write `overlay` (.mp4 or .webm) and `report` (.json), both also when Ctrl-C ends it early; what the report holds.
 
     That is: video, model, frames, frames_expected, complete (False when stopped), cut_off (the file ends before the
     frames that it announces), smooth, rate (frames a second of the video), size [H, W], seconds, frames_per_second
     (reached here), seconds_busy (decode, segment, encode, which run at the same time), classes (the legend, shares
-    over all frames). `smooth`: see `runtime.steady`.
+    over all frames). `smooth`: see `runtime.steady`. After `most_frames` it is stopped, whatever the header said.
     Raises UserError when the video cannot be read or the result cannot be written.
     """
     hold = steady(smooth)
@@ -80,7 +83,7 @@ def segment_video(
             return replace(found, ids=hold(found.ids))
 
         with whole_file(overlay) as part:
-            drawn = _frames(segment, capture, frame, part, rate, opacity, say)
+            drawn = _frames(segment, capture, frame, part, rate, opacity, say, most_frames)
             _check_written(part, overlay, drawn.frames)
     finally:
         capture.release()
@@ -103,6 +106,32 @@ def segment_video(
     }
     write_whole(report, (json.dumps(facts, indent=2) + "\n").encode())
     return facts
+
+
+def checked_film(path: Path, shown: str, most_frames: int, most_pixels: int) -> dict[str, Any]:
+    """What a film's header says: frames (0 where it does not), rate (a second), size [H, W]; no frame is kept.
+
+    `shown` stands for the file in messages. Raises UserError when it is no film, or is longer than `most_frames` or
+    larger than `most_pixels` by its header.
+    """
+    capture = cv2.VideoCapture(str(path))
+    try:
+        if not capture.isOpened():
+            raise UserError(f"{shown} is not a video that can be read; give one of {', '.join(SUFFIXES)}.")
+        frames = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        width, height = (
+            int(capture.get(prop)) for prop in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+        )
+        rate = capture.get(cv2.CAP_PROP_FPS)
+    finally:
+        capture.release()
+    if not 0 < width * height <= most_pixels:
+        raise UserError(
+            f"{shown} has frames of {width}x{height} pixels; up to {most_pixels / 1e6:.0f} megapixels are taken."
+        )
+    if frames > most_frames:
+        raise UserError(f"{shown} has {frames} frames; up to {most_frames} are taken, so cut it shorter.")
+    return {"frames": frames, "rate": rate, "size": [height, width]}
 
 
 def _legend(segmenter: Segmenter, counts: np.ndarray) -> list[dict[str, Any]]:
@@ -128,13 +157,15 @@ def _frames(
     rate: float,
     opacity: float,
     say: Callable[[int], None],
+    most_frames: float,
 ) -> Drawn:
     """Frame after frame into the file `part`. While one is segmented, the next is decoded and the one before it is
     drawn and encoded, each in a thread of its own; three frames are held at most."""
     height, width = frame.shape[:2]
     counts, frames = np.zeros(256, np.int64), 0
     busy = {"decode": 0.0, "segment": 0.0, "encode": 0.0}
-    writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
+    codec = cv2.VideoWriter.fourcc(*CODECS.get(part.suffix, "mp4v"))
+    writer = cv2.VideoWriter(str(part), codec, rate, (width, height))
     if not writer.isOpened():
         raise UserError(
             f"{part.parent} takes no video of {width}x{height} pixels; check that it can be written."
@@ -154,7 +185,7 @@ def _frames(
     try:
         with ThreadPoolExecutor(1) as decoder, ThreadPoolExecutor(1) as encoder, noted_signals() as stop:
             good, encoded = True, None
-            while good and not stop:
+            while good and not stop and frames < most_frames:
                 coming = decoder.submit(timed, "decode", capture.read)
                 found = timed("segment", segment, frame)
                 if encoded:
@@ -165,7 +196,7 @@ def _frames(
                 good, frame = coming.result()
             if encoded:
                 encoded.result()
-            stopped = bool(stop and good)
+            stopped = bool(good)
     finally:
         writer.release()  # writes the index without which an MP4 does not play
     return Drawn(counts, frames, stopped, busy)
@@ -176,7 +207,8 @@ def _check_written(part: Path, shown: Path, frames: int) -> None:
     check = cv2.VideoCapture(str(part))
     held = int(check.get(cv2.CAP_PROP_FRAME_COUNT)) if check.isOpened() else 0
     check.release()
-    if frames and held != frames:
+    # A WebM file states its length, from which the frames are reckoned.
+    if frames and abs(held - frames) > (shown.suffix == ".webm"):
         raise UserError(f"{shown} cannot be written: it holds {held} of {frames} frames; is the disk full?")
 
 

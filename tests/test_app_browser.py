@@ -80,8 +80,9 @@ def server(tmp_path_factory) -> Iterator[tuple[str, Path, float]]:
     finally:
         process.terminate()
         process.wait(timeout=30)
-    loaded = {name.split(".")[0] for name in json.loads(modules.read_text())}
-    assert "runtime" in loaded and not loaded & {"tensorflow", "keras", "keras_cv", "training", "export"}
+    loaded = set(json.loads(modules.read_text()))
+    assert "runtime" in loaded and not loaded & {"tensorflow", "keras", "keras_cv", "zoo", "export"}
+    assert {name for name in loaded if name.startswith("training.")} <= {"training.metrics"}
 
 
 @pytest.fixture(scope="module")
@@ -162,16 +163,21 @@ def test_upload_switch_slide_download(server, page):
     # scores are enlarged before the argmax, so the border may move by part of a model pixel (15 here)
     assert (mask == np.kron(ids, np.ones((60, 60), np.uint8))).mean() > 0.95
 
-    def overlay_source() -> str:
-        return page.locator('[data-testid="stImage"] img').first.get_attribute("src")
-
-    before = overlay_source()
+    before = page.locator(".frame img").first.get_attribute("src")
     page.locator(".st-key-segment_opacity").get_by_role("slider").press("ArrowLeft")
-    page.wait_for_function(
-        "old => document.querySelector('[data-testid=stImage] img').getAttribute('src') !== old", arg=before
-    )
+    changed(page, before)
     choose(page, "segment_method", "Otsu's threshold")
     settled(page, "foreground")
+
+
+def changed(page: "sync_api.Page", before: str) -> str:
+    """Wait until the viewer shows another picture than `before`, and give its address."""
+    for _ in range(300):
+        now = page.locator(".frame img").first.get_attribute("src")
+        if now != before:
+            return now or ""
+        time.sleep(0.1)
+    raise AssertionError("the viewer still shows the same picture")
 
 
 def test_bad_upload_is_one_sentence_and_the_page_goes_on(server, page):
@@ -188,19 +194,20 @@ def test_bad_upload_is_one_sentence_and_the_page_goes_on(server, page):
     assert page.get_by_text("street.png is not an image").count() == 0
 
 
-def test_opens_in_three_seconds(server, page, capsys):
+def test_the_first_picture_is_there_in_two_seconds(server, page, capsys):
     """The better of three openings, because others may use the machine; the first fills the browser's cache."""
     times = []
     for _ in range(3):
         start = time.monotonic()
         page.goto(server[0])
-        page.locator(".legend").wait_for()
+        page.locator(".frame img").wait_for()
         times.append(time.monotonic() - start)
+    idle = os.getloadavg()[0] < (os.cpu_count() or 1)
     with capsys.disabled():
         print(
             f"\nserver up after {server[2]:.1f} s, page with its result after", *(f"{t:.2f}" for t in times)
         )
-    assert min(times) < 3
+    assert min(times) < (2 if idle else 6)
 
 
 def test_phone_width_needs_no_sideways_scrolling(server, page):
@@ -208,7 +215,9 @@ def test_phone_width_needs_no_sideways_scrolling(server, page):
     page.goto(server[0])
     settled(page, "red")
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
-    images = page.locator('[data-testid="stImage"] img')
-    images.nth(2).wait_for()
-    widths = images.evaluate_all("all => all.map(one => one.width)")
-    assert len(widths) == 3 and min(widths) > 300
+    page.get_by_text("Side by side").click()
+    frames = page.locator(".frame img")
+    frames.nth(1).wait_for()
+    boxes = [frames.nth(index).bounding_box() for index in range(2)]
+    assert all(box["width"] > 300 for box in boxes) and boxes[1]["y"] > boxes[0]["y"] + boxes[0]["height"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375

@@ -5,7 +5,10 @@ Source of the definitions: Long, Shelhamer, Darrell, "Fully convolutional networ
 whole split (one matrix, not an average over images).
 """
 
-from collections.abc import Sequence
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -133,6 +136,38 @@ def scores(matrix: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
             for index, name in enumerate(class_names)
         },
     }
+
+
+def total_matrix(pairs: Iterable[tuple[np.ndarray, np.ndarray]], classes: int) -> np.ndarray:
+    """The confusion matrices of (labels, predictions) of many pictures as one, (C, C) int64; zeros without any."""
+    matrix = np.zeros((classes, classes), np.int64)
+    for labels, predictions in pairs:
+        matrix += confusion_matrix(labels, predictions, classes)
+    return matrix
+
+
+def strict(value: Any) -> Any:
+    """The same with None where a number does not exist: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: strict(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(entry) for entry in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def as_json(result: dict[str, Any], matrix: np.ndarray) -> bytes:
+    """The scores with their confusion matrix as JSON; null where a score does not exist."""
+    content = strict({**result, "confusion_matrix": matrix.tolist()})
+    return json.dumps(content, indent=2, allow_nan=False).encode() + b"\n"
+
+
+def as_csv(result: dict[str, Any]) -> bytes:
+    """The scores of the classes, one class a line; empty where a score does not exist."""
+    text = io.StringIO(newline="")
+    columns = list(next(iter(result["classes"].values())))
+    rows = [[name, *strict([row[column] for column in columns])] for name, row in result["classes"].items()]
+    csv.writer(text).writerows([["class", *columns], *rows])
+    return text.getvalue().encode()
 
 
 def table(result: dict[str, Any]) -> str:

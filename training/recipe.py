@@ -183,6 +183,19 @@ def from_json(path: Path) -> Recipe:
         raise UserError(f"{path} is not a recipe of this version ({error})") from error
 
 
+def architecture(run: Path, model: str) -> dict[str, Any]:
+    """What the run that training starts from says of its model: backbone, output stride and options, without which its
+    weights would not fit; {} where it has no recipe.json. UserError when it is a run of another model."""
+    path = run / "recipe.json"
+    if not path.is_file():
+        return {}
+    found = from_json(path)
+    if found.model != model:
+        raise UserError(f"--init {run} is a {found.model}, not a {model}: train that, or leave --init out")
+    chosen = {name: getattr(found, name) for name in ("backbone", "output_stride")}
+    return {**chosen, "model_options": _tuples(found.model_options)}
+
+
 def _tuples(content: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
 

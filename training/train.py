@@ -248,12 +248,14 @@ def assemble(args: argparse.Namespace) -> Any:
     from training.converted import recipe_fields
     from training.data import mixture, taxonomies
     from training.data.augment import Augmentation
-    from training.recipe import Recipe, default_recipe
+    from training.recipe import Recipe, architecture, default_recipe
     from training.teacher import fingerprint
 
     values: dict[str, Any] = dict(default_recipe(args.model, args.data, bool(args.quantize)))
     if args.init and args.init.endswith(".weights.h5"):
         values.update(recipe_fields(Path(args.init), args.model))
+    elif args.init:
+        values.update(architecture(Path(args.init), args.model))
     fields = {field.name for field in dataclasses.fields(Recipe)}
     values.update({key: value for key, value in vars(args).items() if key in fields and value is not None})
     if args.crop:

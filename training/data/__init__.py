@@ -17,6 +17,7 @@ from training.data import (
     cityscapes,
     cityscapes_tfds,
     coco_stuff,
+    feedback,
     folder,
     hf,
     mixture,
@@ -39,6 +40,7 @@ DATASETS: dict[str, Dataset] = {
     "coco_stuff": Dataset(coco_stuff.TAXONOMIES, coco_stuff.examples, unlabelled=("test",)),
     "bdd100k": Dataset(bdd100k.TAXONOMIES, bdd100k.examples, unlabelled=("test",)),
     "folder": Dataset(folder.taxonomies, folder.examples),
+    "feedback": Dataset(feedback.taxonomies_of, feedback.examples),
     "hf": Dataset(hf.taxonomies, hf.examples, needs_data_dir=False),
     "tfds": Dataset(tfds.taxonomies, tfds.examples, needs_data_dir=False),
 }
@@ -55,7 +57,7 @@ def row(name: str) -> Dataset:
 def specs(name: str, data_dir: Folder = None, options: dict[str, Any] | None = None) -> Taxonomies:
     """What --classes may name for a data set, or for a mixture such as camvid+scenes; the first is the default.
 
-    Only where the classes come with the data (folder, hf, tfds) are `data_dir` and `options` looked at.
+    Only where the classes come with the data (folder, feedback, hf, tfds) are `data_dir` and `options` looked at.
     """
     parts = mixture.parts(name, data_dir, options)
     found = {

@@ -6,7 +6,8 @@
      "classes": [{"name": "road", "colour": [128, 64, 128]}, {"name": "car", "colour": [0, 0, 142]}],
      "ignore": [[0, 0, 0]]}
 
-A class is its name or {"name", "id" or "ids", "colour"}; its id is its place in the list unless said. A list of
+A class is its name or {"name", "id" or "ids", "colour" or "colours"}; its id is its place in the list unless said, and
+of several colours the first is the one that it is shown in. A list of
 names or a map of ids to names alone (the Hub's id2label.json) is a whole file too.
 """
 
@@ -25,7 +26,7 @@ from training.data.labels import Colour
 from training.data.spec import IGNORE_ID, lookup_table
 
 KEYS = ("name", "by", "classes", "ignore", "image_end", "mask_end")
-CLASS_KEYS = ("name", "id", "ids", "colour")
+CLASS_KEYS = ("name", "id", "ids", "colour", "colours")
 MOST = 255  # train ids are bytes, and 255 is ignored
 
 
@@ -103,8 +104,8 @@ def _classes(content: Any, dropped: Collection[int] = ()) -> tuple[Classes, dict
     if twice is not None:
         raise ValueError(f"the class {twice!r} is there twice")
     spread = spread_palette(len(entries) + 1)[1:]  # not black, which is what is ignored
-    given = [_colour(entry["colour"]) if "colour" in entry else None for entry in entries]
-    palette = tuple(own or other for own, other in zip(given, spread, strict=True))
+    given = [_colours(entry) for entry in entries]
+    palette = tuple(own[0] if own else other for own, other in zip(given, spread, strict=True))
     ignore = _list(content.get("ignore", [] if by == "colours" else [IGNORE_ID]))
     if by == "colours":
         colours = _by_colour(names, given, [_colour(value) for value in ignore])
@@ -144,16 +145,24 @@ def _by_id(entries: list[dict[str, Any]], ignore: list[int]) -> dict[int, int]:
     return {raw: IGNORE_ID for raw in ignore} | {raw: train for raw, (train, _) in found.items()}
 
 
-def _by_colour(names: tuple[str, ...], given: list[Colour | None], ignore: list[Colour]) -> dict[Colour, int]:
+def _by_colour(names: tuple[str, ...], given: list[list[Colour]], ignore: list[Colour]) -> dict[Colour, int]:
     found: dict[Colour, int] = {colour: IGNORE_ID for colour in ignore}
-    for train, colour in enumerate(given):
-        if colour is None:
+    for train, colours in enumerate(given):
+        if not colours:
             raise ValueError(f'the class {names[train]!r} has no "colour", by which the masks tell it')
-        if colour in found:
-            other = "ignored" if found[colour] == IGNORE_ID else repr(names[found[colour]])
-            raise ValueError(f"the colour {colour} is both {other} and {names[train]!r}")
-        found[colour] = train
+        for colour in colours:
+            if colour in found:
+                other = "ignored" if found[colour] == IGNORE_ID else repr(names[found[colour]])
+                raise ValueError(f"the colour {colour} is both {other} and {names[train]!r}")
+            found[colour] = train
     return found
+
+
+def _colours(entry: dict[str, Any]) -> list[Colour]:
+    """All colours of a class, the one that it is shown in first; [] where it has none."""
+    if "colours" in entry:
+        return [_colour(value) for value in _list(entry["colours"])]
+    return [_colour(entry["colour"])] if "colour" in entry else []
 
 
 def _list(value: Any) -> list[Any]:

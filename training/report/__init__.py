@@ -15,13 +15,14 @@ import cv2
 import numpy as np
 
 from runtime.errors import UserError
+from runtime.figures import error_picture
 from runtime.image import colour
 from training import metrics
 from training.checkpoints import write_atomically
 from training.data.spec import DatasetSpec, Example
 from training.evaluation import Evaluation, Predict
 from training.report import evaluation_page, pictures
-from training.report.evaluation_page import Looked, error_picture
+from training.report.evaluation_page import Looked
 
 PREVIEW_WIDTH = 360
 SHOWN = 4  # best and worst pictures, each
@@ -162,22 +163,13 @@ def _write_tables(folder: Path, result: dict[str, Any], matrix: np.ndarray) -> N
     """scores.json, scores.csv (one class a line) and confusion.csv (pixel counts)."""
     folder.mkdir(parents=True, exist_ok=True)
     names = list(result["classes"])
-    content = strict({**result, "confusion_matrix": matrix.tolist()})
+    content = metrics.strict({**result, "confusion_matrix": matrix.tolist()})
     _write(folder / "scores.json", json.dumps(content, indent=2, allow_nan=False).encode() + b"\n")
     columns = list(result["classes"][names[0]])
     rows = [[name, *(result["classes"][name][column] for column in columns)] for name in names]
     _write_csv(folder / "scores.csv", [["class", *columns], *rows])
     counted = [[name, *row] for name, row in zip(names, matrix.tolist(), strict=True)]
     _write_csv(folder / "confusion.csv", [["truth \\ prediction", *names], *counted])
-
-
-def strict(value: Any) -> Any:
-    """The same with None where a number does not exist: JSON has no NaN."""
-    if isinstance(value, dict):
-        return {key: strict(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(entry) for entry in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _write_images(path: Path, evaluation: Evaluation, quality: np.ndarray) -> None:

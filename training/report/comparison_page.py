@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from runtime.files import write_whole
-from training.report import html, pictures, strict
+from training.metrics import strict
+from training.report import html, pictures
 
 Interval = dict[str, Any] | None
 

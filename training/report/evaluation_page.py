@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from runtime.figures import error_picture
 from runtime.image import colour
 from training import evaluation as measuring
-from training.data.spec import IGNORE_ID, DatasetSpec
+from training.data.spec import DatasetSpec
 from training.evaluation import Evaluation
 from training.report import html, pictures
 
-RIGHT, WRONG, VOID = (40, 40, 40), (230, 60, 40), (255, 255, 255)
 CONFUSIONS = 15
 LEAST_SHARE = 0.01  # of a class's true pixels, for a confusion to be worth a line
 TILE_WIDTH = 480
@@ -51,13 +51,6 @@ class Confusion(NamedTuple):
     of_truth: float
     of_predicted: float
     of_wrong: float
-
-
-def error_picture(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Red where the prediction is wrong, dark where it is right, white where nothing counts; uint8 (H, W, 3)."""
-    picture = np.where((truth == predicted)[..., None], np.array(RIGHT), np.array(WRONG)).astype(np.uint8)
-    picture[truth == IGNORE_ID] = VOID
-    return picture
 
 
 def confusions(matrix: np.ndarray, count: int = CONFUSIONS) -> list[Confusion]:

@@ -1,0 +1,27 @@
+# The page in a container, as a user without rights on a disk that may be read-only. Not run here: see docs/deploy.md.
+FROM python:3.11-slim-bookworm
+
+# What OpenCV's wheel links against and the slim image lacks.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 libxcb1 \
+    && rm -rf /var/lib/apt/lists/*
+
+WORKDIR /kerbside
+COPY requirements-runtime.txt requirements-app.txt ./
+RUN pip install --no-cache-dir --disable-pip-version-check -r requirements-app.txt
+
+COPY streamlit_app.py ./
+COPY .streamlit .streamlit
+COPY app app
+COPY runtime runtime
+COPY training/__init__.py training/metrics.py training/
+COPY examples/*.jpg examples/
+COPY docs/models docs/models
+COPY models/*.tflite models/
+
+RUN useradd --create-home --uid 1000 visitor
+USER visitor
+ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 KERBSIDE_FEEDBACK=off
+EXPOSE 8501
+HEALTHCHECK CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8501/_stcore/health')"]
+CMD ["streamlit", "run", "streamlit_app.py", "--server.headless", "true", "--server.address", "0.0.0.0", "--server.port", "8501"]

@@ -1,0 +1,146 @@
+"""The tab that runs two to four models on one picture and shows where they differ."""
+
+import hashlib
+from typing import Any
+
+import streamlit as st
+
+from app import common
+from runtime import agreement, palettes, views
+from runtime.bundle import same_weights
+from runtime.errors import UserError
+from runtime.image import read_rgb
+from runtime.segmenter import Segmentation
+
+MOST = 4
+THRESHOLDS = {common.BINARY: (common.BINARY, 127, "bright"), common.OTSU: (common.OTSU, "bright", 2)}
+FREE = "models of your choice"
+
+
+def show() -> None:
+    controls, rest = st.columns([1.1, 3.6], gap="medium")
+    try:
+        with controls:
+            picture = common.choose_picture("compare")
+            methods = choose_methods()
+            colours = common.choose_colours("compare")
+            opacity = st.slider("Opacity of the colours", 0.0, 1.0, 0.55, 0.05, key="compare_opacity")
+        if picture is None:
+            rest.info("Upload a picture of a road to begin.")
+            return
+        if len(methods) < 2:
+            rest.info(f"Choose two to {MOST} models.")
+            return
+        with rest:
+            found = [palettes.recoloured(one, colours) for one in all_segmented(*picture, methods)]
+            names = [common.short_name(common.method_name(method)) for method in methods]
+            show_masks(found, names, opacity)
+            show_differences(found, names)
+    except UserError as error:
+        rest.error(str(error))
+
+
+def choose_methods() -> list[tuple[object, ...]]:
+    """What segments the picture, two to four times, each as `common.choose_method` gives it."""
+    files = {path.relative_to(common.root()).as_posix(): path for path in common.model_files()}
+    options = [*files, *THRESHOLDS]
+    groups = {
+        " and ".join(path.stem for path in group): [
+            path.relative_to(common.root()).as_posix() for path in group[:MOST]
+        ]
+        for group in same_weights(list(files.values()))
+    }
+    names = None
+    if groups:
+        chosen = st.selectbox("Compare", [FREE, *groups], key="compare_what", format_func=str.capitalize)
+        names = groups.get(chosen)
+    if names is None:
+        names = st.multiselect(
+            f"Models (two to {MOST})",
+            options,
+            default=options[:2],
+            max_selections=MOST,
+            format_func=common.short_name,
+            key="compare_methods",
+        )
+    if not groups:
+        st.caption(
+            "Float against int8 of one model is offered here once both files are there: "
+            "`python -m export` of the same run with `--precision fp32` and with `--precision int8`."
+        )
+    return [
+        THRESHOLDS[name] if name in THRESHOLDS else (files[name], files[name].stat().st_mtime_ns)
+        for name in names
+    ]
+
+
+def all_segmented(data: bytes, name: str, methods: list[tuple[object, ...]]) -> list[Segmentation]:
+    """One result a method; those of the last picture and methods are remembered for this visitor."""
+    token = hashlib.sha256(data).hexdigest()
+    kept: dict[Any, Segmentation] = st.session_state.get("compare_results", {})
+    rgb = next((one.rgb for key, one in kept.items() if key[0] == token), None)
+    rgb = read_rgb(data, name=name) if rgb is None else rgb
+    results = {
+        (token, method): kept.get((token, method)) or common.segment_rgb(rgb, method) for method in methods
+    }
+    st.session_state["compare_results"] = results
+    return [results[token, method] for method in methods]
+
+
+def show_masks(found: list[Segmentation], names: list[str], opacity: float) -> None:
+    """Two in a row, each with its time; four make two rows."""
+    for start in range(0, len(found), 2):
+        for column, one, name in zip(
+            st.columns(2, gap="medium"), found[start : start + 2], names[start : start + 2], strict=False
+        ):
+            with column:
+                st.image(
+                    views.overlay(common.for_the_screen(one), opacity), width="stretch", output_format="JPEG"
+                )
+                st.markdown(f"{common.escaped(name)}: **{one.seconds * 1e3:.1f} ms**")
+                with st.expander("Classes"):
+                    st.html(common.legend_table(one.legend()))
+
+
+def show_differences(found: list[Segmentation], names: list[str]) -> None:
+    """How far they agree, each with each, and the map of what they do not agree on."""
+    shares = agreement.agreement(found)
+    if shares.sum() == len(found):  # each agrees with itself alone
+        st.info(
+            "No two of these give the same class anywhere: classes are compared by name, and these have "
+            "other names. Choose models of the same classes."
+        )
+        return
+    left, right = st.columns(2, gap="medium")
+    apart = float((agreement.extra_answers(found) > 0).mean())
+    with left:
+        st.markdown(f"**They differ on {apart:.1%} of the pixels**")
+        drawn = agreement.map_of_differences([common.for_the_screen(one) for one in found])
+        st.image(drawn, width="stretch", output_format="PNG")
+        steps = "; ".join(
+            f"{colour}: {words}" for words, colour in zip(WORDS[: len(found) - 1], COLOURS, strict=False)
+        )
+        st.caption(f"Grey: all give the same class. {steps}.")
+    with right:
+        st.markdown("**Agreement with each other, % of the pixels**")
+        st.table(agreement_rows(shares, names))
+        if len(found) == 2:
+            st.markdown("**What one takes for another**")
+            disputes = agreement.common_disputes(*found)
+            st.table(
+                {
+                    names[0]: [row["first"] for row in disputes],
+                    f"{names[1]} ": [row["second"] for row in disputes],
+                    "% of the pixels": [f"{row['share']:.2%}" for row in disputes],
+                }
+            )
+
+
+WORDS = ("two different classes", "three", "four")
+COLOURS = ("Yellow", "orange", "red")
+
+
+def agreement_rows(shares: Any, names: list[str]) -> dict[str, list[str]]:
+    """A table by columns: the names, numbered, and a column of percentages for each."""
+    columns = {f"{index + 1}": [f"{share:.2%}" for share in shares[:, index]] for index in range(len(names))}
+    return {"model": [f"{index + 1}. {name}" for index, name in enumerate(names)], **columns}

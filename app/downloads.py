@@ -1,0 +1,68 @@
+"""The files of what was found. Each is made when its button is pressed, not at every move of a slider."""
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from app import common
+from app.sources import Picture
+from runtime import archive, palettes, views
+from runtime.segmenter import Segmentation
+
+
+def button(label: str, make: Callable[[], bytes] | bytes, file_name: str, mime: str, key: str) -> None:
+    st.download_button(
+        label,
+        data=make,
+        file_name=file_name,
+        mime=mime,
+        key=key,
+        on_click="ignore",
+        width="stretch",
+        icon=":material/download:",
+    )
+
+
+def show(
+    result: Segmentation,
+    name: str,
+    pictures: list[Picture],
+    method: tuple[object, ...],
+    looks: dict[str, Any],
+) -> None:
+    """`looks`: colours, opacity and hidden, as the visitor has set them."""
+    stem, opacity, hidden = archive.safe_stem(name), looks["opacity"], looks["hidden"]
+
+    def overlay() -> bytes:
+        return views.encoded(views.overlay(result, opacity, hidden), ".png")
+
+    files = (
+        ("Mask (class ids)", f"{stem}_mask.png", "image/png", result.mask_png),
+        ("Mask (colours)", f"{stem}_colour.png", "image/png", result.colour_png),
+        ("Overlay (as shown)", f"{stem}_overlay.png", "image/png", overlay),
+        ("Legend (JSON)", f"{stem}.json", "application/json", lambda: archive.legend_json(result, name)),
+        (
+            "Polygons (JSON)",
+            f"{stem}_polygons.json",
+            "application/json",
+            lambda: archive.polygons_json(result, name),
+        ),
+    )
+    column = st.container(gap="xsmall")
+    for number, (label, file_name, mime, make) in enumerate(files):
+        with column:
+            button(label, make, file_name, mime, f"segment_download_{number}")
+    many = f"Everything of {len(pictures)} pictures (ZIP)" if len(pictures) > 1 else "Everything (ZIP)"
+
+    def everything() -> bytes:
+        def segment(picture: Picture) -> Callable[[], Segmentation]:
+            return lambda: palettes.recoloured(common.segment(*picture, method), looks["colours"])
+
+        jobs = [(picture[1], segment(picture)) for picture in pictures]
+        if len(pictures) == 1:
+            jobs = [(name, lambda: result)]
+        return archive.zipped(jobs, opacity, hidden, {"method": common.method_name(method)})
+
+    with column:
+        button(many, everything, "kerbside.zip", "application/zip", "segment_download_zip")

@@ -1,0 +1,74 @@
+"""A short film, segmented frame by frame."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import streamlit as st
+
+from app import common, downloads
+from runtime.archive import safe_stem
+from runtime.errors import UserError
+from runtime.video import SUFFIXES, checked_film, segment_video
+
+MOST_FRAMES = 750  # half a minute at 25 frames a second
+MOST_PIXELS = 4096 * 2304
+
+
+def show(method: tuple[object, ...], opacity: float) -> None:
+    upload = st.file_uploader(
+        f"Your film (up to {common.UPLOAD_MB} MB and {MOST_FRAMES} frames)",
+        type=[suffix[1:] for suffix in SUFFIXES],
+        key="segment_film",
+        max_upload_size=common.UPLOAD_MB,
+    )
+    if method[0] in (common.BINARY, common.OTSU):
+        st.info("A film wants a model; a threshold segments pictures.")
+        return
+    smooth = st.slider("Frames that a new class waits, against flicker", 1, 9, 1, key="segment_smooth")
+    if upload is None:
+        st.info("Upload a short film to begin; it is segmented frame by frame, without its sound.")
+        return
+    key = (upload.file_id, method, opacity, smooth)
+    if st.button("Segment the film", type="primary", key="segment_film_start"):
+        st.session_state["film"] = None
+        st.session_state["film"] = (key, *segmented(upload, method, opacity, smooth))
+    kept = st.session_state.get("film")
+    if not kept or kept[0][0] != upload.file_id:
+        return
+    if kept[0] != key:
+        st.caption("Settings have changed since this was made.")
+    _, film, report, facts = kept
+    st.video(film, format="video/webm", width="stretch")
+    st.markdown(
+        f"**{facts['frames']} frames** of {facts['size'][1]}×{facts['size'][0]} in {facts['seconds']:.1f} s · "
+        f"{facts['frames_per_second']:.1f} frames/s"
+        + ("" if facts["complete"] else f" · stopped after {facts['frames']} frames")
+    )
+    st.html(common.legend_table(facts["classes"]))
+    stem = safe_stem(upload.name)
+    downloads.button("Film (WebM)", film, f"{stem}_overlay.webm", "video/webm", "segment_film_file")
+    downloads.button("Legend (JSON)", report, f"{stem}.json", "application/json", "segment_film_report")
+
+
+def segmented(
+    upload: object, method: tuple[object, ...], opacity: float, smooth: int
+) -> tuple[bytes, bytes, dict]:
+    """The film as WebM, its report as JSON, and the report; all on a disk that is emptied before this returns."""
+    data, name = common.checked_upload(upload)
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / f"film{Path(name).suffix.lower()}"
+        source.write_bytes(data)
+        checked_film(source, name, MOST_FRAMES, MOST_PIXELS)
+        segmenter = common.load_segmenter(str(method[0]), method[1])
+        line = st.empty()
+        film, report = Path(folder) / "out.webm", Path(folder) / "out.json"
+        try:
+            facts = segment_video(
+                segmenter, source, film, report, opacity, line.caption, smooth, most_frames=MOST_FRAMES
+            )
+        except UserError as error:
+            raise UserError(str(error).replace(str(source), name)) from error
+        line.empty()
+        facts["video"] = name
+        return film.read_bytes(), json.dumps(facts, indent=2).encode(), facts

@@ -1,0 +1,39 @@
+"""Where corrections are kept, and for whom: what was kept is other people's pictures.
+
+KERBSIDE_FEEDBACK names the folder and opens it to every visitor of the page; "off" keeps nothing at all. Without it the
+folder is feedback/ beside runs/, for whoever sits at the machine that runs the page: a visitor from elsewhere, or one
+who comes through a proxy that says so, is not offered it.
+"""
+
+import os
+from pathlib import Path
+
+import streamlit as st
+
+from app import common
+
+VARIABLE, OFF = "KERBSIDE_FEEDBACK", "off"
+PROXIED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via")
+NOT_HERE = (
+    "Corrections are kept only for who sits at the machine that runs the page. Whoever runs it can open a folder to "
+    f"every visitor: `{VARIABLE}=DIR streamlit run streamlit_app.py`."
+)
+
+
+def folder() -> Path | None:
+    """The folder that this visitor may keep in, browse and delete from; None where there is none."""
+    named = os.environ.get(VARIABLE, "")
+    if named.lower() == OFF:
+        return None
+    if named:
+        return Path(named).absolute()
+    proxied = any(name in st.context.headers for name in PROXIED)
+    return None if proxied or st.context.ip_address else common.root() / "feedback"
+
+
+def predicted_by(method: tuple[object, ...]) -> str:
+    """What a record says of what predicted it: the model's file below the root, or the threshold and its settings."""
+    first = method[0]
+    if isinstance(first, Path):
+        return first.relative_to(common.root()).as_posix()
+    return " ".join(map(str, method))

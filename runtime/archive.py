@@ -1,0 +1,82 @@
+"""What came of one picture or of many as one ZIP file."""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Collection, Iterable
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+from runtime import views
+from runtime.errors import UserError
+from runtime.segmenter import Segmentation
+
+
+def safe_stem(name: str) -> str:
+    """The stem of a file's name as a stranger gave it, fit to be a name here: no folders, no control characters."""
+    stem = PurePosixPath(name.replace("\\", "/")).stem
+    kept = "".join(letter for letter in stem if letter.isprintable() and letter not in '<>:"|?*').strip(". ")
+    return kept[:100] or "picture"
+
+
+def legend_json(found: Segmentation, name: str) -> bytes:
+    """The picture's name, its size, the seconds, and id, name, colour and share of each class."""
+    return (json.dumps({"image": name, **found.report()}, indent=2) + "\n").encode()
+
+
+def polygons_json(found: Segmentation, name: str, classes: Collection[int] | None = None) -> bytes:
+    """The picture's name, its size [H, W] and the outlines of its regions: see `runtime.polygons`."""
+    facts = {"image": name, "size": list(found.ids.shape), "polygons": found.polygons(classes=classes)}
+    return (json.dumps(facts) + "\n").encode()
+
+
+def files(found: Segmentation, name: str, opacity: float, hidden: Collection[int] = ()) -> dict[str, bytes]:
+    """All files of one picture, by name. `opacity` (0..1) and `hidden` are those of the overlay alone."""
+    stem = safe_stem(name)
+    return {
+        f"{stem}_mask.png": found.mask_png(),
+        f"{stem}_colour.png": found.colour_png(),
+        f"{stem}_overlay.png": views.encoded(views.overlay(found, opacity, hidden), ".png"),
+        f"{stem}.json": legend_json(found, name),
+        f"{stem}_polygons.json": polygons_json(found, name),
+    }
+
+
+def zipped(
+    pictures: Iterable[tuple[str, Callable[[], Segmentation]]],
+    opacity: float,
+    hidden: Collection[int] = (),
+    facts: dict[str, Any] | None = None,
+) -> bytes:
+    """A ZIP of the files of each picture, given by its name and a function that segments it, one in memory at a time.
+
+    `summary.json` holds `facts`, the names, and what could not be read; two pictures of one name get numbers.
+    """
+    taken: set[str] = set()
+    good, bad = [], []
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+
+        def add(path: str, data: bytes) -> None:
+            entry = zipfile.ZipInfo(path, datetime.now().timetuple()[:6])
+            entry.compress_type = zipfile.ZIP_STORED if path.endswith(".png") else zipfile.ZIP_DEFLATED
+            archive.writestr(entry, data)
+
+        for name, segment in pictures:
+            try:
+                found = segment()
+            except UserError as error:
+                bad.append(str(error))
+                continue
+            own, number = name, 1
+            while safe_stem(own) in taken:
+                number += 1
+                own = f"{safe_stem(name)}_{number}.png"
+            taken.add(safe_stem(own))
+            good.append(own)
+            for path, data in files(found, own, opacity, hidden).items():
+                add(path, data)
+        summary = {**(facts or {}), "images": good, "could_not_be_read": bad}
+        add("summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+    return buffer.getvalue()
