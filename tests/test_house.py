@@ -30,6 +30,7 @@ FORBIDDEN = {
     "training/metrics.py": HEAVY | {"zoo", "export"},
     "training/data/spec.py": HEAVY | {"zoo", "export"},
     "streamlit_app.py": HEAVY | {"zoo", "export"},
+    "app": HEAVY | {"zoo", "export"},
 }
 
 
