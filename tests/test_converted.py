@@ -66,6 +66,7 @@ def test_classes_and_palette_travel_into_the_exported_file(tmp_path: Path) -> No
     assert segmenter.bundle.facts["source"]["name"] == "public.pth"
 
 
+@pytest.mark.slow
 def test_they_are_measured_and_fine_tuned_on_data_of_their_classes(tmp_path: Path) -> None:
     weights = write(tmp_path, tuple(name.upper() for name in CAMVID.classes))
     data = write_camvid(tmp_path / "camvid")

@@ -47,6 +47,7 @@ def test_a_quantised_run_goes_on_to_the_bit_and_exports(place: Path) -> None:
     assert facts["norms"] > 40 and facts["unfolded"] == [] and facts["per_tensor"] == []
 
 
+@pytest.mark.slow
 def test_a_run_without_weights_is_refused(place: Path) -> None:
     (place / "runs" / "empty").mkdir()
     done = run(place, "training.train", *BASE, "--init", "runs/empty", "--quantize", "--name", "a")

@@ -143,7 +143,7 @@ def test_gradients_reach_every_trainable_variable(name, backbone):
 
 
 # The README's own ten lines, which tests/test_readme.py runs, are of deeplabv3plus.
-@pytest.mark.parametrize("name", unlike(TRAINED, also=("deeplabv3plus",)))
+@pytest.mark.parametrize("name", unlike(TRAINED, also=("deeplabv3plus", "mask2former", "unet")))
 def test_the_ten_lines_of_the_docstring(name, tmp_path):
     """compile, fit on (image, integer label), predict and save_weights, with the loss as arithmetic has it."""
     keras.utils.set_random_seed(5)
