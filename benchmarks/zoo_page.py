@@ -31,7 +31,8 @@ latency is that of a picture and one box. The weights are random: none of these 
 results.md.
 
 The DeepLab rows' files were made before taps that meet only padding were left out (2026-11-21): today's are smaller or
-faster where a rate exceeds the map, by how much is not measured row by row.
+faster where a rate exceeds the map, by how much is not measured row by row. All int8 files were made before
+`export/rewrite.py`: today's have the picture's QUANTIZE within XNNPACK, and DeepLab's CONCATENATION of six maps too.
 
 | model | backbone | parameters | GMACs | fp32 file | int8 file | default file | fp32 | int8 | default | checkpoints |
 |---|---|---|---|---|---|---|---|---|---|---|"""
