@@ -154,7 +154,14 @@ export default function (component) {
   const {parentElement, setStateValue} = component;
   const data = JSON.parse(new TextDecoder().decode(component.data));
   const hidden = new Set(data.hidden);
-  const send = () => setStateValue("switched", {labels: data.labels, hidden: [...hidden]});
+  const drawn = [];
+  const send = () => {
+    for (const [id, box, line] of drawn) {
+      box.checked = !hidden.has(id);
+      line.className = box.checked ? "" : "off";
+    }
+    setStateValue("switched", {labels: data.labels, hidden: [...hidden]});
+  };
   const most = Math.max(...data.rows.map((row) => row.share));
   const active = parentElement.querySelector("tbody").getRootNode().activeElement;
   const focused = active ? active.name : "";
@@ -172,11 +179,8 @@ export default function (component) {
     share.className = "share"; share.textContent = `${(100 * row.share).toFixed(1)}%`;
     line.append(name, bar, share);
     line.className = box.checked ? "" : "off";
-    box.onchange = () => {
-      box.checked ? hidden.delete(row.id) : hidden.add(row.id);
-      line.className = box.checked ? "" : "off";
-      send();
-    };
+    box.onchange = () => { box.checked ? hidden.delete(row.id) : hidden.add(row.id); send(); };
+    drawn.push([row.id, box, line]);
     return line;
   });
   parentElement.querySelector("tbody").replaceChildren(...lines);
