@@ -61,6 +61,15 @@ def parser() -> Parser:
     command.add_argument(
         "--out", metavar="FILE", help="RUN/export/NAME-PRECISION-OUTPUT-HxW.tflite if not given"
     )
+    _gate_flags(command)
+    command.add_argument(
+        "--threads", metavar="N", type=int, default=2, help="of LiteRT during the comparison"
+    )
+    return command
+
+
+def _gate_flags(command: Parser) -> None:
+    """What the gate compares on and lets pass, and what int8 is made from."""
     command.add_argument(
         "--calibration-images",
         metavar="N",
@@ -84,10 +93,6 @@ def parser() -> Parser:
         default=(),
         help="of int8 and mixed, ops that stay in float32, by their names in export.quantization_report",
     )
-    command.add_argument(
-        "--threads", metavar="N", type=int, default=2, help="of LiteRT during the comparison"
-    )
-    return command
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 Each leaves a file alone that does not have what it looks for. docs/export.md has what they gain.
 """
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -53,11 +54,14 @@ def widen_argmax(model: Any) -> None:
     if "ARG_MAX" not in names:
         return
     makers = {int(op.outputs[0]): place for place, op in enumerate(graph.operators)}
+    readers = Counter(int(number) for op in graph.operators for number in op.inputs)
     scores = [int(graph.operators[names.index("ARG_MAX")].inputs[0])]
     while names[makers[scores[-1]]] in PASSED_THROUGH:
         scores.append(int(graph.operators[makers[scores[-1]]].inputs[0]))
     classifier = graph.operators[makers[scores[-1]]]
     if names[makers[scores[-1]]] != "CONV_2D" or len(classifier.inputs) != 3:
+        return
+    if any(readers[number] > 1 for number in scores):  # something else wants the scores as they are
         return
     weights, bias = (graph.tensors[int(number)] for number in classifier.inputs[1:])
     classes = int(weights.shape[0])

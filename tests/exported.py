@@ -103,8 +103,8 @@ def perturb(flatbuffer: bytes) -> bytes:
     """One wrong tensor: the filters of two classes in the last convolution, of whatever type, change places."""
     model = surgery.read(flatbuffer)
     graph = model.subgraphs[0]
-    codes = [max(int(code.builtinCode), int(code.deprecatedBuiltinCode)) for code in model.operatorCodes]
-    last = [op for op in graph.operators if codes[op.opcodeIndex] == schema.BuiltinOperator.CONV_2D][-1]
+    named = zip(surgery.op_names(model), graph.operators, strict=True)
+    last = [op for name, op in named if name == "CONV_2D"][-1]
     tensor = graph.tensors[last.inputs[1]]
     for op in graph.operators:  # fp16: the filter comes out of a DEQUANTIZE
         if last.inputs[1] in op.outputs:

@@ -1,6 +1,5 @@
 """The page needs nothing but requirements-app.txt: it is started in an environment made of that alone."""
 
-import os
 import subprocess
 import sys
 import venv
@@ -10,6 +9,7 @@ import pytest
 
 from tests import tiny_tflite as tiny
 from tests.test_app import png
+from tests.test_runtime_alone import succeeded
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -66,19 +66,9 @@ def test_the_page_runs_in_an_environment_of_its_own_requirements(tmp_path):
         (tmp_path / "root" / folder).mkdir(parents=True)
     tiny.write_bundle(tmp_path / "root" / "models" / "tiny.tflite", tiny.mask_model())
     (tmp_path / "root" / "examples" / "bands.png").write_bytes(png(tiny.colours()[0]))
-    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    clean["KERBSIDE_ROOT"] = str(tmp_path / "root")
     for start in ("streamlit_app.py", "deploy/page.py"):
-        done = subprocess.run(
-            [str(python), "-c", VISIT, start],
-            cwd=ROOT,
-            env=clean,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert "looked at" in done.stdout
+        said = succeeded(python, "-c", VISIT, start, KERBSIDE_ROOT=str(tmp_path / "root"))
+        assert "looked at" in said
 
 
 def test_the_light_requirements_hold_no_trainer():

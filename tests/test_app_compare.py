@@ -9,24 +9,15 @@ from tests import tiny_tflite as tiny
 from tests.test_app import AppTest, model, png, root  # noqa: F401 (fixtures)
 
 
-def compare() -> "AppTest":
-    def tab():
-        from app import compare
+def opened(name: str) -> "AppTest":
+    """A tab alone."""
 
-        compare.show()
+    def tab(name):
+        import importlib
 
-    page = AppTest.from_function(tab, default_timeout=60).run()
-    assert not page.exception
-    return page
+        importlib.import_module(f"app.{name}").show()
 
-
-def results() -> "AppTest":
-    def tab():
-        from app import results
-
-        results.show()
-
-    page = AppTest.from_function(tab, default_timeout=60).run()
+    page = AppTest.from_function(tab, kwargs={"name": name}, default_timeout=60).run()
     assert not page.exception
     return page
 
@@ -36,7 +27,7 @@ def texts(page) -> str:
 
 
 def test_models_that_share_no_name_are_said_not_to_compare(root):  # noqa: F811
-    page = compare()  # the two thresholds agree by name; without models they are the default
+    page = opened("compare")  # the two thresholds agree by name; without models they are the default
     assert "They differ on" in texts(page)
     page.multiselect(key="compare_methods").set_value(["Otsu's threshold"]).run()
     assert any("two to 4" in info.value for info in page.info)
@@ -45,7 +36,7 @@ def test_models_that_share_no_name_are_said_not_to_compare(root):  # noqa: F811
 def test_agreement_and_disputes_are_counted(root, model):  # noqa: F811
     tiny.write_bundle(root / "models" / "a.tflite", model)
     tiny.write_bundle(root / "models" / "b.tflite", model, labels=["red", "blue", "green"])
-    page = compare()
+    page = opened("compare")
     assert "They differ on 66.7% of the pixels" in texts(page)
     shares, disputes = (table.value for table in page.table)
     assert shares["1"].tolist() == ["100.00%", "33.33%"] and shares["2"].tolist() == ["33.33%", "100.00%"]
@@ -61,7 +52,7 @@ def test_float_and_int8_are_offered_together(root, model):  # noqa: F811
     for precision in ("int8", "fp32"):
         note = {"precision": precision, "weights_sha256": "a" * 64}
         tiny.write_bundle(root / "models" / f"m_{precision}.tflite", model, **note)
-    page = compare()
+    page = opened("compare")
     page.selectbox(key="compare_what").select("m_fp32 and m_int8").run()
     assert not page.exception and "They differ on 0.0%" in texts(page)
     assert page.table[0].value["model"].tolist() == ["1. m_fp32", "2. m_int8"]
@@ -75,7 +66,7 @@ def test_a_model_is_not_run_again_for_another_opacity(root, model, monkeypatch):
     monkeypatch.setattr(Segmenter, "segment", lambda self, rgb: calls.append(1) or once(self, rgb))
     for name in "ab":
         tiny.write_bundle(root / "models" / f"{name}.tflite", model)
-    page = compare()
+    page = opened("compare")
     page.slider(key="compare_opacity").set_value(0.2).run()
     assert len(calls) == 2 and not page.exception
     page.file_uploader[0].set_value(("g.png", png(np.zeros((5, 5, 3), np.uint8)), "image/png")).run()
@@ -86,7 +77,7 @@ def test_results_show_what_the_files_and_the_benchmark_say(root, model):  # noqa
     scores = {"miou": 0.741, "pixel_accuracy": 0.9, "split": "val"}
     tiny.write_bundle(root / "models" / "a.tflite", model, scores=scores, data="camvid", precision="int8")
     (root / "models" / "foreign.tflite").write_bytes(model)
-    page = results()
+    page = opened("results")
     table = page.dataframe[0].value
     first = table.iloc[0]
     assert (first["file"], first["data"], first["input"], first["mIoU, %"]) == (
@@ -110,7 +101,7 @@ def test_results_show_what_the_files_and_the_benchmark_say(root, model):  # noqa
     }
     (folder / "latency.json").write_text(json.dumps({**facts, "command": "c"}))
     (folder / "a.md").write_text("# The card of A\n\n![x](http://elsewhere/x.png)\n\nTrained on roads.\n")
-    page = results()
+    page = opened("results")
     assert page.dataframe[0].value.iloc[0]["latency, ms"] == 7.5 and "2026-11-21" in page.caption[0].value
     assert page.selectbox(key="results_card").options == ["The card of A"]
     assert "Trained on roads." in texts(page) and "elsewhere" not in texts(page)
@@ -119,7 +110,7 @@ def test_results_show_what_the_files_and_the_benchmark_say(root, model):  # noqa
     assert page.dataframe[0].value["latency, ms"].min() > 0
 
 
-@pytest.mark.parametrize("show", [compare, results])
-def test_an_empty_folder_is_no_error(root, show):  # noqa: F811
+@pytest.mark.parametrize("tab", ["compare", "results"])
+def test_an_empty_folder_is_no_error(root, tab):  # noqa: F811
     (root / "examples" / "three_bands.png").unlink()
-    assert any(info.value for info in show().info)
+    assert any(info.value for info in opened(tab).info)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from export import rewrite, surgery, tflite
 from tests.exported import colour_examples, colour_model
@@ -57,3 +58,15 @@ def test_a_file_of_another_kind_is_left_as_it_is(monkeypatch):
     assert surgery.op_names(surgery.read(rewrite.faster(scores))) == surgery.op_names(surgery.read(scores))
     twice = surgery.read(rewrite.faster(rewrite.faster(unwritten(monkeypatch))))
     assert surgery.op_names(twice)[:3] == ["DEQUANTIZE", "QUANTIZE", "CONV_2D"]
+
+
+def test_scores_that_something_else_reads_are_left_as_they_are(monkeypatch):
+    model = surgery.read(unwritten(monkeypatch))
+    names, graph = surgery.op_names(model), model.subgraphs[0]
+    last = max(place for place, name in enumerate(names) if name == "CONV_2D")
+    scores = int(graph.operators[last].outputs[0])
+    shape = list(graph.tensors[scores].shape)
+    copied = surgery.append_tensor(model, graph.tensors[scores])
+    surgery.insert_op(model, last + 1, "DEQUANTIZE", [scores], [copied], schema.DequantizeOptionsT())
+    rewrite.widen_argmax(model)
+    assert list(graph.tensors[scores].shape) == shape

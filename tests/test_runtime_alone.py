@@ -28,6 +28,21 @@ runpy.run_module("runtime", run_name="__main__")
 """
 
 
+def succeeded(python: Path, *arguments: str, **variables: str) -> str:
+    """What a command of another environment prints; it finds nothing of ours but by its folder."""
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [str(python), *arguments],
+        cwd=ROOT,
+        env=clean | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def prepared(folder: Path) -> list[str]:
     """A model and a picture on disk; the arguments of `python -m runtime`."""
     tiny.write_bundle(folder / "tiny.tflite", tiny.mask_model())
@@ -87,15 +102,5 @@ def test_runs_in_an_environment_of_its_own_requirements(tmp_path):
     lines = (ROOT / "requirements-runtime.txt").read_text().lower().splitlines()
     pinned = {line for line in lines if line and not line.startswith("#")}
     assert set(frozen.split()) == pinned, "requirements-runtime.txt pins all that gets installed, and no more"
-    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    arguments = prepared(tmp_path)
-    done = subprocess.run(
-        [str(python), "-m", "runtime", *arguments],
-        cwd=ROOT,
-        env=clean,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    succeeded(python, "-m", "runtime", *prepared(tmp_path))
     check_result(tmp_path)
