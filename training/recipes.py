@@ -152,8 +152,11 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
         "learning_rate": 1e-3,
         "weight_decay": 0.01,
     },
+    # From scratch, so it learns from the DeepLabV3+ that ships too (--teacher): docs/models has the command.
     ("segformer", "camvid"): {
         **CAMVID_SHIPPED,
+        "crop": (256, 256),
+        "epochs": 70,
         "backbone": "mit_b0",
         "learning_rate": 6e-4,
         "weight_decay": 0.01,
