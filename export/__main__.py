@@ -11,7 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from export import CALIBRATED, DEFAULT_PRECISION, EXPORTERS, OUTPUTS, PRECISIONS, Examples, Job, exporter
+from export import (
+    CALIBRATED,
+    DEFAULT_PRECISION,
+    EXPORTERS,
+    FLOAT_PRECISIONS,
+    OUTPUTS,
+    PRECISIONS,
+    Examples,
+    Job,
+    exporter,
+)
 from runtime.errors import UserError, exit_on_user_error
 from training.data.spec import Example
 from training.quiet import start_tensorflow
@@ -37,7 +47,8 @@ def parser() -> Parser:
         "--format",
         choices=tuple(EXPORTERS),
         default="tflite",
-        help="tflite (the default): one file for phones and boards; saved_model: a folder for servers",
+        help="tflite (the default): one file for phones and boards; saved_model: a folder for servers; weights: a "
+        "FILE.weights.h5 that builds its own model, to hand on or to fine-tune from",
     )
     command.add_argument(
         "--precision",
@@ -128,7 +139,7 @@ def _job(run: Any, task: str, args: argparse.Namespace, size: tuple[int, int]) -
     """What is asked for at one size; UserError when it cannot be written."""
     from training.converted import Converted
 
-    usual = "fp32" if args.format == "saved_model" else DEFAULT_PRECISION.get(run.recipe.model, "int8")
+    usual = FLOAT_PRECISIONS.get(args.format, (DEFAULT_PRECISION.get(run.recipe.model, "int8"),))[0]
     precision, output = args.precision or usual, args.output or "mask"
     if task == "prompted" and precision == "mixed":
         raise UserError(f"{run.recipe.model} has no mixed precision: choose int8, dynamic, fp16 or fp32")
@@ -161,6 +172,9 @@ def _finished(run: Any, task: str, kind: str, written: Path) -> None:
 
     total = sum(file.stat().st_size for file in [written, *written.rglob("*")] if file.is_file())
     print(f"{written}  {total / 1e6:.2f} MB")
+    if kind == "weights":
+        print(f"next: python -m training.train {run.recipe.model} --init {written} --data DATA")
+        return
     parts = [written]
     if task == "prompted":
         decoder = written.with_name(written.name.replace("-encoder", "-decoder"))
@@ -208,12 +222,14 @@ def examples_of(run: Any, folder: str | None = None) -> Examples:
 def default_out(
     folder: Path, name: str, kind: str, precision: str, output: str, size: tuple[int, int]
 ) -> Path:
-    """FOLDER/export/NAME-PRECISION-OUTPUT-HxW.tflite, or FOLDER/export/NAME-saved_model-HxW."""
+    """FOLDER/export/NAME-PRECISION-OUTPUT-HxW.tflite, NAME-saved_model-HxW or NAME-PRECISION.weights.h5."""
     shape = f"{size[0]}x{size[1]}"
-    stem = (
-        f"{name}-{kind}-{shape}" if kind == "saved_model" else f"{name}-{precision}-{output}-{shape}.tflite"
-    )
-    return folder / "export" / stem
+    names = {
+        "tflite": f"{name}-{precision}-{output}-{shape}.tflite",
+        "saved_model": f"{name}-saved_model-{shape}",
+        "weights": f"{name}-{precision}.weights.h5",
+    }
+    return folder / "export" / names[kind]
 
 
 def size_of_data(run: Any, examples: Examples) -> tuple[int, int]:
@@ -245,11 +261,15 @@ def checked_size(text: str) -> tuple[int, int]:
 
 def _check_together(args: argparse.Namespace, sizes: Sequence[tuple[int, int]]) -> None:
     """UserError for arguments that exclude each other."""
-    if args.format == "saved_model":
-        if args.precision not in (None, "fp32"):
-            raise UserError(f"a SavedModel is fp32; {args.precision} is for --format tflite.")
-        if args.output is not None:
-            raise UserError("a SavedModel gives mask and scores at once; leave --output out.")
+    known = FLOAT_PRECISIONS.get(args.format)
+    if known and args.precision not in (None, *known):
+        raise UserError(
+            f"--format {args.format} is written in {' or '.join(known)}; {args.precision} is for --format tflite."
+        )
+    if known and args.output is not None:
+        raise UserError(f"--format {args.format} gives mask and scores alike; leave --output out.")
+    if args.format == "weights" and sizes:
+        raise UserError("weights are of no size; leave --size out.")
     if args.out and len(sizes) > 1:
         raise UserError(
             f"--out {args.out} is one file, and --size asks for {len(sizes)}: leave --out out, or export one by one."
@@ -269,8 +289,10 @@ def _check_out(out: Path, kind: str) -> None:
     """Before an hour's work, not after it."""
     if kind == "tflite" and out.suffix != ".tflite":
         raise UserError(f"--out {out} must end in .tflite.")
-    if kind == "tflite" and out.is_dir():
-        raise UserError(f"--out {out} is a folder; name a .tflite file.")
+    if kind == "weights" and (not out.name.endswith(".weights.h5") or out.name == ".weights.h5"):
+        raise UserError(f"--out {out} must end in .weights.h5, such as segformer.weights.h5.")
+    if kind != "saved_model" and out.is_dir():
+        raise UserError(f"--out {out} is a folder; name a file in it.")
     if kind == "saved_model" and out.exists() and not (out / "saved_model.pb").is_file():
         raise UserError(f"--out {out} exists and is no SavedModel; it is not overwritten.")
 

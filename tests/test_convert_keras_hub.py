@@ -71,7 +71,9 @@ def assert_converts(theirs: Any, folder: Path, tmp_path: Path, sizes: list[tuple
     model = zoo.build(match.model, **match.arguments)
     report = assign(model, match)
     assert not report.left_over and not report.fresh
-    card.write(tmp_path / "made.weights.h5", model, match, match.arguments, folder.name, source.sha256)
+    card.write(
+        tmp_path / "made.weights.h5", model, card.of(match, match.arguments, folder.name, source.sha256)
+    )
     rebuilt = card.rebuild(tmp_path / "made.json")
     for height, width in sizes:
         pictures = references.pictures(height, width)

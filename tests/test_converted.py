@@ -30,7 +30,7 @@ def write(folder: Path, classes: tuple[str, ...] | None, palette=None, **argumen
     model = zoo.build("deeplabv3plus", **built)
     match = Match("somewhere", "deeplabv3plus", built, str, {}, classes=classes, palette=palette)
     path = folder / "public.weights.h5"
-    card.write(path, model, match, built, "public.pth", "ab" * 32)
+    card.write(path, model, card.of(match, built, "public.pth", "ab" * 32))
     return path
 
 

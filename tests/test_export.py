@@ -21,6 +21,9 @@ from export.__main__ import main
 from runtime.bundle import read_bundle
 from runtime.errors import UserError, exit_on_user_error
 from tests.exported import COLOURS, NAMES, colour_examples, colour_model, colour_run, perturb
+from training.converted import recipe_fields
+from training.run import load
+from zoo.convert import card
 
 SIZE = (33, 48)
 TFLITE = [(precision, output) for precision in PRECISIONS for output in OUTPUTS]
@@ -230,6 +233,9 @@ def test_calibration_pictures_are_clean_and_pin_the_range():
         (["--parity-images", "0"], "1 or more"),
         (["--allow-loss", "-1"], "0 to 100"),
         (["--format", "saved_model", "--precision", "int8"], "fp32"),
+        (["--format", "weights", "--precision", "int8"], "fp32 or fp16"),
+        (["--format", "weights", "--output", "mask"], "leave --output out"),
+        (["--format", "weights", "--size", "64x96"], "leave --size out"),
         (["--format", "saved_model", "--output", "mask"], "leave --output out"),
     ],
 )
@@ -281,6 +287,46 @@ def real_run(tmp_path_factory) -> Path:
 def test_float_files_have_nothing_to_keep_in_float(real_run):
     with pytest.raises(UserError, match="--keep-float is of semantic models in mixed and int8, not of fp32"):
         main([str(real_run), "--precision", "fp32", "--keep-float", "centre"])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_weights_build_their_own_model(real_run, precision, capsys):
+    """Rounding to float16 moves a weight by 2**-11 of itself at most, and by 2**-25 where it is tiny."""
+    assert main([str(real_run), "--format", "weights", "--precision", precision]) == 0
+    out = real_run / "export" / f"tiny-{precision}.weights.h5"
+    shown = capsys.readouterr().out
+    assert f"{out}  " in shown and f"--init {out}" in shown
+    run = load(real_run)
+    ours, theirs = run.model().weights, card.rebuild(out).weights
+    for one, other in zip(ours, theirs, strict=True):
+        whole, kept = one.numpy(), other.numpy()
+        slack = 0.0 if precision == "fp32" else np.abs(whole) / 2**11 + 2.0**-25
+        assert (np.abs(whole - kept) <= slack).all(), one.path
+    share = out.stat().st_size / run.weights_path.stat().st_size
+    assert share < 1.1 if precision == "fp32" else share < 0.7
+    assert tuple(card.read(out)["classes"]) == run.spec.classes
+    fields = recipe_fields(out, "deeplabv3plus")
+    assert fields == {
+        "backbone": "mobilenet_v2",
+        "output_stride": 16,
+        "model_options": card.tuples(run.recipe.model_options),
+    }
+    assert [path.name for path in out.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_weights_that_are_not_as_good_are_not_written(real_run, tmp_path, monkeypatch):
+    def spoilt(path: Path) -> None:
+        model = load(real_run).model()
+        model.get_layer("classifier").set_weights(
+            [0 * value for value in model.get_layer("classifier").get_weights()]
+        )
+        model.save_weights(path)
+
+    monkeypatch.setattr(card, "_halve", spoilt)
+    out = tmp_path / "x.weights.h5"
+    with pytest.raises(UserError, match=r"x\.weights\.h5 is not written.*of pixels agree"):
+        main([str(real_run), "--format", "weights", "--precision", "fp16", "--out", str(out)])
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

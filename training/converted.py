@@ -41,7 +41,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Converted:
-    """What export and evaluation ask of a run: `recipe`, `spec`, `weights_path`, `model(image_size)`."""
+    """What export and evaluation ask of a run: `recipe`, `spec`, `weights_path`, `arguments`, `model(image_size)`."""
 
     folder: Path
     recipe: Origin
@@ -56,6 +56,11 @@ class Converted:
         classes = tuple(self.facts.get("classes") or ()) or (known.classes if known else numbered(count))
         palette = tuple(tuple(colour) for colour in self.facts.get("palette") or ()) or _palette(classes)
         return DatasetSpec(self.facts["source"]["name"], classes, palette, ("train", "val"), (512, 1024))
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Those of zoo.build for its model."""
+        return dict(self.facts["arguments"])
 
     def model(self, image_size: tuple[int, int] | None = None) -> keras.Model:
         return card.rebuild(self.weights_path, image_size)

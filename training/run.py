@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -38,6 +39,11 @@ class Run:
             return kept
         recipe = self.recipe
         return data.spec(recipe.data, recipe.taxonomy, recipe.data_dir, recipe.data_options)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Those of zoo.build for its model, but for image_size."""
+        return arguments(self.recipe, len(self.spec.classes))
 
     def model(self, image_size: tuple[int, int] | None = None) -> keras.Model:
         """The model with the run's best weights, in float32, at a static (H, W) or at any size."""
@@ -103,21 +109,25 @@ def load_split(
     )
 
 
-def build_model(recipe: Recipe, classes: int, image_size: tuple[int, int] | None = None) -> keras.Model:
-    """The recipe's model with fresh weights. zoo's ValueError becomes a UserError."""
-    options = card.tuples(recipe.model_options)
+def arguments(recipe: Recipe, classes: int) -> dict[str, Any]:
+    """What zoo.build takes for the recipe's model, but for image_size."""
     common = {
+        "classes": classes,
         "backbone": recipe.backbone,
         "output_stride": recipe.output_stride,
         "batch_norm_momentum": recipe.bn_momentum,
     }
     taken = inspect.signature(zoo.MODELS[recipe.model]).parameters
     common = {name: value for name, value in common.items() if name in taken and value != ""}
-    if "classes" in taken:
-        common["classes"] = classes
-    if taken["image_size"].default is not None:  # a model for pictures of one size only
+    return {**common, **card.tuples(recipe.model_options)}
+
+
+def build_model(recipe: Recipe, classes: int, image_size: tuple[int, int] | None = None) -> keras.Model:
+    """The recipe's model with fresh weights. zoo's ValueError becomes a UserError."""
+    fixed = inspect.signature(zoo.MODELS[recipe.model]).parameters["image_size"].default is not None
+    if fixed:  # a model for pictures of one size only
         image_size = image_size or recipe.crop
     try:
-        return zoo.build(recipe.model, image_size=image_size, **{**common, **options})
+        return zoo.build(recipe.model, image_size=image_size, **arguments(recipe, classes))
     except ValueError as error:
         raise UserError(str(error)) from error

@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         raise UserError(f"{args.source} {str(error).rstrip('.')}.") from error
     _tell(report, match, arguments)
-    card.write(out, model, match, arguments, args.name or name, source.sha256)
+    card.write(out, model, card.of(match, arguments, args.name or name, source.sha256))
     _say(f"{out}  {out.stat().st_size / 1e6:.2f} MB, {card.card_path(out).name} beside it")
     return 0
 

@@ -1,4 +1,5 @@
-"""What a conversion writes: FILE.weights.h5, and FILE.json, the card that says how to build its model again."""
+"""FILE.weights.h5, and FILE.json, the card that says how to build its model again: what a conversion writes, and
+`python -m export --format weights`."""
 
 import hashlib
 import json
@@ -9,7 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
+import numpy as np
 
 import zoo
 from runtime.errors import UserError
@@ -26,16 +29,11 @@ def card_path(weights: Path) -> Path:
     return weights.with_name(weights.name.removesuffix(SUFFIX) + ".json")
 
 
-def write(
-    weights: Path, model: keras.Model, match: Match, arguments: Mapping[str, Any], name: str, sha256: str
-) -> None:
-    """Write a converted model: weights and card, both or neither. Raises UserError when the disk refuses.
-
-    `arguments` are those that the model was built with, without image_size; `name` and `sha256` tell the
-    checkpoint it was made from. Class names and colours are the checkpoint's where it has as many classes.
-    """
+def of(match: Match, arguments: Mapping[str, Any], name: str, sha256: str) -> dict[str, Any]:
+    """The card of a conversion: `arguments` are those that the model was built with, without image_size; `name` and
+    `sha256` tell the checkpoint. Class names and colours are the checkpoint's where it has as many classes."""
     count = arguments.get("classes")
-    card = {
+    return {
         "format": FORMAT,
         "model": match.model,
         "arguments": dict(arguments),
@@ -43,16 +41,45 @@ def write(
         "palette": match.palette if match.palette and len(match.palette) == count else None,
         "source": {"kind": match.source, "name": name, "sha256": sha256},
     }
+
+
+def write(weights: Path, model: keras.Model, facts: Mapping[str, Any], half: bool = False) -> None:
+    """Write a model's weights and its card, `facts`, both or neither; `half` keeps float16 of them. Raises UserError
+    when the disk refuses."""
     with whole_file(card_path(weights)) as card_part, whole_file(weights) as weights_part:
         temporary = weights_part.with_name(weights_part.name + SUFFIX)  # Keras goes by the ending
         try:
             model.save_weights(temporary)
+            if half:
+                _halve(temporary)
             os.replace(temporary, weights_part)
         finally:
             with suppress(OSError):
                 temporary.unlink()
-        card["weights_sha256"] = file_sha256(weights_part)
-        card_part.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+        facts = {**facts, "weights_sha256": file_sha256(weights_part)}
+        card_part.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _halve(path: Path) -> None:
+    """Every float32 array of an HDF5 file as float16, in a file of half the size; Keras takes either."""
+    whole = path.with_name(f"{path.name}.whole")
+    os.replace(path, whole)
+    try:
+        with h5py.File(whole) as source, h5py.File(path, "w") as target:
+
+            def copy(name: str, item: Any) -> None:
+                if isinstance(item, h5py.Dataset):
+                    half = item[()].astype(np.float16) if item.dtype == np.float32 else item[()]
+                    kept = target.create_dataset(name, data=half)
+                else:
+                    kept = target.require_group(name)
+                kept.attrs.update(item.attrs)
+
+            target.attrs.update(source.attrs)
+            source.visititems(copy)
+    finally:
+        with suppress(OSError):
+            whole.unlink()
 
 
 def read(path: Path) -> dict[str, Any]:
