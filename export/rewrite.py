@@ -12,7 +12,8 @@ from export import surgery
 
 # LiteRT's ARG_MAX compares so many int8 values at once, and what is left over one by one.
 LANES = 16
-PASSED_THROUGH = ("RESIZE_BILINEAR", "QUANTIZE")
+LAST_AXIS = 1 << 3  # its bit in the masks of a STRIDED_SLICE
+PASSED_THROUGH = ("RESIZE_BILINEAR", "QUANTIZE", "STRIDED_SLICE")
 
 
 def faster(flatbuffer: bytes) -> bytes:
@@ -61,6 +62,8 @@ def widen_argmax(model: Any) -> None:
     classifier = graph.operators[makers[scores[-1]]]
     if names[makers[scores[-1]]] != "CONV_2D" or len(classifier.inputs) != 3:
         return
+    if any(not _keeps_channels(graph.operators[makers[number]]) for number in scores):
+        return
     if any(readers[number] > 1 for number in scores):  # something else wants the scores as they are
         return
     weights, bias = (graph.tensors[int(number)] for number in classifier.inputs[1:])
@@ -81,6 +84,13 @@ def widen_argmax(model: Any) -> None:
         shape = np.array(graph.tensors[number].shape)
         shape[-1] = classes + copies
         graph.tensors[number].shape = shape
+
+
+def _keeps_channels(operator: Any) -> bool:
+    """Whether a slice, if it is one, takes all of the last of four axes, however many there are."""
+    options = operator.builtinOptions
+    masks = [getattr(options, name, LAST_AXIS) for name in ("beginMask", "endMask")]
+    return all(mask & LAST_AXIS for mask in masks)
 
 
 def _with_copies(values: np.ndarray, copies: int) -> np.ndarray:

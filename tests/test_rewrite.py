@@ -1,5 +1,6 @@
 """The rewrites of int8 mask files: the same ids, from other ops."""
 
+import keras
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
@@ -70,3 +71,23 @@ def test_scores_that_something_else_reads_are_left_as_they_are(monkeypatch):
     surgery.insert_op(model, last + 1, "DEQUANTIZE", [scores], [copied], schema.DequantizeOptionsT())
     rewrite.widen_argmax(model)
     assert list(graph.tensors[scores].shape) == shape
+
+
+@pytest.mark.parametrize(("cut", "widened"), [("rows", True), ("classes", False)])
+def test_scores_that_are_cut_are_widened_unless_some_of_them_are_cut_off(cut, widened):
+    """A U-Net of 45 rows has 64 until its logits are cut; a slice that takes so many scores would lose the copies."""
+    image = keras.Input((*SIZE, 3), name="image")
+    inner = colour_model(SIZE)
+    logits = inner(image)["logits"]
+    logits = logits[:, :30] if cut == "rows" else logits[..., :3]
+    model = keras.Model(image, {"logits": logits})
+    pictures = tflite.calibration_pictures(colour_examples(SIZE, 4), 4, SIZE)
+    file = tflite.convert(model, SIZE, "int8", "mask", pictures)
+    graph = surgery.read(file)
+    names = surgery.op_names(graph)
+    argmax = graph.subgraphs[0].operators[names.index("ARG_MAX")]
+    assert "STRIDED_SLICE" in names
+    assert graph.subgraphs[0].tensors[int(argmax.inputs[0])].shape[-1] == (16 if widened else 3)
+    for picture in pictures:
+        expected = np.asarray(model(picture[None])["logits"])[0].argmax(-1)
+        assert (tflite.runner(file)(picture) == expected).mean() > 0.99

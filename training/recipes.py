@@ -93,7 +93,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
         **CAMVID_SHIPPED,
         "backbone": "mobilenet_v2",
         "model_options": {"rates": (3, 6, 9, 12), "aspp_filters": 128, "decoder_filters": 128,
-                          "aspp_separable": True, "decoder_separable": True},
+                          "aspp_separable": True, "decoder_separable": True, "multiple": 16},
     },
     # mmsegmentation's 80k schedule and auxiliary head (80.20 mIoU there). Needs a GPU; not measured here.
     ("deeplabv3", "cityscapes"): {
@@ -158,6 +158,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
         "crop": (256, 256),
         "epochs": 70,
         "backbone": "mit_b0",
+        "model_options": {"multiple": 32},
         "learning_rate": 6e-4,
         "weight_decay": 0.01,
         "bn_momentum": 0.9,

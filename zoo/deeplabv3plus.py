@@ -10,6 +10,8 @@ Deviations from the paper:
 - The low-level features are the backbone's P2, at stride 4.
 - Resizing is bilinear with half-pixel centres; the reference code aligns corners. `align_corners` does that from
   gathers and a weighted mean, as Keras has no such resizing.
+- `multiple=16` fills a picture up with grey below and on the right to multiples of 16 and cuts the logits, so that
+  maps lie at every size as at sizes that 16 divides. The reference code has sides of 16 n + 1 to the same end.
 
 segmentation_models_pytorch's network, whose weights convert, has options of its own: no norm and ReLU within
 separable convolutions (`norm_between`), one more convolution after ASPP (`aspp_output`), one in the decoder
@@ -30,6 +32,8 @@ from zoo.deeplabv3 import aspp
 from zoo.fcn import auxiliary_head
 from zoo.layers import (
     NORM_EPSILON,
+    CropLike,
+    PadToMultiple,
     ResizeCornersLike,
     ResizeLike,
     conv_norm_relu,
@@ -57,6 +61,7 @@ def deeplabv3plus(
     norm_between: bool = True,
     norm_epsilon: float = NORM_EPSILON,
     align_corners: bool = False,
+    multiple: int = 1,
     dropout: float = 0.1,
     auxiliary: bool = False,
     auxiliary_filters: int = 256,
@@ -68,15 +73,15 @@ def deeplabv3plus(
     `output_stride` (8, 16 or 32) is the backbone's stride where ASPP reads it; `rates` are ASPP's atrous rates,
     one branch each (none at all: the 1x1 and the picture's mean alone, as the reference code has it on MobileNetV2);
     `projection_kernel` is the side of the convolution that joins them; `dropout` follows ASPP; `aspp_output` is one
-    more convolution after it, of the decoder's kind; `auxiliary` adds "aux_logits", as large as the logits, for the
-    loss alone, from the backbone's P4.
+    more convolution after it, of the decoder's kind; `multiple` see above; `auxiliary` adds "aux_logits", as large as
+    the logits, for the loss alone, from the backbone's P4.
     Raises ValueError on a value that makes no sense.
     """
     contract.check_count("classes", classes, at_least=2)
     contract.check_counts(
         aspp_filters=aspp_filters, low_level_filters=low_level_filters, decoder_filters=decoder_filters,
         decoder_convolutions=decoder_convolutions, decoder_kernel=decoder_kernel,
-        projection_kernel=projection_kernel,
+        projection_kernel=projection_kernel, multiple=multiple,
     )  # fmt: skip
     contract.check_fraction("dropout", dropout)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
@@ -90,9 +95,10 @@ def deeplabv3plus(
     atrous = separable if aspp_separable else plain
     convolution = separable if decoder_separable else plain
 
-    features = backbones.build(backbone, image_size, output_stride, momentum, backbone_sizes)
     image = contract.image_input(contract.check_image_size(image_size))
-    pyramid = features(image)
+    seen = PadToMultiple(multiple, dtype="float32", name="pad")(image) if multiple > 1 else image
+    size = image_size and tuple(seen.shape[1:3])
+    pyramid = backbones.build(backbone, size, output_stride, momentum, backbone_sizes)(seen)
     x = aspp(
         pyramid["P5"],
         rates,
@@ -112,11 +118,11 @@ def deeplabv3plus(
         x = convolution(x, decoder_filters, decoder_kernel, name=f"decoder_{index + 1}")
     x = layers.Conv2D(classes, 1, name="classifier")(x)  # (B, H/4, W/4, classes)
     # In float32 under any dtype policy: what follows are softmax, loss and argmax.
-    outputs = {contract.LOGITS: resize(dtype="float32", name=contract.LOGITS)([x, image])}
+    outputs = {contract.LOGITS: resize(dtype="float32", name=contract.LOGITS)([x, seen])}
     if auxiliary:
         outputs[contract.AUX_LOGITS] = auxiliary_head(
             pyramid["P4"],
-            image,
+            seen,
             classes,
             auxiliary_filters,
             dropout=dropout,
@@ -124,4 +130,8 @@ def deeplabv3plus(
             epsilon=epsilon,
             resize=resize,
         )
+    if multiple > 1:
+        outputs = {
+            key: CropLike(dtype="float32", name=f"{key}_cut")([x, image]) for key, x in outputs.items()
+        }
     return keras.Model(image, outputs, name="deeplabv3plus")

@@ -9,6 +9,7 @@ from keras.src.ops.image import Resize
 NORM_EPSILON = 1e-3  # Keras' default, and that of the TensorFlow reference code
 JOINED_AT_ONCE = 5
 # Of RGB over ImageNet, in 0..1: what torchvision, timm and Hugging Face normalise with.
+GREY = 116.0  # the mean of the ImageNet channel means, 0..255: what stands for nothing around a picture
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
@@ -36,6 +37,56 @@ class ResizeLike(layers.Layer):
         x, reference = inputs
         batch, channels = x.shape[0], x.shape[3]
         return keras.KerasTensor((batch, *reference.shape[1:3], channels), dtype=self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable("kerbside")
+class PadToMultiple(layers.Layer):
+    """A picture (B, H, W, 3), 0..255, with grey below and on the right up to multiples of `multiple`; see `CropLike`.
+
+    At sides that a network's stride does not divide, "same" padding puts the windows of a strided convolution elsewhere
+    than at the sides of its training crops, and resizing back stretches what it found. On a picture that is filled up,
+    every map lies as in training. A transformer takes grey better than black.
+    """
+
+    def __init__(self, multiple: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.multiple = multiple
+
+    def call(self, x: Any) -> Any:
+        height, width = ops.shape(x)[1:3]
+        below, right = -height % self.multiple, -width % self.multiple
+        if isinstance(below, int) and isinstance(right, int):
+            return _filled(x, below, right) if below or right else x
+        most = self.multiple - 1  # sides known only when the graph runs: more than enough, then cut
+        return _filled(x, most, most)[:, : height + below, : width + right]
+
+    def compute_output_spec(self, x: Any) -> keras.KerasTensor:
+        sides = [side and side + -side % self.multiple for side in x.shape[1:3]]
+        return keras.KerasTensor((x.shape[0], *sides, x.shape[3]), dtype=self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "multiple": self.multiple}
+
+
+def _filled(x: Any, below: int, right: int) -> Any:
+    # Zeros around x - GREY, and not GREY around x: XNNPACK has PAD, and no PADV2.
+    return ops.pad(x - GREY, ((0, 0), (0, below), (0, right), (0, 0))) + GREY
+
+
+@keras.saving.register_keras_serializable("kerbside")
+class CropLike(layers.Layer):
+    """x, (B, h, w, C), cut below and on the right to the height and width of a reference (B, H, W, ...)."""
+
+    def call(self, inputs: list[Any]) -> Any:
+        x, reference = inputs
+        height, width = ops.shape(reference)[1:3]
+        if (height, width) == tuple(x.shape[1:3]):
+            return x  # a slice that cuts nothing would stay in an exported file
+        return x[:, :height, :width]
+
+    def compute_output_spec(self, inputs: list[Any]) -> keras.KerasTensor:
+        x, reference = inputs
+        return keras.KerasTensor((x.shape[0], *reference.shape[1:3], x.shape[3]), dtype=self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable("kerbside")

@@ -7,6 +7,8 @@ Deviations from the paper:
   so it is the same function; at 512x1024 it takes a third of the multiplications, and no map of 4C channels.
 - The encoder's deviations are listed in backbones/mix_transformer.py. Other backbones of the zoo fit the decoder.
 - `decoder_norm` gives the head of mmsegmentation: batch norm and ReLU follow each level's linear layer.
+- `multiple=32` fills a picture up with grey below and on the right to multiples of 32 and cuts the logits, so that maps
+  lie at every size as at sizes that 32 divides; the references stretch the maps of other sizes.
 - Batch norm and ReLU follow the fusion and dropout precedes the classifier, as in the authors' code.
 """
 
@@ -17,7 +19,7 @@ import keras
 from keras import initializers, layers
 
 from zoo import backbones, contract
-from zoo.layers import ResizeLike, batch_norm
+from zoo.layers import CropLike, PadToMultiple, ResizeLike, batch_norm
 
 EPSILON = 1e-5  # of the decoder's batch norms: PyTorch's default, which the references have
 # C of section 4.1: 256 for B0 and B1, 768 for the rest.
@@ -33,6 +35,7 @@ def segformer(
     backbone_sizes: Mapping[str, Any] | None = None,
     decoder_filters: int | None = None,
     decoder_norm: bool = False,
+    multiple: int = 1,
     dropout: float = 0.1,
     batch_norm_momentum: float = 0.99,
 ) -> keras.Model:
@@ -40,23 +43,28 @@ def segformer(
 
     image_size is (H, W), or None for any size of 29 pixels a side or more; `backbone_sizes` replaces
     fields of the backbone's row, such as {"drop_path": 0.0} of a Mix Transformer's `Layout`; `decoder_filters`
-    None takes the paper's for the backbone; `decoder_norm` see above; `dropout` drops whole channels before the
-    classifier. Raises ValueError on a value that makes no sense.
+    None takes the paper's for the backbone; `decoder_norm` and `multiple` see above; `dropout` drops whole
+    channels before the classifier. Raises ValueError on a value that makes no sense.
     """
     contract.check_count("classes", classes, at_least=2)
     contract.check_fraction("dropout", dropout)
+    contract.check_count("multiple", multiple)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
-    features = backbones.build(backbone, image_size, 32, momentum, sizes=backbone_sizes)
     if decoder_filters is None:
         decoder_filters = DECODER_FILTERS.get(backbone, OTHER_DECODER_FILTERS)
     contract.check_count("decoder_filters", decoder_filters)
 
     image = contract.image_input(contract.check_image_size(image_size))
-    x = _decoder(features(image), decoder_filters, decoder_norm, momentum)
+    seen = PadToMultiple(multiple, dtype="float32", name="pad")(image) if multiple > 1 else image
+    size = image_size and tuple(seen.shape[1:3])
+    features = backbones.build(backbone, size, 32, momentum, sizes=backbone_sizes)
+    x = _decoder(features(seen), decoder_filters, decoder_norm, momentum)
     x = layers.SpatialDropout2D(dropout, name="dropout")(x)
     x = layers.Conv2D(classes, 1, name="classifier")(x)  # (B, H/4, W/4, classes)
     # In float32 under any dtype policy: what follows are softmax, loss and argmax.
-    logits = ResizeLike(dtype="float32", name=contract.LOGITS)([x, image])
+    logits = ResizeLike(dtype="float32", name=contract.LOGITS)([x, seen])
+    if multiple > 1:
+        logits = CropLike(dtype="float32", name="logits_cut")([logits, image])
     return keras.Model(image, {contract.LOGITS: logits}, name="segformer")
 
 

@@ -11,7 +11,8 @@ up is that of segmentation_models_pytorch. Deviations from the paper:
   second one, which reads the features at half the picture's size.
 - With a backbone: doubling by nearest neighbour without a convolution, then two 3x3 convolutions. A level that
   the backbone lacks (the full size; half of it too where it begins at stride 4) is joined by nothing. The
-  classifier is a 3x3 convolution.
+  classifier is a 3x3 convolution. A picture whose sides 32 does not divide, which segmentation_models_pytorch
+  refuses, is filled up with grey below and on the right, and the logits are cut.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,39 +22,25 @@ import keras
 from keras import layers, ops
 
 from zoo import backbones, contract
-from zoo.layers import ResizeLike, conv_norm_relu, imagenet_normalisation, resize
+from zoo.layers import CropLike, PadToMultiple, ResizeLike, conv_norm_relu, imagenet_normalisation, resize
 
 EPSILON = 1e-5  # of the norms, PyTorch's
+STRIDE = 32  # of a backbone's coarsest level
 
 
 @keras.saving.register_keras_serializable("kerbside")
-class DoubleLike(layers.Layer):
-    """x, (B, h, w, C), doubled by nearest neighbour to a `stride`-th of a reference (B, H, W, ...).
+class Double(layers.Layer):
+    """(B, h, w, C) -> (B, 2 h, 2 w, C) by nearest neighbour, as TFLite's RESIZE_NEAREST_NEIGHBOR, one op, does it; of
+    Keras' UpSampling2D the converter makes TILE and RESHAPE."""
 
-    Sides become ceil(H / stride) and ceil(W / stride). Where that is 2 h or 2 h - 1, position i takes what
-    stands at i // 2, as in PyTorch; TFLite's RESIZE_NEAREST_NEIGHBOR agrees at the even size, which is cut.
-    """
+    def call(self, x: Any) -> Any:
+        height, width = ops.shape(x)[1:3]
+        return resize(x, (2 * height, 2 * width), "nearest")
 
-    def __init__(self, stride: int = 1, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.stride = stride
-
-    def call(self, inputs: list[Any]) -> Any:
-        x, reference = inputs
-        height, width = (-(-side // self.stride) for side in ops.shape(reference)[1:3])
-        even = (height + height % 2, width + width % 2)
-        x = resize(x, even, "nearest")
-        if all(isinstance(side, int) and side % 2 == 0 for side in (height, width)):
-            return x  # a slice that cuts nothing would stay in an exported file
-        return x[:, :height, :width]
-
-    def compute_output_spec(self, inputs: list[Any]) -> keras.KerasTensor:
-        x, reference = inputs
-        sides = [side and -(-side // self.stride) for side in reference.shape[1:3]]
-        return keras.KerasTensor((x.shape[0], *sides, x.shape[3]), dtype=self.compute_dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "stride": self.stride}
+    def compute_output_spec(self, x: Any) -> keras.KerasTensor:
+        batch, height, width, channels = x.shape
+        shape = (batch, height and 2 * height, width and 2 * width, channels)
+        return keras.KerasTensor(shape, dtype=self.compute_dtype)
 
 
 def unet(
@@ -89,25 +76,28 @@ def unet(
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
     image_size = contract.check_image_size(image_size)
 
-    image = contract.image_input(image_size)
+    image = seen = contract.image_input(image_size)
     if backbone is None:
         filters = [base_filters * 2**level for level in range(depth)]
         pyramid = _encoder(filters, image_size, momentum)(image)
         half, full = _plain_decoder(pyramid, filters, momentum)
     else:
-        pyramid = backbones.build(backbone, image_size, 32, momentum, backbone_sizes)(image)
-        half, full = _decoder(image, pyramid, _check_filters(decoder_filters), momentum)
+        seen = PadToMultiple(STRIDE, dtype="float32", name="pad")(image)
+        size = image_size and tuple(seen.shape[1:3])
+        pyramid = backbones.build(backbone, size, STRIDE, momentum, backbone_sizes)(seen)
+        half, full = _decoder(pyramid, _check_filters(decoder_filters), momentum)
     if head_filters:
         full = conv_norm_relu(full, head_filters, 3, momentum=momentum, epsilon=EPSILON, name="head")
     full = layers.Dropout(dropout, name="dropout")(full)
     logits = layers.Conv2D(classes, 3 if backbone else 1, padding="same", name="classifier")(full)
     # In float32 under any dtype policy: what follows are softmax, loss and argmax.
-    outputs = {contract.LOGITS: layers.Activation("linear", dtype="float32", name=contract.LOGITS)(logits)}
+    outputs = {contract.LOGITS: CropLike(dtype="float32", name=contract.LOGITS)([logits, image])}
     if auxiliary:
         x = conv_norm_relu(half, auxiliary_filters, 3, momentum=momentum, epsilon=EPSILON, name="auxiliary")
         x = layers.Dropout(dropout, name="auxiliary_dropout")(x)
         x = layers.Conv2D(classes, 1, name="auxiliary_classifier")(x)  # (B, H/2, W/2, classes)
-        outputs[contract.AUX_LOGITS] = ResizeLike(dtype="float32", name=contract.AUX_LOGITS)([x, image])
+        x = ResizeLike(dtype="float32", name="auxiliary_resize")([x, seen])
+        outputs[contract.AUX_LOGITS] = CropLike(dtype="float32", name=contract.AUX_LOGITS)([x, image])
     return keras.Model(image, outputs, name="unet")
 
 
@@ -136,17 +126,13 @@ def _plain_decoder(pyramid: Mapping[str, Any], filters: Sequence[int], momentum:
     return half, x
 
 
-def _decoder(
-    image: Any, pyramid: Mapping[str, Any], filters: Sequence[int], momentum: float
-) -> tuple[Any, Any]:
-    """From a backbone's P5 to the picture's size, joined by P4 to P1: the features at half and at full size."""
+def _decoder(pyramid: Mapping[str, Any], filters: Sequence[int], momentum: float) -> tuple[Any, Any]:
+    """From a backbone's P5 to the size of what it saw, joined by P4 to P1: the features at half and at full size."""
     half = x = pyramid["P5"]
     for level, channels in zip(reversed(range(5)), filters, strict=True):
         half, skip = x, pyramid.get(f"P{level}")
-        if skip is None:
-            x = DoubleLike(stride=2**level, name=f"up{level}_double")([x, image])
-        else:
-            x = DoubleLike(name=f"up{level}_double")([x, skip])
+        x = Double(name=f"up{level}_double")(x)
+        if skip is not None:
             x = layers.Concatenate(name=f"up{level}_concat")([x, skip])
         x = _two_convolutions(x, channels, momentum, f"up{level}")  # (B, H/2^level, W/2^level, channels)
     return half, x

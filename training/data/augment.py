@@ -18,8 +18,9 @@ import tensorflow as tf
 
 from runtime.errors import UserError
 from training.data.spec import IGNORE_ID
+from zoo.layers import GREY
 
-FILL = 116.0  # the mean of the ImageNet channel means; what lies outside the picture
+FILL = GREY  # what lies outside the picture
 
 # The NTSC matrix: luma and two chroma axes, in which saturation scales and hue rotates.
 RGB_TO_YIQ = np.array(
