@@ -18,7 +18,7 @@ FREE = "models of your choice"
 
 
 def show() -> None:
-    controls, rest = st.columns([1.1, 3.6], gap="medium")
+    controls, rest = st.columns([1.35, 3.4], gap="medium")
     try:
         with controls:
             picture = common.choose_picture("compare")
@@ -128,9 +128,9 @@ def show_differences(found: list[Segmentation], names: list[str]) -> None:
             st.markdown("**What one takes for another**")
             disputes = agreement.common_disputes(*found)
             st.table(
-                {
-                    names[0]: [row["first"] for row in disputes],
-                    f"{names[1]} ": [row["second"] for row in disputes],
+                {  # by the numbers of the table above: two long names would push the shares out of sight
+                    "model 1": [row["first"] for row in disputes],
+                    "model 2": [row["second"] for row in disputes],
                     "% of the pixels": [f"{row['share']:.2%}" for row in disputes],
                 }
             )

@@ -21,7 +21,7 @@ HELP = (
 
 
 def show() -> None:
-    controls, middle, side = st.columns([1.1, 2.5, 1.1], gap="medium")
+    controls, middle, side = st.columns([1.35, 2.5, 1.05], gap="medium")
     try:
         with controls:
             picture = common.choose_picture("correct")

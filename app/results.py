@@ -11,6 +11,10 @@ from runtime import shipped
 from runtime.errors import UserError
 from runtime.image import read_rgb
 
+HEADING = re.compile(r"^(#+ )", re.MULTILINE)  # a card's begin at the top, and here they stand below others
+LINK = re.compile(
+    r"\[([^\]]*)\]\((?!https?:)[^)]*\)"
+)  # to a file of the repository, which the page does not serve
 PICTURE = re.compile(r"!\[[^\]]*\]\([^)]*\)|<img[^>]*>")  # a card's pictures lie elsewhere
 
 
@@ -116,7 +120,12 @@ def show_cards(folder: Path) -> None:
     st.markdown("##### Model cards")
     chosen = st.selectbox("Card", list(cards), key="results_card")
     with st.container(border=True):
-        st.markdown(PICTURE.sub("", cards[chosen].read_text()))
+        st.markdown(fitted(cards[chosen].read_text()))
+
+
+def fitted(card: str) -> str:
+    """A card as it can stand on the page."""
+    return HEADING.sub(r"##\1", LINK.sub(r"\1", PICTURE.sub("", card)))
 
 
 def title(path: Path) -> str:

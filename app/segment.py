@@ -11,7 +11,7 @@ from runtime.segmenter import Segmentation
 
 
 def show() -> None:
-    controls, middle, side = st.columns([1.1, 2.5, 1.1], gap="medium")
+    controls, middle, side = st.columns([1.35, 2.5, 1.05], gap="medium")
     try:
         with controls:
             source = st.segmented_control(

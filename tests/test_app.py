@@ -308,3 +308,10 @@ def test_the_examples_that_ship_are_small_and_readable():
     assert pictures
     for path in pictures:
         assert path.stat().st_size < 250_000 and read_rgb(path).shape[2] == 3
+
+
+def test_a_cards_headings_stand_below_the_pages_and_its_links_lead_somewhere():
+    from app.results import fitted
+
+    card = "# Net\n\n![plot](plot.png)See [levers](../levers.md), [paper](https://arxiv.org/abs/1).\n## Data\n#1\n"
+    assert fitted(card) == "### Net\n\nSee levers, [paper](https://arxiv.org/abs/1).\n#### Data\n#1\n"
