@@ -68,15 +68,18 @@ def test_doubling_takes_what_stands_at_half_the_position(size):
         {"name": "unet", "backbone": "mobilenet_v2", **NARROW},
         {"name": "deeplabv3plus", "backbone": "mobilenet_v2", "multiple": 16, "rates": (1, 2), "aspp_filters": 8,
          "auxiliary": True},
+        {"name": "deeplabv3", "backbone": "mobilenet_v2", "multiple": 16, "rates": (1, 2), "aspp_filters": 8,
+         "auxiliary": True},
+        {"name": "fcn", "backbone": "mobilenet_v2", "output_stride": 16, "multiple": 16, "head_filters": 8},
         {"name": "segformer", "multiple": 32, "decoder_filters": 8},
     ],
-    ids=["unet", "deeplabv3plus", "segformer"],
+    ids=["unet", "deeplabv3plus", "deeplabv3", "fcn", "segformer"],
 )  # fmt: skip
 def test_a_picture_that_the_stride_does_not_divide_is_filled_up_with_grey(model):
     """The picture with the grey drawn by hand, and the logits cut by hand: 45x70 is 64x96, or 48x80."""
     keras.utils.set_random_seed(0)
     net = zoo.build(**model, classes=3)
-    whole = references.pictures(48, 80) if model["name"] == "deeplabv3plus" else references.pictures(64, 96)
+    whole = references.pictures(48, 80) if model.get("multiple") == 16 else references.pictures(64, 96)
     whole[:, 45:], whole[:, :, 70:] = 116, 116
     found, expected = net(whole[:, :45, :70], training=False), net(whole, training=False)
     for key in found:

@@ -123,13 +123,13 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
         **CAMVID,
         "backbone": "mobilenet_v2",
         "output_stride": 16,
-        "model_options": {"rates": (3, 6, 9), "aspp_filters": 128, "aspp_separable": True},
+        "model_options": {"rates": (3, 6, 9), "aspp_filters": 128, "aspp_separable": True, "multiple": 16},
     },
     ("fcn", "camvid"): {
         **CAMVID,
         "backbone": "mobilenet_v2",
         "output_stride": 16,
-        "model_options": {"head_filters": 128},
+        "model_options": {"head_filters": 128, "multiple": 16},
     },
     # The paper's schedule (section 4.1): 160,000 steps of 8 pictures, the decoder at ten times the encoder's rate.
     # It starts from an encoder trained on ImageNet, by `init`. Needs a GPU; not measured here.

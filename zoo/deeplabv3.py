@@ -7,6 +7,8 @@ Deviations from the paper:
 - The auxiliary head is torchvision's and mmsegmentation's; the paper has none. `head_convolution=True` gives
   torchvision's 3x3 convolution before the classifier, `projection_kernel=3` mmsegmentation's projection.
 - Resizing is bilinear with half-pixel centres; the reference code aligns corners, as `align_corners` does.
+- `multiple=16` fills a picture up with grey below and on the right to multiples of 16 and cuts the logits, so that
+  maps lie at every size as at sizes that 16 divides.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +26,9 @@ from zoo.layers import (
     ResizeCornersLike,
     ResizeLike,
     conv_norm_relu,
+    cut,
     image_pooling,
+    padded,
     separable_conv_norm_relu,
 )
 
@@ -47,6 +51,7 @@ def deeplabv3(
     batch_norm_momentum: float = 0.99,
     norm_epsilon: float = NORM_EPSILON,
     align_corners: bool = False,
+    multiple: int = 1,
 ) -> keras.Model:
     """DeepLabV3 on any backbone: image (B, H, W, 3), RGB 0..255 -> {"logits": (B, H, W, classes) float32}.
 
@@ -55,11 +60,11 @@ def deeplabv3(
     branch each, which the paper doubles at output stride 8 (section 3.3); `aspp_separable` makes those branches
     depthwise separable, for small backbones; `projection_kernel` is the side of the convolution that joins the
     branches and `head_convolution` puts a 3x3 one after the dropout that follows it; `auxiliary` adds
-    "aux_logits", as large as the logits, for the loss alone, from the backbone's P4.
+    "aux_logits", as large as the logits, for the loss alone, from the backbone's P4; `multiple` see above.
     Raises ValueError on a value that makes no sense.
     """
     contract.check_count("classes", classes, at_least=2)
-    contract.check_counts(aspp_filters=aspp_filters, projection_kernel=projection_kernel)
+    contract.check_counts(aspp_filters=aspp_filters, projection_kernel=projection_kernel, multiple=multiple)
     contract.check_fraction("dropout", dropout)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
     epsilon = contract.check_fraction("norm_epsilon", norm_epsilon)
@@ -69,7 +74,8 @@ def deeplabv3(
     atrous = separable_conv_norm_relu if aspp_separable else conv_norm_relu
     resize = ResizeCornersLike if align_corners else ResizeLike
     image = contract.image_input(image_size)
-    pyramid = backbones.build(backbone, image_size, output_stride, momentum, backbone_sizes)(image)
+    seen, size = padded(image, multiple)
+    pyramid = backbones.build(backbone, size, output_stride, momentum, backbone_sizes)(seen)
     x = aspp(
         pyramid["P5"],
         rates,
@@ -84,11 +90,11 @@ def deeplabv3(
         x = conv_norm_relu(x, aspp_filters, 3, momentum=momentum, epsilon=epsilon, name="head")
     x = layers.Conv2D(classes, 1, name="classifier")(x)  # (B, H/output_stride, W/output_stride, classes)
     # In float32 under any dtype policy: what follows are softmax, loss and argmax.
-    outputs = {contract.LOGITS: resize(dtype="float32", name=contract.LOGITS)([x, image])}
+    outputs = {contract.LOGITS: resize(dtype="float32", name=contract.LOGITS)([x, seen])}
     if auxiliary:
         outputs[contract.AUX_LOGITS] = auxiliary_head(
             pyramid["P4"],
-            image,
+            seen,
             classes,
             auxiliary_filters,
             dropout=dropout,
@@ -96,7 +102,7 @@ def deeplabv3(
             epsilon=epsilon,
             resize=resize,
         )
-    return keras.Model(image, outputs, name="deeplabv3")
+    return keras.Model(image, cut(outputs, image, multiple), name="deeplabv3")
 
 
 def aspp(

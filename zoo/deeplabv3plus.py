@@ -32,11 +32,11 @@ from zoo.deeplabv3 import aspp
 from zoo.fcn import auxiliary_head
 from zoo.layers import (
     NORM_EPSILON,
-    CropLike,
-    PadToMultiple,
     ResizeCornersLike,
     ResizeLike,
     conv_norm_relu,
+    cut,
+    padded,
     separable_conv_norm_relu,
 )
 
@@ -96,8 +96,7 @@ def deeplabv3plus(
     convolution = separable if decoder_separable else plain
 
     image = contract.image_input(contract.check_image_size(image_size))
-    seen = PadToMultiple(multiple, dtype="float32", name="pad")(image) if multiple > 1 else image
-    size = image_size and tuple(seen.shape[1:3])
+    seen, size = padded(image, multiple)
     pyramid = backbones.build(backbone, size, output_stride, momentum, backbone_sizes)(seen)
     x = aspp(
         pyramid["P5"],
@@ -130,8 +129,4 @@ def deeplabv3plus(
             epsilon=epsilon,
             resize=resize,
         )
-    if multiple > 1:
-        outputs = {
-            key: CropLike(dtype="float32", name=f"{key}_cut")([x, image]) for key, x in outputs.items()
-        }
-    return keras.Model(image, outputs, name="deeplabv3plus")
+    return keras.Model(image, cut(outputs, image, multiple), name="deeplabv3plus")

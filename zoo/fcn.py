@@ -18,7 +18,7 @@ import keras
 from keras import layers
 
 from zoo import backbones, contract
-from zoo.layers import NORM_EPSILON, ResizeCornersLike, ResizeLike, conv_norm_relu
+from zoo.layers import NORM_EPSILON, ResizeCornersLike, ResizeLike, conv_norm_relu, cut, padded
 
 
 def fcn(
@@ -39,6 +39,7 @@ def fcn(
     batch_norm_momentum: float = 0.99,
     norm_epsilon: float = NORM_EPSILON,
     align_corners: bool = False,
+    multiple: int = 1,
 ) -> keras.Model:
     """FCN on any backbone: image (B, H, W, 3), RGB 0..255 -> {"logits": (B, H, W, classes) float32}.
 
@@ -46,10 +47,13 @@ def fcn(
     `output_stride` (8, 16 or 32) is the backbone's stride where the head reads it; `head_rate` is the atrous rate
     of the `head_convolutions`; `concat_input` joins what they make to what they read, with one convolution more;
     `auxiliary` adds "aux_logits", as large as the logits, for the loss alone, from a head of one convolution on the
-    backbone's P4. Raises ValueError on a value that makes no sense.
+    backbone's P4; `multiple` is what the sides are filled up to, with grey, before the logits are cut again.
+    Raises ValueError on a value that makes no sense.
     """
     contract.check_count("classes", classes, at_least=2)
-    contract.check_counts(head_filters=head_filters, head_convolutions=head_convolutions, head_rate=head_rate)
+    contract.check_counts(
+        head_filters=head_filters, head_convolutions=head_convolutions, head_rate=head_rate, multiple=multiple
+    )
     contract.check_fraction("dropout", dropout)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
     epsilon = contract.check_fraction("norm_epsilon", norm_epsilon)
@@ -57,7 +61,8 @@ def fcn(
 
     resize = ResizeCornersLike if align_corners else ResizeLike
     image = contract.image_input(image_size)
-    pyramid = backbones.build(backbone, image_size, output_stride, momentum, backbone_sizes)(image)
+    seen, size = padded(image, multiple)
+    pyramid = backbones.build(backbone, size, output_stride, momentum, backbone_sizes)(seen)
     x = pyramid["P5"]
     for index in range(head_convolutions):
         x = conv_norm_relu(
@@ -75,11 +80,11 @@ def fcn(
     x = layers.Dropout(dropout, name="head_dropout")(x)
     x = layers.Conv2D(classes, 1, name="classifier")(x)  # (B, H/output_stride, W/output_stride, classes)
     # In float32 under any dtype policy: what follows are softmax, loss and argmax.
-    outputs = {contract.LOGITS: resize(dtype="float32", name=contract.LOGITS)([x, image])}
+    outputs = {contract.LOGITS: resize(dtype="float32", name=contract.LOGITS)([x, seen])}
     if auxiliary:
         outputs[contract.AUX_LOGITS] = auxiliary_head(
             pyramid["P4"],
-            image,
+            seen,
             classes,
             auxiliary_filters,
             rate=auxiliary_rate,
@@ -88,7 +93,7 @@ def fcn(
             epsilon=epsilon,
             resize=resize,
         )
-    return keras.Model(image, outputs, name="fcn")
+    return keras.Model(image, cut(outputs, image, multiple), name="fcn")
 
 
 def auxiliary_head(

@@ -89,6 +89,20 @@ class CropLike(layers.Layer):
         return keras.KerasTensor((x.shape[0], *reference.shape[1:3], x.shape[3]), dtype=self.compute_dtype)
 
 
+def padded(image: Any, multiple: int) -> tuple[Any, tuple[int, int] | None]:
+    """A picture as a network of this stride sees it (`PadToMultiple`; 1: as it is), and its (H, W), None where free."""
+    seen = PadToMultiple(multiple, dtype="float32", name="pad")(image) if multiple > 1 else image
+    height, width = seen.shape[1:3]
+    return seen, (height, width) if height else None
+
+
+def cut(outputs: dict[str, Any], image: Any, multiple: int) -> dict[str, Any]:
+    """What a network gives for a picture that was `padded`, at the size of the picture itself."""
+    if multiple == 1:
+        return outputs
+    return {key: CropLike(dtype="float32", name=f"{key}_cut")([x, image]) for key, x in outputs.items()}
+
+
 @keras.saving.register_keras_serializable("kerbside")
 class ResizeCornersLike(ResizeLike):
     """As ResizeLike, with the corner pixels' centres of both sizes on one another (PyTorch's align_corners).

@@ -19,7 +19,7 @@ import keras
 from keras import initializers, layers
 
 from zoo import backbones, contract
-from zoo.layers import CropLike, PadToMultiple, ResizeLike, batch_norm
+from zoo.layers import ResizeLike, batch_norm, cut, padded
 
 EPSILON = 1e-5  # of the decoder's batch norms: PyTorch's default, which the references have
 # C of section 4.1: 256 for B0 and B1, 768 for the rest.
@@ -55,17 +55,14 @@ def segformer(
     contract.check_count("decoder_filters", decoder_filters)
 
     image = contract.image_input(contract.check_image_size(image_size))
-    seen = PadToMultiple(multiple, dtype="float32", name="pad")(image) if multiple > 1 else image
-    size = image_size and tuple(seen.shape[1:3])
+    seen, size = padded(image, multiple)
     features = backbones.build(backbone, size, 32, momentum, sizes=backbone_sizes)
     x = _decoder(features(seen), decoder_filters, decoder_norm, momentum)
     x = layers.SpatialDropout2D(dropout, name="dropout")(x)
     x = layers.Conv2D(classes, 1, name="classifier")(x)  # (B, H/4, W/4, classes)
     # In float32 under any dtype policy: what follows are softmax, loss and argmax.
-    logits = ResizeLike(dtype="float32", name=contract.LOGITS)([x, seen])
-    if multiple > 1:
-        logits = CropLike(dtype="float32", name="logits_cut")([logits, image])
-    return keras.Model(image, {contract.LOGITS: logits}, name="segformer")
+    outputs = {contract.LOGITS: ResizeLike(dtype="float32", name=contract.LOGITS)([x, seen])}
+    return keras.Model(image, cut(outputs, image, multiple), name="segformer")
 
 
 def _decoder(pyramid: Mapping[str, Any], filters: int, norm: bool, momentum: float) -> Any:

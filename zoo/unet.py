@@ -22,7 +22,7 @@ import keras
 from keras import layers, ops
 
 from zoo import backbones, contract
-from zoo.layers import CropLike, PadToMultiple, ResizeLike, conv_norm_relu, imagenet_normalisation, resize
+from zoo.layers import ResizeLike, conv_norm_relu, cut, imagenet_normalisation, padded, resize
 
 EPSILON = 1e-5  # of the norms, PyTorch's
 STRIDE = 32  # of a backbone's coarsest level
@@ -76,14 +76,14 @@ def unet(
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
     image_size = contract.check_image_size(image_size)
 
-    image = seen = contract.image_input(image_size)
+    image = contract.image_input(image_size)
+    multiple = STRIDE if backbone else 1
+    seen, size = padded(image, multiple)
     if backbone is None:
         filters = [base_filters * 2**level for level in range(depth)]
         pyramid = _encoder(filters, image_size, momentum)(image)
         half, full = _plain_decoder(pyramid, filters, momentum)
     else:
-        seen = PadToMultiple(STRIDE, dtype="float32", name="pad")(image)
-        size = image_size and tuple(seen.shape[1:3])
         pyramid = backbones.build(backbone, size, STRIDE, momentum, backbone_sizes)(seen)
         half, full = _decoder(pyramid, _check_filters(decoder_filters), momentum)
     if head_filters:
@@ -91,14 +91,13 @@ def unet(
     full = layers.Dropout(dropout, name="dropout")(full)
     logits = layers.Conv2D(classes, 3 if backbone else 1, padding="same", name="classifier")(full)
     # In float32 under any dtype policy: what follows are softmax, loss and argmax.
-    outputs = {contract.LOGITS: CropLike(dtype="float32", name=contract.LOGITS)([logits, image])}
+    outputs = {contract.LOGITS: layers.Activation("linear", dtype="float32", name=contract.LOGITS)(logits)}
     if auxiliary:
         x = conv_norm_relu(half, auxiliary_filters, 3, momentum=momentum, epsilon=EPSILON, name="auxiliary")
         x = layers.Dropout(dropout, name="auxiliary_dropout")(x)
         x = layers.Conv2D(classes, 1, name="auxiliary_classifier")(x)  # (B, H/2, W/2, classes)
-        x = ResizeLike(dtype="float32", name="auxiliary_resize")([x, seen])
-        outputs[contract.AUX_LOGITS] = CropLike(dtype="float32", name=contract.AUX_LOGITS)([x, image])
-    return keras.Model(image, outputs, name="unet")
+        outputs[contract.AUX_LOGITS] = ResizeLike(dtype="float32", name=contract.AUX_LOGITS)([x, seen])
+    return keras.Model(image, cut(outputs, image, multiple), name="unet")
 
 
 def _encoder(filters: Sequence[int], image_size: contract.ImageSize, momentum: float) -> keras.Model:
