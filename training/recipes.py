@@ -208,7 +208,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
         **CAMVID_SHIPPED,
         "epochs": 60,
         "backbone": "mobilenet_v2",
-        "model_options": {"decoder_filters": (128, 96, 64, 32, 16)},
+        "model_options": {"decoder_filters": (128, 96, 64, 32, 16), "multiple": 32},
     },
     # Prompts of drawn regions, from scratch: an encoder of 4 small blocks, a decoder of a quarter of SAM's width.
     # The masks stay empty for some 200 steps, until places are told from each other; then they grow fast.

@@ -11,8 +11,9 @@ up is that of segmentation_models_pytorch. Deviations from the paper:
   second one, which reads the features at half the picture's size.
 - With a backbone: doubling by nearest neighbour without a convolution, then two 3x3 convolutions. A level that
   the backbone lacks (the full size; half of it too where it begins at stride 4) is joined by nothing. The
-  classifier is a 3x3 convolution. A picture whose sides 32 does not divide, which segmentation_models_pytorch
-  refuses, is filled up with grey below and on the right, and the logits are cut.
+  classifier is a 3x3 convolution.
+- `multiple=32` fills a picture up with grey below and on the right to multiples of 32 and cuts the logits, so that maps
+  lie at every size as at sizes that 32 divides: on a backbone a matter of ten points (docs/levers.md).
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,22 +26,36 @@ from zoo import backbones, contract
 from zoo.layers import ResizeLike, conv_norm_relu, cut, imagenet_normalisation, padded, resize
 
 EPSILON = 1e-5  # of the norms, PyTorch's
-STRIDE = 32  # of a backbone's coarsest level
 
 
 @keras.saving.register_keras_serializable("kerbside")
-class Double(layers.Layer):
-    """(B, h, w, C) -> (B, 2 h, 2 w, C) by nearest neighbour, as TFLite's RESIZE_NEAREST_NEIGHBOR, one op, does it; of
-    Keras' UpSampling2D the converter makes TILE and RESHAPE."""
+class DoubleLike(layers.Layer):
+    """x, (B, h, w, C), doubled by nearest neighbour to a `stride`-th of a reference (B, H, W, ...).
 
-    def call(self, x: Any) -> Any:
-        height, width = ops.shape(x)[1:3]
-        return resize(x, (2 * height, 2 * width), "nearest")
+    Sides become ceil(H / stride) and ceil(W / stride). Where that is 2 h or 2 h - 1, position i takes what
+    stands at i // 2, as in PyTorch; TFLite's RESIZE_NEAREST_NEIGHBOR agrees at the even size, which is cut.
+    """
 
-    def compute_output_spec(self, x: Any) -> keras.KerasTensor:
-        batch, height, width, channels = x.shape
-        shape = (batch, height and 2 * height, width and 2 * width, channels)
-        return keras.KerasTensor(shape, dtype=self.compute_dtype)
+    def __init__(self, stride: int = 1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.stride = stride
+
+    def call(self, inputs: list[Any]) -> Any:
+        x, reference = inputs
+        height, width = (-(-side // self.stride) for side in ops.shape(reference)[1:3])
+        even = (height + height % 2, width + width % 2)
+        x = resize(x, even, "nearest")
+        if all(isinstance(side, int) and side % 2 == 0 for side in (height, width)):
+            return x  # a slice that cuts nothing would stay in an exported file
+        return x[:, :height, :width]
+
+    def compute_output_spec(self, inputs: list[Any]) -> keras.KerasTensor:
+        x, reference = inputs
+        sides = [side and -(-side // self.stride) for side in reference.shape[1:3]]
+        return keras.KerasTensor((x.shape[0], *sides, x.shape[3]), dtype=self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "stride": self.stride}
 
 
 def unet(
@@ -56,6 +71,7 @@ def unet(
     dropout: float = 0.0,
     auxiliary: bool = False,
     auxiliary_filters: int = 64,
+    multiple: int = 1,
     batch_norm_momentum: float = 0.99,
 ) -> keras.Model:
     """U-Net: image (B, H, W, 3), RGB 0..255 -> {"logits": (B, H, W, classes) float32}.
@@ -65,27 +81,26 @@ def unet(
     `sizes` of backbones.build, and `decoder_filters` those of the five blocks from stride 16 to the full size.
     `head_filters` puts a 3x3 convolution before the classifier, 0 none; `dropout` comes before the classifier.
     `auxiliary` adds "aux_logits", as large as the logits, for the loss alone, from a 3x3 convolution of
-    `auxiliary_filters`. Raises ValueError on a value that makes no sense.
+    `auxiliary_filters`; `multiple` see above. Raises ValueError on a value that makes no sense.
     """
     contract.check_count("classes", classes, at_least=2)
     contract.check_count("base_filters", base_filters)
     contract.check_count("depth", depth, at_least=2)
     contract.check_count("head_filters", head_filters, at_least=0)
-    contract.check_count("auxiliary_filters", auxiliary_filters)
+    contract.check_counts(auxiliary_filters=auxiliary_filters, multiple=multiple)
     contract.check_fraction("dropout", dropout)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
     image_size = contract.check_image_size(image_size)
 
     image = contract.image_input(image_size)
-    multiple = STRIDE if backbone else 1
     seen, size = padded(image, multiple)
     if backbone is None:
         filters = [base_filters * 2**level for level in range(depth)]
-        pyramid = _encoder(filters, image_size, momentum)(image)
+        pyramid = _encoder(filters, size, momentum)(seen)
         half, full = _plain_decoder(pyramid, filters, momentum)
     else:
-        pyramid = backbones.build(backbone, size, STRIDE, momentum, backbone_sizes)(seen)
-        half, full = _decoder(pyramid, _check_filters(decoder_filters), momentum)
+        pyramid = backbones.build(backbone, size, 32, momentum, backbone_sizes)(seen)
+        half, full = _decoder(seen, pyramid, _check_filters(decoder_filters), momentum)
     if head_filters:
         full = conv_norm_relu(full, head_filters, 3, momentum=momentum, epsilon=EPSILON, name="head")
     full = layers.Dropout(dropout, name="dropout")(full)
@@ -125,13 +140,17 @@ def _plain_decoder(pyramid: Mapping[str, Any], filters: Sequence[int], momentum:
     return half, x
 
 
-def _decoder(pyramid: Mapping[str, Any], filters: Sequence[int], momentum: float) -> tuple[Any, Any]:
-    """From a backbone's P5 to the size of what it saw, joined by P4 to P1: the features at half and at full size."""
+def _decoder(
+    image: Any, pyramid: Mapping[str, Any], filters: Sequence[int], momentum: float
+) -> tuple[Any, Any]:
+    """From a backbone's P5 to the picture's size, joined by P4 to P1: the features at half and at full size."""
     half = x = pyramid["P5"]
     for level, channels in zip(reversed(range(5)), filters, strict=True):
         half, skip = x, pyramid.get(f"P{level}")
-        x = Double(name=f"up{level}_double")(x)
-        if skip is not None:
+        if skip is None:
+            x = DoubleLike(stride=2**level, name=f"up{level}_double")([x, image])
+        else:
+            x = DoubleLike(name=f"up{level}_double")([x, skip])
             x = layers.Concatenate(name=f"up{level}_concat")([x, skip])
         x = _two_convolutions(x, channels, momentum, f"up{level}")  # (B, H/2^level, W/2^level, channels)
     return half, x
