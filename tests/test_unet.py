@@ -8,7 +8,7 @@ import tensorflow as tf
 import zoo
 from export import surgery, tflite
 from tests import references
-from zoo.layers import CropLike, PadToMultiple, ResizeCornersLike
+from zoo.layers import CropLike, FillUp, ResizeCornersLike
 from zoo.unet import DoubleLike
 
 # As small as a ResNet gets.
@@ -85,6 +85,9 @@ def test_a_picture_that_the_stride_does_not_divide_is_filled_up_with_grey(model)
     whole = references.pictures(48, 80) if model.get("multiple") == 16 else references.pictures(64, 96)
     whole[:, 45:], whole[:, :, 70:] = 116, 116
     found, expected = net(whole[:, :45, :70], training=False), net(whole, training=False)
+    again = keras.Model.from_config(net.get_config())
+    again.set_weights(net.get_weights())
+    np.testing.assert_allclose(again(whole[:, :45, :70])["logits"], found["logits"], atol=1e-5)
     for key in found:
         assert found[key].shape == (1, 45, 70, 3)
         np.testing.assert_allclose(found[key], np.asarray(expected[key])[:, :45, :70], atol=1e-5)
@@ -93,7 +96,7 @@ def test_a_picture_that_the_stride_does_not_divide_is_filled_up_with_grey(model)
 @pytest.mark.parametrize("side", [31, 32, 33])
 def test_as_little_as_possible_is_filled_up(side):
     x = np.full((1, side, 2, 1), 7, np.float32)
-    padded = np.asarray(PadToMultiple(32)(x))
+    padded = np.asarray(FillUp(32)(x))
     assert padded.shape == (1, 64 if side == 33 else 32, 32, 1)
     assert (padded == 116).sum() == padded.size - x.size
     np.testing.assert_array_equal(CropLike()([padded, x]), x)

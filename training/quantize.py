@@ -26,7 +26,7 @@ import tensorflow as tf
 
 from runtime.errors import UserError
 from training.norm import fuse_norms
-from zoo.layers import CropLike, PadToMultiple
+from zoo.layers import CropLike, FillUp
 
 PICTURES = 16
 MOMENTUM = 0.99  # what a range keeps of itself at each step
@@ -34,7 +34,7 @@ KERNELS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense
 # What the file does to a tensor without a scale of its own: nothing, or moving values.
 MOVES = (
     keras.layers.InputLayer, keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.Reshape,
-    keras.layers.Flatten, keras.layers.Permute, keras.Model, PadToMultiple, CropLike,
+    keras.layers.Flatten, keras.layers.Permute, keras.Model, FillUp, CropLike,
 )  # fmt: skip
 
 

@@ -40,7 +40,7 @@ class ResizeLike(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("kerbside")
-class PadToMultiple(layers.Layer):
+class FillUp(layers.Layer):
     """A picture (B, H, W, 3), 0..255, with grey below and on the right up to multiples of `multiple`; see `CropLike`.
 
     At sides that a network's stride does not divide, "same" padding puts the windows of a strided convolution elsewhere
@@ -90,8 +90,8 @@ class CropLike(layers.Layer):
 
 
 def padded(image: Any, multiple: int) -> tuple[Any, tuple[int, int] | None]:
-    """A picture as a network of this stride sees it (`PadToMultiple`; 1: as it is), and its (H, W), None where free."""
-    seen = PadToMultiple(multiple, dtype="float32", name="pad")(image) if multiple > 1 else image
+    """A picture as a network of this stride sees it (`FillUp`; 1: as it is), and its (H, W), None where free."""
+    seen = FillUp(multiple, dtype="float32", name="pad")(image) if multiple > 1 else image
     height, width = seen.shape[1:3]
     return seen, (height, width) if height else None
 
