@@ -1,6 +1,7 @@
 """Who may import whom: zoo <- training <- export, and runtime is a leaf (docs/architecture.md)."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -82,7 +83,7 @@ def test_no_utils_module():
 
 
 def test_no_two_layers_have_one_registered_name():
-    """Keras would hand one of them out for the other, without a word, when a model is rebuilt from its configuration."""
-    texts = [path.read_text() for path in (REPOSITORY / "zoo").rglob("*.py")]
+    """Keras would hand one out for the other, without a word, when a model is rebuilt from its configuration."""
+    texts = [path.read_text() for path in (ROOT / "zoo").rglob("*.py")]
     names = [name for text in texts for name in re.findall(r'serializable\("kerbside"\)\nclass (\w+)', text)]
     assert len(names) > 10 and len(names) == len(set(names))
