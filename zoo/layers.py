@@ -8,8 +8,8 @@ from keras.src.ops.image import Resize
 
 NORM_EPSILON = 1e-3  # Keras' default, and that of the TensorFlow reference code
 JOINED_AT_ONCE = 5
-# Of RGB over ImageNet, in 0..1: what torchvision, timm and Hugging Face normalise with.
 GREY = 116.0  # the mean of the ImageNet channel means, 0..255: what stands for nothing around a picture
+# Of RGB over ImageNet, in 0..1: what torchvision, timm and Hugging Face normalise with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
