@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from export import Examples, Job, bundle, parity
+from runtime.errors import UserError
 from zoo.convert import card
 
 
@@ -34,6 +35,8 @@ def export(run: Any, job: Job, examples: Examples) -> Path:
         parity.pass_through(run, model, rebuilt, job, examples)
         os.replace(card.card_path(written), card.card_path(job.out))
         os.replace(written, job.out)
+    except OSError as error:
+        raise UserError(f"{job.out} cannot be written: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return job.out
