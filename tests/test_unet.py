@@ -8,7 +8,7 @@ import tensorflow as tf
 import zoo
 from export import surgery, tflite
 from tests import references
-from zoo.layers import CropLike, FillUp, ResizeCornersLike
+from zoo.layers import GREY, CropLike, FillUp, ResizeCornersLike
 from zoo.unet import DoubleLike
 
 # As small as a ResNet gets.
@@ -96,7 +96,7 @@ def test_a_picture_that_the_stride_does_not_divide_is_filled_up_with_grey(model)
 @pytest.mark.parametrize("side", [31, 32, 33])
 def test_as_little_as_possible_is_filled_up(side):
     x = np.full((1, side, 2, 1), 7, np.float32)
-    padded = np.asarray(FillUp(32)(x))
+    padded = np.asarray(FillUp(32, GREY)(x))
     assert padded.shape == (1, 64 if side == 33 else 32, 32, 1)
     assert (padded == 116).sum() == padded.size - x.size
     np.testing.assert_array_equal(CropLike()([padded, x]), x)

@@ -41,36 +41,45 @@ class ResizeLike(layers.Layer):
 
 @keras.saving.register_keras_serializable("kerbside")
 class FillUp(layers.Layer):
-    """A picture (B, H, W, 3), 0..255, with grey below and on the right up to multiples of `multiple`; see `CropLike`.
+    """`filled_up` as a layer: (B, H, W, C) -> (B, H', W', C), both sides multiples of `multiple`; see `CropLike`.
 
     At sides that a network's stride does not divide, "same" padding puts the windows of a strided convolution elsewhere
     than at the sides of its training crops, and resizing back stretches what it found. On a picture that is filled up,
     every map lies as in training. A transformer takes grey better than black.
     """
 
-    def __init__(self, multiple: int, **kwargs: Any) -> None:
+    def __init__(self, multiple: int, value: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.multiple = multiple
+        self.value = value
 
     def call(self, x: Any) -> Any:
-        height, width = ops.shape(x)[1:3]
-        below, right = -height % self.multiple, -width % self.multiple
-        if isinstance(below, int) and isinstance(right, int):
-            return _filled(x, below, right) if below or right else x
-        most = self.multiple - 1  # sides known only when the graph runs: more than enough, then cut
-        return _filled(x, most, most)[:, : height + below, : width + right]
+        return filled_up(x, self.multiple, self.value)
 
     def compute_output_spec(self, x: Any) -> keras.KerasTensor:
         sides = [side and side + -side % self.multiple for side in x.shape[1:3]]
         return keras.KerasTensor((x.shape[0], *sides, x.shape[3]), dtype=self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "multiple": self.multiple}
+        return {**super().get_config(), "multiple": self.multiple, "value": self.value}
 
 
-def _filled(x: Any, below: int, right: int) -> Any:
-    # Zeros around x - GREY, and not GREY around x: XNNPACK has PAD, and no PADV2.
-    return ops.pad(x - GREY, ((0, 0), (0, below), (0, right), (0, 0))) + GREY
+def filled_up(x: Any, multiple: int, value: float = 0.0) -> Any:
+    """x, (B, H, W, C), with `value` below and on the right, up to multiples of `multiple`."""
+    height, width = ops.shape(x)[1:3]
+    below, right = -height % multiple, -width % multiple
+    if isinstance(below, int) and isinstance(right, int):
+        return _padded_by(x, below, right, value) if below or right else x
+    most = multiple - 1  # sides known only when the graph runs: more than enough, then cut
+    return _padded_by(x, most, most, value)[:, : height + below, : width + right]
+
+
+def _padded_by(x: Any, below: int, right: int, value: float) -> Any:
+    amounts = ((0, 0), (0, below), (0, right), (0, 0))
+    if not value:
+        return ops.pad(x, amounts)
+    # Zeros around x - value, and not the value around x: XNNPACK has PAD, and no PADV2.
+    return ops.pad(x - value, amounts) + value
 
 
 @keras.saving.register_keras_serializable("kerbside")
@@ -91,7 +100,7 @@ class CropLike(layers.Layer):
 
 def padded(image: Any, multiple: int) -> tuple[Any, tuple[int, int] | None]:
     """A picture as a network of this stride sees it (`FillUp`; 1: as it is), and its (H, W), None where free."""
-    seen = FillUp(multiple, dtype="float32", name="pad")(image) if multiple > 1 else image
+    seen = FillUp(multiple, GREY, dtype="float32", name="pad")(image) if multiple > 1 else image
     height, width = seen.shape[1:3]
     return seen, (height, width) if height else None
 

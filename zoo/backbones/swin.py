@@ -20,7 +20,7 @@ import keras
 from keras import layers, ops
 
 from zoo import contract
-from zoo.layers import LayerNorm, gelu, imagenet_normalisation
+from zoo.layers import FillUp, LayerNorm, filled_up, gelu, imagenet_normalisation
 
 NORM_EPSILON = 1e-5
 PATCH = 4  # a side of the pictures' patches, in pixels
@@ -77,7 +77,7 @@ def swin(sizes: Sizes, image_size: contract.ImageSize, output_stride: int, momen
     """
     image = contract.image_input(image_size)
     x = imagenet_normalisation(image)
-    x = PadToMultiple(PATCH, name="patches_pad")(x)
+    x = FillUp(PATCH, name="patches_pad")(x)
     x = layers.Conv2D(sizes.channels, PATCH, strides=PATCH, name="patches_conv")(x)  # (B, H/4, W/4, channels)
     x = _norm(x, "patches_norm")
     pyramid, done = {}, 0
@@ -109,7 +109,7 @@ def _block(x: Any, heads: int, window: int, shift: int, mlp_ratio: int, skipped:
 def _patch_merging(x: Any, prefix: str) -> Any:
     """2x2 neighbours become one position: (B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 * C)."""
     channels = x.shape[-1]
-    x = PadToMultiple(2, name=f"{prefix}_pad")(x)
+    x = FillUp(2, name=f"{prefix}_pad")(x)
     x = Neighbours(name=f"{prefix}_neighbours")(x)
     x = _norm(x, f"{prefix}_norm")
     return _dense(2 * channels, f"{prefix}_reduction", bias=False)(x)
@@ -127,25 +127,6 @@ def _dense(units: int, name: str, bias: bool = True) -> layers.Dense:
 def _drop_path(x: Any, rate: float, name: str) -> Any:
     """Stochastic depth: in training, drop the branch of a whole picture, and scale up those that stay."""
     return layers.Dropout(rate, noise_shape=(None, 1, 1, 1), name=name)(x) if rate else x
-
-
-@keras.saving.register_keras_serializable("kerbside")
-class PadToMultiple(layers.Layer):
-    """Zeros below and on the right until both sides are multiples: (B, H, W, C) -> (B, H', W', C)."""
-
-    def __init__(self, multiple: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.multiple = multiple
-
-    def call(self, x: Any) -> Any:
-        return _pad(x, self.multiple)
-
-    def compute_output_spec(self, x: Any) -> keras.KerasTensor:
-        sides = [side and side + -side % self.multiple for side in x.shape[1:3]]
-        return keras.KerasTensor((x.shape[0], *sides, x.shape[3]), dtype=self.compute_dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "multiple": self.multiple}
 
 
 @keras.saving.register_keras_serializable("kerbside")
@@ -220,7 +201,7 @@ class WindowAttention(layers.Layer):
 
     def call(self, x: Any) -> Any:
         _, height, width, channels = ops.shape(x)
-        x = _roll(_pad(x, self.window), -self.shift)
+        x = _roll(filled_up(x, self.window), -self.shift)
         _, padded_height, padded_width, _ = ops.shape(x)
         windows = _partition(x, self.window)  # (B * windows, window^2, C)
         query = self._heads(self.query(windows) * (channels // self.heads) ** -0.5)
@@ -261,12 +242,6 @@ class WindowAttention(layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "heads": self.heads, "window": self.window, "shift": self.shift}
-
-
-def _pad(x: Any, multiple: int) -> Any:
-    """Zeros below and on the right: (B, H, W, C) -> (B, H', W', C), both multiples."""
-    height, width = ops.shape(x)[1:3]
-    return ops.pad(x, [[0, 0], [0, -height % multiple], [0, -width % multiple], [0, 0]])
 
 
 def _roll(x: Any, shift: int) -> Any:
