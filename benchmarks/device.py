@@ -2,6 +2,7 @@
 
     python -m benchmarks.device FILE.tflite ... [--peers DIR] [--size 512x512]   # files, and all of DIR, side by side
     python -m benchmarks.device FILE.tflite --ops                               # where the time of a file goes
+    python -m benchmarks.device --untrained mobilenet_v2 --peers DIR            # the shipped network at MLPerf's task
 
 All files live in one process and take turns, one picture a turn: the whole path (uint8 picture in, class ids at the
 picture's size out) and the model alone; medians, and the spread from the 10th to the 90th percentile.
@@ -9,6 +10,9 @@ picture's size out) and the model alone; medians, and the spread from the 10th t
 The roofline is the best rate of convolution that was found on this machine in the same run: eight 3x3 convolutions of
 256 channels at 64x64, in int8 and in float32. A file's GOPS are its operations (two a multiply-accumulate, of its
 convolutions and matrix products) by its time; its share is that of the roofline of its own kind.
+
+--untrained makes an int8 file of the DeepLabV3+ of the CamVid recipe on each BACKBONE, for 32 classes at the picture's
+size, as MLPerf Mobile's reference has them. Its weights are random, which no time depends on.
 
 --ops cuts the file after each operation; the parts take turns, and an operation's time is the difference of the
 shortest times of two of them. XNNPACK joins operations, so a small one may seem to take what belongs to the next.
@@ -30,6 +34,7 @@ from runtime.errors import UserError, exit_on_user_error
 from runtime.image import resize_rgb
 from runtime.segmenter import Segmenter
 from training.data import scenes
+from training.recipe import default_recipe
 from training.train import size
 
 ROOF = {"channels": 256, "side": 64, "layers": 8}
@@ -45,20 +50,40 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("--size", default="512x512", metavar="HxW", help="of the picture (default 512x512)")
     command.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="default 1 2")
     command.add_argument("--runs", type=int, default=50, help="turns of each file (default 50)")
+    command.add_argument(
+        "--untrained", nargs="+", default=[], metavar="BACKBONE", help="networks of ours, made for this run"
+    )
     command.add_argument("--ops", action="store_true", help="where the time of each FILE goes")
     options = command.parse_args(argv)
     files = [*options.files, *(sorted(options.peers.glob("*.tflite")) if options.peers else ())]
-    if not files:
+    if not (files or options.untrained):
         raise UserError("there is nothing to measure: name .tflite files, or a folder of them with --peers")
     if options.runs < 1 or min(options.threads) < 1:
         raise UserError("--runs and --threads have to be 1 or more")
-    if options.ops:
-        for file in files:
-            print(operations(file, options.threads[-1], options.runs))
-        return 0
-    for threads in options.threads:
-        print(side_by_side(files, picture(size(options.size)), threads, options.runs))
+    with tempfile.TemporaryDirectory() as folder:
+        made = [untrained(name, size(options.size), Path(folder)) for name in options.untrained]
+        if options.ops:
+            for file in [*made, *files]:
+                print(operations(file, options.threads[-1], options.runs))
+            return 0
+        for threads in options.threads:
+            print(side_by_side([*made, *files], picture(size(options.size)), threads, options.runs))
     return 0
+
+
+def untrained(backbone: str, height_width: tuple[int, int], folder: Path) -> Path:
+    """DeepLabV3+ of the CamVid recipe on another backbone and for 32 classes, as an int8 `mask` file in `folder`."""
+    import zoo
+
+    options = default_recipe("deeplabv3plus", "camvid")["model_options"]
+    try:
+        model = zoo.build("deeplabv3plus", classes=32, image_size=height_width, backbone=backbone, **options)
+    except ValueError as error:
+        raise UserError(f"--untrained: {error}") from error
+    pictures = [scenes.draw(0, index, height_width).image for index in range(4)]
+    path = folder / f"untrained_{backbone}.tflite"
+    path.write_bytes(tflite.convert(model, height_width, "int8", "mask", pictures, correct=False))
+    return path
 
 
 def picture(height_width: tuple[int, int]) -> np.ndarray:

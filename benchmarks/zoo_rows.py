@@ -34,6 +34,9 @@ ROWS: dict[str, Row] = {
     "deeplabv3plus mobilenet_v3_large": Row(
         "deeplabv3plus", {"backbone": "mobilenet_v3_large", **MOBILE}, KERAS
     ),
+    "deeplabv3plus mobilenet_edgetpu": Row(
+        "deeplabv3plus", {"backbone": "mobilenet_edgetpu", **MOBILE}, "Cityscapes (Coral's `.tflite`)"
+    ),
     "deeplabv3plus resnet50_v1b": Row("deeplabv3plus", {"backbone": "resnet50_v1b", **SMP_PLUS}, SMP),
     "deeplabv3plus resnet101_v1b": Row("deeplabv3plus", {"backbone": "resnet101_v1b", **SMP_PLUS}, SMP),
     "deeplabv3plus resnext50_32x4d": Row("deeplabv3plus", {"backbone": "resnext50_32x4d", **SMP_PLUS}, SMP),

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.device import cut_after, kind_of, macs
+from benchmarks.device import cut_after, kind_of, macs, untrained
 from export import surgery, tflite
 from export.audit import audit, main
-from runtime.errors import exit_on_user_error
+from runtime.errors import UserError, exit_on_user_error
 from tests import tiny_tflite as tiny
 
 PTQ = (
@@ -92,3 +92,15 @@ def test_a_peer_s_operations_are_those_its_authors_publish():
     found, model = audit(PTQ.read_bytes()), surgery.read(PTQ.read_bytes())
     assert kind_of(model) == "int8" and found.operations["ADD"] == 10
     assert found.deep == []
+
+
+def test_a_network_made_for_a_benchmark_is_the_recipes_at_mlperfs_task(tmp_path):
+    """Of 32 classes, which come last: 80 positions wide at stride 4 from 128 filters, 8 bits."""
+    path = untrained("mobilenet_v2", (64, 320), tmp_path)
+    model = surgery.read(path.read_bytes())
+    assert kind_of(model) == "int8"
+    graph = model.subgraphs[0]
+    shapes = [[int(side) for side in tensor.shape] for tensor in graph.tensors if tensor.shape is not None]
+    assert [32, 1, 1, 128] in shapes and [1, 16, 80, 32] in shapes
+    with pytest.raises(UserError, match="--untrained: unknown backbone 'vgg'"):
+        untrained("vgg", (64, 64), tmp_path)

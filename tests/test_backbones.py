@@ -59,6 +59,9 @@ PARAMETERS = {
     "resnet101": 42_658_176,
     "mobilenet_v2": 2_257_984 - 320 * 1280 - 4 * 1280,
     "mobilenet_v3_large": 2_996_352 - 160 * 960 - 4 * 960,
+    # the weights and biases of Coral's file (deeplab_mobilenet_edgetpu_slim_cityscapes) without its head, a bias being
+    # one of a norm's four values
+    "mobilenet_edgetpu": 2_039_912 - (1280 * 144 + 2 * 1280 * 128 + 256 * 128 + 128 * 19) + 4 * 13_784,
     # published with KerasCV's presets
     "kerascv_resnet18_v2": 11_183_488,
     "kerascv_resnet50_v2": 23_564_800,
@@ -127,7 +130,7 @@ def test_levels_have_their_true_strides(name):
         strides = backbones.strides(output_stride)
         pyramid = backbones.build(name, size, output_stride).output
         assert set(pyramid) - {"P1"} == {"P2", "P3", "P4", "P5"}
-        assert "P1" in pyramid or not name.startswith(("resn", "mobilenet_v"))
+        assert "P1" in pyramid or not name.startswith(("resn", "mobilenet_"))
         for level, features in pyramid.items():
             for side, found in zip(size, features.shape[1:3], strict=True):
                 exact = -(-side // strides[level])
@@ -149,6 +152,7 @@ DILATED = {
     "resnet_basic": lambda stride: resnet(SMALL_BASIC, None, stride, 0.9),
     "mobilenet_v2": lambda stride: backbones.build("mobilenet_v2", None, stride),
     "mobilenet_v3_large": lambda stride: backbones.build("mobilenet_v3_large", None, stride),
+    "mobilenet_edgetpu": lambda stride: backbones.build("mobilenet_edgetpu", None, stride),
 }
 
 

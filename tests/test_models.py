@@ -1,6 +1,7 @@
 """What ships under models/: small, whole, and what it says it is."""
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -88,7 +89,8 @@ def test_the_recipe_of_today_takes_the_weights_and_agrees_with_the_file(path: Pa
     from training.data import scenes
 
     name = bundle_of(path).facts["model"]
-    row = default_recipe(name, "camvid")
+    arguments = json.loads(card.card_path(weights_of(path)).read_text())["arguments"]
+    row = {**default_recipe(name, "camvid"), "backbone": arguments["backbone"]}
     model = build_model(Recipe(model=name, data="camvid", data_dir="d", **row), 11)
     load_weights(model, weights_of(path))
     picture = resize_rgb(scenes.draw(0, 3, (360, 480)).image, (360, 480))

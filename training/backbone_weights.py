@@ -18,9 +18,9 @@ def load_backbone_weights(model: keras.Model, source: str, backbone_name: str) -
 
     `source` is "none" (random weights stay), "imagenet" (keras.applications' published weights, downloaded
     once and cached by Keras) or the path of a file: an HDF5 one (.weights.h5 or keras.applications' older .h5, of a
-    keras.applications model, of our backbone, or of a whole zoo model), or the .tflite of a network on MobileNetV2,
-    after which `restate_norms` is due. Raises UserError when the weights cannot be had or do not fit; the model is
-    then as it was.
+    keras.applications model, of our backbone, or of a whole zoo model), or the .tflite of a network on MobileNetV2 or
+    MobileNetEdgeTPU, after which `restate_norms` is due. Raises UserError when the weights cannot be had or do not fit;
+    the model is then as it was.
     """
     if source == "none":
         return
@@ -28,7 +28,7 @@ def load_backbone_weights(model: keras.Model, source: str, backbone_name: str) -
         weights = _imagenet_weights(backbone_name)
         told = "keras.applications' ImageNet weights"
     else:
-        weights = _read_file(Path(source))
+        weights = _read_file(Path(source), backbone_name)
         told = str(source)
     try:
         keras_applications.assign_by_layer_name(_backbone(model), weights)
@@ -85,7 +85,7 @@ def _imagenet_weights(backbone_name: str) -> dict[str, list[np.ndarray]]:
     return {layer.name: layer.get_weights() for layer in source.layers}
 
 
-def _read_file(path: Path) -> dict[str, list[np.ndarray]]:
+def _read_file(path: Path, backbone_name: str) -> dict[str, list[np.ndarray]]:
     """Layer name -> arrays of a weights file, in the order of layer.weights."""
     if not path.is_file():
         raise UserError(
@@ -93,7 +93,7 @@ def _read_file(path: Path) -> dict[str, list[np.ndarray]]:
         )
     if path.suffix == mobilenet_tflite.SUFFIX:
         try:
-            return mobilenet_tflite.read(path)
+            return mobilenet_tflite.read(path, backbone_name)
         except ValueError as error:
             raise UserError(f"backbone weights {path}: it {error}.") from error
     try:

@@ -9,6 +9,7 @@ import keras
 
 from zoo import contract
 from zoo.backbones import mobilenet
+from zoo.backbones.edgetpu import mobilenet_edgetpu
 from zoo.backbones.keras_cv import BASES, keras_cv_backbone
 from zoo.backbones.mix_transformer import LAYOUTS as MIT_LAYOUTS
 from zoo.backbones.mix_transformer import mix_transformer
@@ -45,6 +46,7 @@ BACKBONES = {
         partial(mobilenet_v2, mobilenet.TORCHVISION), "ImageNet's mean and deviation"
     ),
     "mobilenet_v3_large": Row(mobilenet_v3_large, "RGB to -1..1", "MobileNetV3Large"),
+    "mobilenet_edgetpu": Row(mobilenet_edgetpu, "RGB to -1..1"),
     **{
         f"kerascv_{name}": Row(
             partial(keras_cv_backbone, base),

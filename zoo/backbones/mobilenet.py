@@ -136,7 +136,15 @@ def mobilenet_v2(
         x = layers.Conv2D(layout.top, 1, use_bias=False, name="Conv_1")(x)
         x = batch_norm(x, momentum=momentum, epsilon=layout.epsilon, name="Conv_1_bn")
         x = layers.ReLU(6.0, name="out_relu")(x)
-    return _pyramid(image, x, layout.levels)
+    return pyramid(image, x, layout.levels)
+
+
+def convolution_names() -> list[str]:
+    """The convolutions of MobileNetV2 in the order of the network, without the last 1x1."""
+    names = ["Conv1", "expanded_conv_depthwise", "expanded_conv_project"]
+    for block in range(1, len(V2_BLOCKS)):
+        names += [f"block_{block}_{part}" for part in ("expand", "depthwise", "project")]
+    return names
 
 
 def mobilenet_v3_large(image_size: contract.ImageSize, output_stride: int, momentum: float) -> keras.Model:
@@ -151,10 +159,10 @@ def mobilenet_v3_large(image_size: contract.ImageSize, output_stride: int, momen
         prefix = f"expanded_conv_{index}_" if index else "expanded_conv_"
         x = _v3_block(x, *row, dilation, momentum, prefix)
     names = {level: f"expanded_conv_{index}_expanded" for level, index in V3_LEVEL_BLOCKS.items()}
-    return _pyramid(image, x, names)
+    return pyramid(image, x, names)
 
 
-def _pyramid(image: Any, top: Any, names: Mapping[str, str]) -> keras.Model:
+def pyramid(image: Any, top: Any, names: Mapping[str, str]) -> keras.Model:
     """The model from the image to the outputs of the layers named and to `top` as P5."""
     whole = keras.Model(image, top)
     pyramid = {level: whole.get_layer(name).output for level, name in names.items()}

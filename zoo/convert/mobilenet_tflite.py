@@ -1,6 +1,7 @@
-"""The MobileNetV2 of a `.tflite` -> weights of our backbone, such as that of MLPerf Mobile's DeepLabV3+ on ADE20K.
+"""The MobileNet of a `.tflite` -> weights of our backbone: MobileNetV2, such as that of MLPerf Mobile's DeepLabV3+ on
+ADE20K, and MobileNetEdgeTPU, such as that of Coral's DeepLab on Cityscapes.
 
-Such a file's convolutions come in the order of the paper's table 2, quantised or not, their BatchNorms folded into
+Such a file's convolutions come in the order of the network, quantised or not, their BatchNorms folded into
 them. The kernels here are the folded ones and each BatchNorm passes its input on, plus the bias: the same function,
 but not yet one to train with, as BatchNorm then divides by what it sees (training.backbone_weights.restate_norms).
 """
@@ -11,16 +12,24 @@ from typing import Any
 
 import numpy as np
 
-from zoo.backbones.mobilenet import V2_BLOCKS
+from zoo.backbones import edgetpu, mobilenet
 from zoo.layers import NORM_EPSILON
 
 SUFFIX = ".tflite"
+# Backbone -> the names of its convolutions, in the order of the network.
+NAMES = {
+    "mobilenet_v2": mobilenet.convolution_names,
+    "mobilenet_edgetpu": edgetpu.convolution_names,
+}
 
 
-def read(path: Path) -> dict[str, list[np.ndarray]]:
-    """Layer name of keras.applications -> its arrays, float32. ValueError when the file is no MobileNetV2's."""
+def read(path: Path, backbone: str) -> dict[str, list[np.ndarray]]:
+    """Layer name of our backbone -> its arrays, float32. ValueError when the file holds too few convolutions for it, or
+    the backbone is not one of NAMES; whether their shapes fit is for who assigns them to see."""
     from ai_edge_litert import schema_py_generated as schema
 
+    if backbone not in NAMES:
+        raise ValueError(f"is a .tflite, which is read for {' and '.join(NAMES)}, not for {backbone}")
     data = path.read_bytes()
     try:
         if data[4:8] != b"TFL3":
@@ -29,23 +38,15 @@ def read(path: Path) -> dict[str, list[np.ndarray]]:
         found = list(_convolutions(model, schema))
     except (ValueError, struct.error, IndexError, TypeError, AttributeError) as error:
         raise ValueError("is no whole .tflite with constant weights") from error
-    names = layer_names()
+    names = NAMES[backbone]()
     if len(found) < len(names):
-        raise ValueError(f"has {len(found)} convolutions; a MobileNetV2 has {len(names)}")
+        raise ValueError(f"has {len(found)} convolutions; {backbone} has {len(names)}")
     weights = {}
     for name, (kernel, bias) in zip(names, found, strict=False):
         weights[name] = [kernel]
         one, zero = np.ones_like(bias), np.zeros_like(bias)
         weights[norm_name(name)] = [one, bias, zero, one * np.float32(1 - NORM_EPSILON)]
     return weights
-
-
-def layer_names() -> list[str]:
-    """The convolutions of keras.applications' MobileNetV2 in the order of the network, without the last 1x1."""
-    names = ["Conv1", "expanded_conv_depthwise", "expanded_conv_project"]
-    for block in range(1, len(V2_BLOCKS)):
-        names += [f"block_{block}_{part}" for part in ("expand", "depthwise", "project")]
-    return names
 
 
 def norm_name(convolution: str) -> str:
