@@ -156,6 +156,7 @@ DOCUMENTED = (
     "zoo.threshold",
     "zoo.backbones.resnet",
     "zoo.backbones.mobilenet",
+    "zoo.backbones.edgetpu",
     "zoo.backbones.mix_transformer",
     "zoo.backbones.swin",
     "zoo.backbones.vit",
