@@ -98,6 +98,9 @@ def plot(rows: list[dict[str, Any]], times: dict[str, float]) -> None:
     scores, slowest = [point["mIoU, %"] for point in points], max(point["latency, ms"] for point in points)
     across = altair.Scale(domain=[0, slowest * 1.4], nice=False)  # room for the names
     up = altair.Scale(domain=[max(0, min(scores) - 5), min(100, max(scores) + 5)])
+    points.sort(key=lambda point: point["mIoU, %"], reverse=True)
+    for number, point in enumerate(points):
+        point["below"] = number % 2 == 1  # the names of neighbours, one above its dot and one below
     base = altair.Chart(pandas.DataFrame(points)).encode(
         x=altair.X("latency, ms:Q", scale=across),
         y=altair.Y("mIoU, %:Q", scale=up, axis=altair.Axis(format=".0f")),
@@ -107,9 +110,11 @@ def plot(rows: list[dict[str, Any]], times: dict[str, float]) -> None:
     dots = base.mark_point(size=140, filled=True, opacity=1).encode(
         color=altair.Color("data:N", scale=colours), shape="data:N"
     )
-    names = base.mark_text(align="left", dx=10, dy=-8, color="#808080").encode(text="file")
+    name = {"align": "left", "dx": 10, "color": "#808080"}
+    above = base.transform_filter("!datum.below").mark_text(dy=-8, **name).encode(text="file")
+    below = base.transform_filter("datum.below").mark_text(dy=10, **name).encode(text="file")
     st.markdown("##### mIoU against latency")
-    st.altair_chart(dots + names, width="stretch")
+    st.altair_chart(dots + above + below, width="stretch")
 
 
 def show_cards(folder: Path) -> None:
