@@ -12,9 +12,8 @@ from runtime.errors import UserError
 from runtime.image import read_rgb
 
 HEADING = re.compile(r"^(#+ )", re.MULTILINE)  # a card's begin at the top, and here they stand below others
-LINK = re.compile(
-    r"\[([^\]]*)\]\((?!https?:)[^)]*\)"
-)  # to a file of the repository, which the page does not serve
+# To a file of the repository, which the page does not serve.
+LINK = re.compile(r"\[([^\]]*)\]\((?!https?:)[^)]*\)")
 PICTURE = re.compile(r"!\[[^\]]*\]\([^)]*\)|<img[^>]*>")  # a card's pictures lie elsewhere
 
 

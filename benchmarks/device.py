@@ -57,7 +57,9 @@ def main(argv: list[str] | None = None) -> int:
     options = command.parse_args(argv)
     files = [*options.files, *(sorted(options.peers.glob("*.tflite")) if options.peers else ())]
     if not (files or options.untrained):
-        raise UserError("there is nothing to measure: name .tflite files, or a folder of them with --peers")
+        raise UserError(
+            "there is nothing to measure: name .tflite files, a folder of them with --peers, or --untrained"
+        )
     if options.runs < 1 or min(options.threads) < 1:
         raise UserError("--runs and --threads have to be 1 or more")
     with tempfile.TemporaryDirectory() as folder:

@@ -20,13 +20,8 @@ MLPERF = "mlperf_mobile_deeplabv3plus_mnv2_ade32_512_ptq.tflite"
 CORAL = "deeplab_mobilenet_edgetpu_slim_cityscapes_quant.tflite"
 PUBLISHED = {
     "mobilenet_v2": (MLPERF, 512, "expanded_conv_16/project", [1, 32, 32, 320], 0.98),
-    "mobilenet_edgetpu": (
-        CORAL,
-        513,
-        "expanded_conv_21/project",
-        [1, 33, 33, 144],
-        0.94,
-    ),  # one scale for all filters of a layer
+    # less alike: it has one scale for all filters of a layer
+    "mobilenet_edgetpu": (CORAL, 513, "expanded_conv_21/project", [1, 33, 33, 144], 0.94),
 }
 
 

@@ -77,6 +77,11 @@ def _parser() -> Parser:
         metavar="DIR",
         help="the evaluation to show beside this one; the last one of other weights in its folder if not given",
     )
+    _looking_flags(command)
+    return command
+
+
+def _looking_flags(command: Parser) -> None:
     look = command.add_argument_group("how a picture is looked at")
     look.add_argument(
         "--tta",
@@ -89,7 +94,6 @@ def _parser() -> Parser:
     look.add_argument(
         "--stride", metavar="HxW", help="from one window to the next; two thirds of --window if not given"
     )
-    return command
 
 
 class Job(NamedTuple):

@@ -23,7 +23,7 @@ from zoo.layers import batch_norm
 
 STEM = 24
 # One row a block: whole 3x3 expansion (or 1x1 and depthwise), kernel, expansion, filters, stride. An expansion of 1 is
-# a 1x1 convolution alone. A shortcut where stride is 1, channels agree and the expansion is 4.
+# a 1x1 convolution alone; a block that expands by 4 has a shortcut.
 BLOCKS = (
     (True, 3, 1, 16, 1),
     (True, 3, 8, 24, 2),
@@ -101,6 +101,6 @@ def _block(
         x = layers.DepthwiseConv2D(kernel, use_bias=False, name=f"{prefix}depthwise", **where)(x)
         x = layers.ReLU(name=f"{prefix}depthwise_relu")(norm(x, "depthwise"))
     x = norm(layers.Conv2D(filters, 1, use_bias=False, name=f"{prefix}project")(x), "project")
-    if stride == 1 and channels == filters and expansion == 4:
+    if expansion == 4:
         x = layers.Add(name=f"{prefix}add")([shortcut, x])
     return layers.Identity(name=f"{prefix}out")(x)

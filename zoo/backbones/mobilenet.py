@@ -165,8 +165,8 @@ def mobilenet_v3_large(image_size: contract.ImageSize, output_stride: int, momen
 def pyramid(image: Any, top: Any, names: Mapping[str, str]) -> keras.Model:
     """The model from the image to the outputs of the layers named and to `top` as P5."""
     whole = keras.Model(image, top)
-    pyramid = {level: whole.get_layer(name).output for level, name in names.items()}
-    return keras.Model(image, {**pyramid, "P5": top}, name=contract.BACKBONE)
+    levels = {level: whole.get_layer(name).output for level, name in names.items()}
+    return keras.Model(image, {**levels, "P5": top}, name=contract.BACKBONE)
 
 
 def _padded(x: Any, stride: int, symmetric: bool, name: str) -> tuple[Any, str]:
