@@ -23,11 +23,30 @@ from typing import Any
 import cv2
 import numpy as np
 
+from runtime import strict_json
 from runtime.errors import UserError
 
 FORMAT = 1
 NOTE = "kerbside.json"
 MAX_NOTE_BYTES = 4_000_000  # a few kB in practice; keeps a ZIP bomb in a stranger's file out
+# The types of the facts in a note that somebody here reads; those NEEDED are in every file of ours.
+FACTS: dict[str, Any] = {
+    "format": int,
+    "labels": list[str],
+    "palette": list[tuple[int, int, int]],
+    "ignore_id": int,
+    "output": str,
+    "size": tuple[int, int],
+    "flatbuffer_bytes": int,
+    "flatbuffer_sha256": str,
+    "model": str,
+    "data": str,
+    "taxonomy": str,
+    "precision": str,
+    "weights_sha256": str,
+    "scores": dict[str, Any],
+}
+NEEDED = tuple(FACTS)[:8]
 _COPY_AGAIN = "copy or export it again"
 _BAD_ARCHIVE = (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError, EOFError)
 
@@ -67,7 +86,7 @@ class Bundle:
         """As measured at export, 0..1; None when it was not."""
         scores = self.facts.get("scores")
         value = scores.get("miou") if isinstance(scores, dict) else None
-        return float(value) if isinstance(value, int | float) else None
+        return float(value) if strict_json.fits(value, float) else None  # type: ignore[arg-type]
 
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle | None:
@@ -85,11 +104,11 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle | None:
             raise UserError(f"{path} is truncated: the archive at its end is incomplete; {_COPY_AGAIN}.")
         return None
     try:
-        facts = json.loads(archive[NOTE])
+        facts = strict_json.parse(archive[NOTE], MAX_NOTE_BYTES)
         bundle = _bundle(facts, path)
-        length, stated = int(facts["flatbuffer_bytes"]), str(facts["flatbuffer_sha256"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} carries a {NOTE} that cannot be read ({error!r}); {_COPY_AGAIN}.") from error
+        length, stated = facts["flatbuffer_bytes"], facts["flatbuffer_sha256"]
+    except ValueError as error:
+        raise UserError(f"{path} carries a {NOTE} that cannot be read ({error}); {_COPY_AGAIN}.") from error
     found = hashlib.sha256(data[:length]).hexdigest()
     if found != stated:
         raise UserError(
@@ -102,13 +121,15 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle | None:
 def read_note(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The facts of the note inside `path`, unchecked: only the ZIP is read, so that a list of many files is quick.
 
-    {} where there is no note that can be read. Loading the model is what checks it (`read_bundle`).
+    {} where there is no note that can be read, and without the facts that are of another type than ours. Loading the
+    model is what checks it (`read_bundle`).
     """
     try:
-        facts = json.loads(_entries(Path(path)).get(NOTE, b"{}"))
+        facts = strict_json.parse(_entries(Path(path)).get(NOTE, b"{}"), MAX_NOTE_BYTES)
     except (UserError, ValueError, OSError):
         return {}
-    return facts if isinstance(facts, dict) else {}
+    facts = facts if isinstance(facts, dict) else {}
+    return {key: value for key, value in facts.items() if strict_json.fits(value, FACTS.get(key, Any))}
 
 
 def same_weights(paths: Sequence[Path]) -> list[list[Path]]:
@@ -196,18 +217,22 @@ def spread_palette(count: int) -> tuple[Colour, ...]:
     return tuple((int(red), int(green), int(blue)) for red, green, blue in colours)
 
 
-def _bundle(facts: dict[str, Any], path: Path) -> Bundle:
-    if facts["format"] != FORMAT:
+def _bundle(content: Any, path: Path) -> Bundle:
+    version = strict_json.checked(content, {"format": int})["format"]
+    if version != FORMAT:
         raise UserError(
-            f"{path} carries a note of format {facts['format']}, but this runtime reads format {FORMAT}; "
+            f"{path} carries a note of format {version}, but this runtime reads format {FORMAT}; "
             "use a matching version of Kerbside."
         )
-    height, width = (int(side) for side in facts["size"])
-    labels = tuple(str(label) for label in facts["labels"])
-    palette = tuple((int(red), int(green), int(blue)) for red, green, blue in facts["palette"])
+    facts = strict_json.checked(content, {key: FACTS[key] for key in NEEDED})
+    height, width = facts["size"]
+    labels = tuple(facts["labels"])
+    palette = tuple((red, green, blue) for red, green, blue in facts["palette"])
     if len(labels) != len(palette) or facts["output"] not in ("mask", "scores"):
         raise ValueError(f"{len(labels)} labels, {len(palette)} colours, output {facts['output']!r}")
-    return Bundle(labels, palette, int(facts["ignore_id"]), facts["output"], (height, width), facts)
+    if not all(0 <= channel <= 255 for colour in palette for channel in colour):
+        raise ValueError("its colours have to be of numbers from 0 to 255")
+    return Bundle(labels, palette, facts["ignore_id"], facts["output"], (height, width), facts)
 
 
 def _entries(path: Path) -> dict[str, bytes]:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from runtime import strict_json
 from runtime.bundle import Colour
 from runtime.errors import UserError
 from runtime.files import write_whole
@@ -231,8 +232,12 @@ def _make(folder: Path) -> None:
 
 def _record(number: int, kept: str, name: str, sha256: str, height: int, width: int, *rest: object) -> Record:
     model, labels, palette, changed = rest
-    colours = tuple((int(r), int(g), int(b)) for r, g, b in json.loads(str(palette)))
-    share = int(str(changed)) / (height * width)
-    return Record(
-        number, kept, name, sha256, height, width, str(model), tuple(json.loads(str(labels))), colours, share
-    )
+    try:
+        names = tuple(map(str, strict_json.parse(str(labels))))
+        colours = tuple((int(r), int(g), int(b)) for r, g, b in strict_json.parse(str(palette)))
+        share = int(str(changed)) / (height * width)
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise UserError(
+            f"record {number} of {DATABASE} is damaged ({error}); delete that row of it."
+        ) from error
+    return Record(number, kept, name, sha256, height, width, str(model), names, colours, share)

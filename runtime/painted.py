@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from runtime import strict_json
 from runtime.bundle import Colour
 from runtime.errors import UserError
 from runtime.image import Palette, checked_bytes, read_rgb
@@ -124,10 +125,10 @@ def read_legend(data: bytes, labels: Sequence[str], name: str = "the legend") ->
     if len(data) > MAX_LEGEND_BYTES:
         raise UserError(f"{name} has {len(data)} bytes; a legend has {MAX_LEGEND_BYTES} at the most.")
     try:
-        content = json.loads(data)
+        content = strict_json.parse(data, MAX_LEGEND_BYTES)
         by = content["by"]
         if by not in (IDS, COLOURS):
-            raise ValueError(f'"by" is {by!r}')
+            raise ValueError(f'"by" is {strict_json.shown(by)}')
         rows = [(str(row["name"]), _values(row, by)) for row in content["classes"]]
         legend: Legend = {_value(value, by): IGNORED for value in content.get("ignore", [])}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -138,7 +139,9 @@ def read_legend(data: bytes, labels: Sequence[str], name: str = "the legend") ->
         ) from error
     for label, values in rows:
         if label not in labels:
-            raise UserError(f"{name} names the class {label!r}; the model has {', '.join(labels)}.")
+            raise UserError(
+                f"{name} names the class {strict_json.shown(label)}; the model has {', '.join(labels)}."
+            )
         for value in values:
             if value in legend:
                 raise UserError(f"{name} says twice what {value} stands for; take one out.")
@@ -180,13 +183,13 @@ def _rgb(code: int) -> Colour:
 
 def _id(value: Any) -> int:
     if type(value) is not int or not 0 <= value <= 255:
-        raise ValueError(f"{value!r} is no id from 0 to 255")
+        raise ValueError(f"{strict_json.shown(value)} is no id from 0 to 255")
     return value
 
 
 def _colour(value: Any) -> Colour:
     if not isinstance(value, list) or len(value) != 3:
-        raise ValueError(f"{value!r} is no colour [red, green, blue]")
+        raise ValueError(f"{strict_json.shown(value)} is no colour [red, green, blue]")
     red, green, blue = map(_id, value)
     return red, green, blue
 

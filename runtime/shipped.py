@@ -1,14 +1,15 @@
 """The `.tflite` files of a folder as a table: what their notes say of them, and how long each takes."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from runtime import strict_json
 from runtime.benchmark import measure
 from runtime.bundle import read_note
 from runtime.segmenter import Segmenter
+from runtime.strict_json import fits
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -19,8 +20,10 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 def _row(path: Path) -> dict[str, Any]:
     note = read_note(path)
-    scores = note.get("scores")
-    scores = scores if isinstance(scores, dict) else {}
+    wanted = {"miou": float, "pixel_accuracy": float, "split": str}
+    scores = {
+        key: value for key, value in note.get("scores", {}).items() if fits(value, wanted.get(key, Any))
+    }
     return {
         "file": path.name,
         "model": note.get("model"),
@@ -39,7 +42,7 @@ def latencies(path: Path) -> dict[str, Any]:
     """What `python -m benchmarks.shipped` wrote: `date`, `machine`, `command`, `threads`, and `milliseconds`, the
     median of the whole path by file name. {} where there is no such file."""
     try:
-        found = json.loads(path.read_text())
+        found = strict_json.read(path)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) and isinstance(found.get("milliseconds"), dict) else {}

@@ -3,7 +3,7 @@
 What is bounded: bytes, depth, and numbers (finite, whole ones within 64 bits). What is decided: UTF-8 with or without
 a byte-order mark; a key that is there twice is refused, because Python would silently take the last; so are NaN and
 Infinity, which JSON has not, and half of a surrogate pair, which no file and no terminal could write again.
-`fits` compares a value with a type, so that `true` is no number and 1.5 no count.
+`fits`, `checked` and `wrong_field` compare values with types, so that `true` is no number and 1.5 no count.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ import math
 import re
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +26,30 @@ class JsonError(ValueError):
     """Why a text is not taken, as a clause: "it is not UTF-8 text", say."""
 
 
-def read(path: Path, most_bytes: int = MAX_BYTES) -> Any:
+def read(path: Path, most_bytes: int = MAX_BYTES, nan: bool = False) -> Any:
     """The content of a JSON file; of a file too large only the start is read.
 
     Raises OSError when it cannot be read, and JsonError as `parse` does.
     """
     with open(path, "rb") as file:
-        return parse(file.read(most_bytes + 1), most_bytes)
+        return parse(file.read(most_bytes + 1), most_bytes, nan)
 
 
-def parse(data: bytes | bytearray | str, most_bytes: int = MAX_BYTES) -> Any:
-    """The value that a JSON text holds. Raises JsonError, a ValueError, with the reason as a clause."""
+def parse(data: bytes | bytearray | str, most_bytes: int = MAX_BYTES, nan: bool = False) -> Any:
+    """The value that a JSON text holds. Raises JsonError, a ValueError, with the reason as a clause.
+
+    `nan` takes NaN and Infinity, for what Python wrote for itself: the numbers of a run in its checkpoint.
+    """
     if len(data) > most_bytes:
         raise JsonError(f"it has more than {most_bytes / 1e6:g} MB")
     text = _decoded(data) if isinstance(data, bytes | bytearray) else data.removeprefix("\ufeff")
     try:
         value = json.loads(
-            text, object_pairs_hook=_object, parse_int=_int, parse_float=_float, parse_constant=_constant
+            text,
+            object_pairs_hook=_object,
+            parse_int=_int,
+            parse_float=_float,
+            parse_constant=float if nan else _constant,
         )
         _check_depth(value)
         if SURROGATE.search(text):
@@ -84,6 +92,26 @@ def fits(value: Any, hint: Any) -> bool:
     raise TypeError(f"fits() does not know the annotation {hint!r}")
 
 
+def checked(content: Any, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The object, when it has each key of `wanted` with a value of that type; JsonError names the first that is not."""
+    if not isinstance(content, dict):
+        raise JsonError(f"it holds {shown(content)} where an object {{...}} should be")
+    for key, hint in wanted.items():
+        if key not in content:
+            raise JsonError(f'it has no "{key}"')
+        if not fits(content[key], hint):
+            raise JsonError(f'its "{key}" is {shown(content[key])}, and has to be {named(hint)}')
+    return content
+
+
+def wrong_field(made: Any) -> str | None:
+    """Which field of a dataclass's instance is not of its annotation, as a clause; None where all are."""
+    for name, hint in typing.get_type_hints(type(made)).items():
+        if not fits(getattr(made, name), hint):
+            return f"{name} is {shown(getattr(made, name))}, and has to be {named(hint)}"
+    return None
+
+
 def named(hint: Any) -> str:
     """An annotation in plain words, for a message."""
     words = {
@@ -98,7 +126,9 @@ def named(hint: Any) -> str:
     if typing.get_origin(hint) is dict:
         return "an object"
     if typing.get_origin(hint) in (list, tuple):
-        return f"a list, each of it {named(typing.get_args(hint)[0])}"
+        inner = typing.get_args(hint)
+        count = "" if typing.get_origin(hint) is list or inner[-1] is Ellipsis else f" of {len(inner)}"
+        return f"a list{count}, each {named(inner[0])}"
     return words.get(hint, getattr(hint, "__name__", str(hint)))
 
 
@@ -138,20 +168,20 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise JsonError(f"the key {_shown(twice)} is there twice in one object")
+        raise JsonError(f"the key {shown(twice)} is there twice in one object")
     return found
 
 
 def _int(text: str) -> int:
     if len(text) > MOST_DIGITS or not -(2**63) <= int(text) < 2**64:
-        raise JsonError(f"the number {_shown(text)} is beyond 64 bits")
+        raise JsonError(f"the number {shown(text)} is beyond 64 bits")
     return int(text)
 
 
 def _float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise JsonError(f"the number {_shown(text)} is beyond what a number can hold")
+        raise JsonError(f"the number {shown(text)} is beyond what a number can hold")
     return value
 
 
@@ -159,5 +189,7 @@ def _constant(text: str) -> float:
     raise JsonError(f"{text} is no number of JSON")
 
 
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 40 else f"{text[:40]}...")
+def shown(value: Any, most: int = 60) -> str:
+    """A value of any length as it can stand in a sentence: on one line, cut."""
+    text = repr(value[: most + 1] if isinstance(value, str | bytes | list) else value)
+    return text if len(text) <= most else f"{text[:most]}..."

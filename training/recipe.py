@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import zoo
+from runtime import strict_json
 from runtime.errors import UserError
 from training import data as data_sets
 from training import schedules
@@ -74,6 +75,8 @@ class Recipe:
     quantize: bool = False
 
     def __post_init__(self) -> None:
+        if wrong := strict_json.wrong_field(self):
+            raise UserError(wrong)
         _one_of("model", self.model, zoo.names())
         # Classes that come with the data are checked when it is loaded: a recipe has to open without its data.
         names: tuple[str, ...] = ()
@@ -174,12 +177,14 @@ def _one_of(what: str, value: str, valid: Any) -> None:
 def from_json(path: Path) -> Recipe:
     """Read a recipe.json. Raises UserError, naming the file, when it is not one."""
     try:
-        content = json.loads(path.read_text())
+        content = strict_json.checked(strict_json.read(path), {"augmentation": dict[str, Any]})
         content["augmentation"] = Augmentation(**_tuples(content["augmentation"]))
         return Recipe(**_tuples(content))
     except FileNotFoundError as error:
         raise UserError(f"{path} is not there: name a run folder, such as runs/NAME") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path} is not a recipe of this version ({error})") from error
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 import zoo
+from runtime import strict_json
 from runtime.errors import UserError
 from training import converted, data
 from training.converted import Converted, Origin
@@ -73,7 +74,7 @@ def read_classes(folder: Path) -> DatasetSpec | None:
     if not path.exists():
         return None
     try:
-        return DatasetSpec.from_dict(json.loads(path.read_text()))
+        return DatasetSpec.from_dict(strict_json.read(path))
     except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
         raise UserError(
             f"{path} is not what a run keeps of its classes ({error}): delete it, and they are read "

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from runtime import strict_json
 from runtime.errors import UserError
 from training.data.spec import IGNORE_ID
 from zoo.layers import GREY
@@ -55,6 +56,8 @@ class Augmentation:
     blur_sigma: tuple[float, float] = (0.3, 1.2)
 
     def __post_init__(self) -> None:
+        if wrong := strict_json.wrong_field(self):
+            raise UserError(f"The augmentation {wrong}.")
         for name in ("scale", "blur_sigma"):  # JSON brings lists
             object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
             low, high = getattr(self, name)

@@ -11,13 +11,13 @@ of several colours the first is the one that it is shown in. A list of
 names or a map of ids to names alone (the Hub's id2label.json) is a whole file too.
 """
 
-import json
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from runtime import strict_json
 from runtime.bundle import spread_palette
 from runtime.errors import UserError
 from runtime.image import read_rgb
@@ -47,7 +47,7 @@ def read(path: Path, dropped: Collection[int] = ()) -> tuple[Classes, dict[str, 
     Raw ids in `dropped` are ignored, whatever the file says of them.
     """
     try:
-        content = json.loads(path.read_text())
+        content = strict_json.read(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); it has to list the classes.") from error
     except ValueError as error:

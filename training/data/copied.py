@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from runtime import strict_json
 from runtime.errors import UserError
 from training.checkpoints import write_atomically
 from training.progress import bar
@@ -85,8 +86,8 @@ def _index(place: Path) -> dict[str, Any]:
     if not path.exists():
         return {"count": 0, "state": None, "done": False}
     try:
-        found = json.loads(path.read_text())
-        return {"count": int(found["count"]), "state": found["state"], "done": bool(found["done"])}
+        found = strict_json.checked(strict_json.read(path), {"count": int, "state": Any, "done": bool})
+        return {"count": found["count"], "state": found["state"], "done": found["done"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}); delete {place} to copy it again.") from error
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from runtime import strict_json
 from runtime.errors import UserError
 from training.data import splits
 from training.data.copied import copied, put_json
@@ -63,6 +64,15 @@ class Source(NamedTuple):
     label: str
     names: tuple[str, ...] | None
     sizes: Mapping[str, int] = {}
+
+
+KEPT: dict[str, Any] = {  # the types of a Source that is kept as JSON
+    "splits": dict[str, str],
+    "image": str,
+    "label": str,
+    "names": list[str] | None,
+    "sizes": dict[str, int],
+}
 
 
 def checked(ask: Ask) -> Ask:
@@ -200,7 +210,7 @@ def _about(ask: Ask, place: Path) -> Source:
     path = place / "about.json"
     if path.is_file():
         try:
-            kept = json.loads(path.read_text())
+            kept = strict_json.checked(strict_json.read(path), KEPT)
             return Source(**{**kept, "names": tuple(kept["names"]) if kept["names"] else None})
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path} is damaged ({error}); delete {place} to copy it again.") from error

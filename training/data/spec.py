@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from runtime import strict_json
+
 IGNORE_ID = 255
 
 
@@ -55,15 +57,26 @@ class DatasetSpec:
 
     @staticmethod
     def from_dict(content: dict[str, Any]) -> "DatasetSpec":
-        """The inverse of `as_dict`, after a way through JSON. TypeError, ValueError, KeyError on anything else."""
+        """The inverse of `as_dict`, after a way through JSON. ValueError on anything else."""
+        strict_json.checked(content, KEPT)
         return DatasetSpec(
-            name=str(content["name"]),
-            classes=tuple(map(str, content["classes"])),
+            name=content["name"],
+            classes=tuple(content["classes"]),
             palette=tuple(_rgb(colour) for colour in content["palette"]),
-            splits=tuple(map(str, content["splits"])),
-            size=(int(content["size"][0]), int(content["size"][1])),
-            ignore_id=int(content["ignore_id"]),
+            splits=tuple(content["splits"]),
+            size=(content["size"][0], content["size"][1]),
+            ignore_id=content["ignore_id"],
         )
+
+
+KEPT: dict[str, Any] = {  # the types of a DatasetSpec that is kept as JSON
+    "name": str,
+    "classes": list[str],
+    "palette": list[tuple[int, int, int]],
+    "splits": list[str],
+    "size": tuple[int, int],
+    "ignore_id": int,
+}
 
 
 def _rgb(colour: Any) -> tuple[int, int, int]:

@@ -19,7 +19,6 @@ R. Cipolla, 2009) publish; CamVid's 32 -> 11 as MathWorks' and other SegNet exam
 the definitions of both policies. tests/test_taxonomies.py compares them with the official tables.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from runtime import strict_json
 from runtime.bundle import spread_palette
 from runtime.errors import UserError
 from training.data.spec import IGNORE_ID, DatasetSpec, Example
@@ -258,7 +258,7 @@ def read_mapping(path: Path) -> dict[str, str | None]:
     Raises UserError, naming the file, when it is not there or is something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = strict_json.read(path)
     except OSError as error:
         raise UserError(
             f"The mapping of classes {path} cannot be read: {error.strerror or error}."

@@ -8,7 +8,6 @@ connections stay, and a worker that dies closes its own. Messages are JSON and a
 """
 
 import hashlib
-import json
 import os
 import select
 import socket
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from runtime import strict_json
 from runtime.errors import UserError
 from training.distributed.rendezvous import (
     PeerLost,
@@ -142,14 +142,16 @@ def from_environment(text: str | None) -> tuple[tuple[str, ...], int] | None:
         return None
     example = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
     try:
-        content = json.loads(text)
+        content = strict_json.parse(text)
+        strict_json.checked(content, {"cluster": dict[str, list[str]], "task": dict[str, Any]})
         jobs, task = content["cluster"], content["task"]
+        strict_json.checked(task, {"type": str, "index": int | str})
         strange = sorted(set(jobs) - {"chief", "worker"})
-        chiefs = list(jobs.get("chief", []))
+        chiefs = jobs.get("chief", [])
         addresses = (*chiefs, *jobs.get("worker", []))
         kind, index = task["type"], int(task["index"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"TF_CONFIG cannot be read ({error!r}): it must be JSON such as {example}") from None
+    except ValueError as error:
+        raise UserError(f"TF_CONFIG cannot be read ({error}): it must be JSON such as {example}") from None
     if strange or kind not in jobs:
         what = ", ".join(strange) or repr(kind)
         raise UserError(

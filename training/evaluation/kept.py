@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from runtime import strict_json
 from training.data.spec import DatasetSpec
 from training.evaluation import Evaluation
 from training.evaluation.subject import Subject
@@ -43,15 +46,15 @@ def load(folder: Path, like: dict[str, Any], spec: DatasetSpec, names: list[str]
     """The evaluation in a folder, without its further metrics and its seconds, if it is of the provenance (and of the
     translation, if any) that `like` says, of these classes and pictures, each looked at once; else None."""
     try:
-        scores = json.loads((folder / "scores.json").read_text())
+        scores = strict_json.checked(strict_json.read(folder / "scores.json"), {"classes": list[str]})
         with np.load(folder / "counts.npz", allow_pickle=False) as stored:
             found, counts = stored["names"].tolist(), stored["counts"]
-    except (OSError, ValueError, KeyError):
+        matrix = np.array(scores["confusion_matrix"], np.int64)
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error):
         return None
     same = all(
         scores.get(key) == like.get(key) for key in ("weights_sha256", "data", "translation", "tta", "window")
     )
     if not (same and list(scores["classes"]) == list(spec.classes) and found == names):
         return None
-    matrix = np.array(scores["confusion_matrix"], np.int64)
     return Evaluation(spec, matrix, names, counts, float("nan"), {})

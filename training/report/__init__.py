@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from runtime import strict_json
 from runtime.errors import UserError
 from runtime.figures import error_picture
 from runtime.image import colour
@@ -129,7 +130,7 @@ def read_scores(path: Path, classes: Sequence[str]) -> dict[str, Any]:
     """Another evaluation's scores: a folder or its scores.json. UserError unless they are of these classes."""
     path = path / "scores.json" if path.is_dir() else path
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        found: dict[str, Any] = strict_json.read(path)
         theirs = list(found["classes"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(

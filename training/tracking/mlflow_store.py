@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from runtime import strict_json
 from runtime.errors import UserError
 from training.folder import write_text
 from training.loop import Stopped, Track
@@ -53,9 +54,9 @@ def kept(run_folder: Path) -> Tracked | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text())
-        return Tracked(str(content["uri"]), str(content["run_id"]))
-    except (ValueError, KeyError, TypeError) as error:
+        content = strict_json.checked(strict_json.read(path), {"uri": str, "run_id": str})
+        return Tracked(content["uri"], content["run_id"])
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} does not name a run of an MLflow store: remove it, or restore it") from error
 
 

@@ -77,6 +77,9 @@ def _recognise(checkpoint: Checkpoint) -> Match:
         return recognise(checkpoint)
     except (KeyError, IndexError) as error:  # a source looked for what tells the variant
         raise ValueError(f"lacks {error}, which would tell what variant it is") from error
+    except (TypeError, AttributeError, ArithmeticError) as error:  # text where a number should be, say
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise ValueError(f"has a configuration that does not fit it ({reason})") from error
 
 
 def _arguments(match: Match, classes: int | None) -> Mapping[str, Any]:

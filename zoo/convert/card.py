@@ -15,13 +15,22 @@ import keras
 import numpy as np
 
 import zoo
+from runtime import strict_json
 from runtime.errors import UserError
 from runtime.files import whole_file
 from zoo.convert.checkpoint import Match
 
 FORMAT = 1
 SUFFIX = ".weights.h5"
-KEYS = {"format", "model", "arguments", "classes", "palette", "source", "weights_sha256"}
+KEYS: dict[str, Any] = {
+    "format": int,
+    "model": str,
+    "arguments": dict[str, Any],
+    "classes": list[str] | None,
+    "palette": list[tuple[int, int, int]] | None,
+    "source": dict[str, Any],
+    "weights_sha256": str,
+}
 
 
 def card_path(weights: Path) -> Path:
@@ -86,13 +95,17 @@ def read(path: Path) -> dict[str, Any]:
     """The card of FILE.json or FILE.weights.h5, with tuples for its lists. Raises UserError when it is none."""
     path = card_path(path) if path.name.endswith(SUFFIX) else path
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = strict_json.read(path)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read: {_first_line(error)}; convert the checkpoint again."
         ) from error
-    if not isinstance(card, dict) or not card.keys() >= KEYS or not isinstance(card["arguments"], dict):
-        raise UserError(f"{path} is not what zoo.convert writes; convert the checkpoint again.")
+    try:
+        strict_json.checked(card, KEYS)
+    except ValueError as error:
+        raise UserError(
+            f"{path} is not what zoo.convert writes ({error}); convert the checkpoint again."
+        ) from error
     if card["format"] != FORMAT:
         raise UserError(
             f"{path} is of format {card['format']}, but this version reads {FORMAT}: convert again."
@@ -119,7 +132,7 @@ def rebuild(path: str | Path, image_size: tuple[int, int] | None = None) -> kera
         with warnings.catch_warnings():  # what does not fit raises as well
             warnings.simplefilter("ignore")
             model.load_weights(weights)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, TypeError) as error:
         raise UserError(f"{weights} cannot be loaded: {_first_line(error)}.") from error
     return model
 

@@ -6,7 +6,6 @@ task.json, model.weights.h5, task.weights.h5). Every tensor comes as float32.
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import h5py
 import numpy as np
 import safetensors
 
+from runtime import strict_json
 from runtime.errors import UserError
 from zoo.convert.checkpoint import Checkpoint
 from zoo.convert.pickled import Tensor, plain
@@ -190,7 +190,7 @@ def _refuse_pointer(path: Path) -> None:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = strict_json.read(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as JSON: {_line(error)}.") from error
     if not isinstance(found, dict):
