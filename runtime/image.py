@@ -79,13 +79,23 @@ def checked_bytes(
     Raises UserError when it is missing, a folder, empty, no picture, truncated, 16-bit, CMYK, or larger than
     50 megapixels by its header.
     """
+    data, shown = file_bytes(source, name)
+    return data, shown, check_header(data, shown)
+
+
+def file_bytes(source: str | os.PathLike[str] | bytes, name: str | None = None) -> tuple[bytes, str]:
+    """The bytes of a file and its name for messages; UserError when it is missing, a folder, empty or too large."""
     if isinstance(source, bytes):
         data, shown = source, name or "the picture"
         if not data:
             raise UserError(f"{shown} is empty (0 bytes); {READABLE}.")
-    else:
-        shown = name or str(source)
-        data = _read_file(Path(source), shown)
+        return data, shown
+    shown = name or str(source)
+    return _read_file(Path(source), shown), shown
+
+
+def check_header(data: bytes, shown: str, bits: int = 8) -> Header:
+    """The header of an image, if it can be trusted and has up to `bits` a channel; UserError as `checked_bytes`."""
     header = read_header(data, shown)
     pixels = header.height * header.width
     if pixels == 0:
@@ -95,7 +105,7 @@ def checked_bytes(
             f"{shown} is {header.width}x{header.height} pixels ({pixels / 1e6:.0f} megapixels); "
             f"pictures of up to {MAX_PIXELS / 1e6:.0f} megapixels are read."
         )
-    if header.bits > 8:
+    if header.bits > bits:
         raise UserError(
             f"{shown} has {header.bits} bits per channel; convert it to 8 bits per channel, "
             "because the high byte alone would silently darken or clip it."
@@ -104,7 +114,7 @@ def checked_bytes(
         raise UserError(f"{shown} is a JPEG in CMYK colours (4 channels); convert it to RGB.")
     if not header.complete:
         raise UserError(_damaged(shown, header.kind))
-    return data, shown, header
+    return header
 
 
 def read_header(data: bytes, shown: str) -> Header:

@@ -152,6 +152,68 @@ def test_a_map_of_ids_and_black_and_white_masks(tmp_path):
     assert np.array_equal(example.read()[1], (IDS > 0).astype(np.uint8))
 
 
+def said_of(root: Path, split: str = "train") -> tuple[list[str], list[np.ndarray], tuple[str, ...]]:
+    """What loading says, the train ids of the masks, and the names of the classes."""
+    said: list[str] = []
+    spec, examples = data.load("folder", split, root, say=said.append)
+    return said, [example.read()[1] for example in examples], spec.classes
+
+
+@pytest.mark.parametrize(
+    "content, own",
+    [
+        (["car"], 1),
+        ([{"name": "car", "id": 255}], 255),
+        ({"7": "car"}, 7),
+        ([{"name": "car", "id": 40000}], 40000),
+    ],
+)
+def test_one_class_is_told_from_background_and_said_aloud(tmp_path, content, own):
+    root = write(tmp_path, ["train/a", "val/a"], content)
+    mask = np.array([[0, own, 0], [own, 0, 0]], np.uint8 if own < 256 else np.uint16)
+    save(root / "masks/train/a.png", mask)
+    said, (ids,), names = said_of(root)
+    assert names == ("background", "car") and np.array_equal(ids, (mask > 0).astype(np.uint8))
+    assert said == ["folder train: there is one class, car: it is told from background."]
+    save(root / "masks/train/a.png", mask + (mask == 0) * np.array(9, mask.dtype))
+    assert "a.png holds the class id 9" in refusal(root)
+
+
+def test_one_colour_is_told_from_black(tmp_path):
+    content = {"by": "colours", "classes": [{"name": "car", "colour": "#ff0000"}], "nearest": True}
+    root = write(tmp_path, ["train/a", "val/a"], content)
+    save(root / "masks/train/a.png", np.array([[(255, 0, 0), (130, 0, 0), (9, 0, 0), (0, 0, 0)]], np.uint8))
+    save(root / "images/train/a.png", np.zeros((1, 4, 3), np.uint8))
+    said, (ids,), names = said_of(root)
+    assert names == ("background", "car") and ids.tolist() == [[1, 1, 0, 0]]
+    assert "one class, car" in said[0] and "50.00% of the masks' pixels had the colour of no class" in said[1]
+
+
+def test_ids_of_sixteen_bits_are_mapped_onto_few_classes(tmp_path):
+    """As instance files of KITTI and Mapillary have them: 256 times the class, and a number."""
+    content = {
+        "classes": [{"name": "road", "ids": list(range(256, 512))}, {"name": "car", "ids": [6656, 6657]}]
+    }
+    root = write(tmp_path, ["train/a", "val/a"], content)
+    for split in ("train", "val"):
+        save(root / f"masks/{split}/a.png", np.array([[256, 511, 255], [6656, 6657, 300]], np.uint16))
+    assert said_of(root)[1][0].tolist() == [[0, 0, 255], [1, 1, 0]]
+    save(root / "masks/val/a.png", np.full((2, 3), 6658, np.uint16))
+    assert "a.png holds the class id 6658; 255 to 511 and 6656 to 6657 are right" in refusal(root, "val")
+
+
+def test_masks_may_be_tiff_and_jpegs_are_counted(tmp_path):
+    root = write(tmp_path, ["train/a", "train/b", "val/a"])
+    (root / "masks/train/a.png").unlink()
+    save(root / "masks/train/a.tif", IDS)
+    assert [ids.tolist() for ids in said_of(root)[1]] == [IDS.tolist()] * 2
+    (root / "masks/train/a.tif").unlink()
+    save(root / "masks/train/a.jpg", IDS)
+    assert "a.jpg is a JPEG, and JPEG changes ids" in refusal(root)
+    (root / "masks/train/b.png").rename(root / "masks/train/b.jpeg")
+    assert "masks/train holds 2 .jpg masks: JPEG changes ids" in refusal(root)
+
+
 @pytest.mark.parametrize("end", ["_mask", "_L", "_labelIds"])
 def test_a_common_end_is_guessed_and_said(tmp_path, end):
     root = write(tmp_path, ["train/a", "val/a"], mask_end=end)
@@ -169,13 +231,21 @@ def test_a_common_end_is_guessed_and_said(tmp_path, end):
         (["road", 3], ["class 1 is 3"]),
         ({"clases": NAMES}, ['it has no "classes"']),
         ({"classes": NAMES, "ingore": 3}, ['"ingore"', "ignore"]),
-        ({"classes": [{"name": "a", "id": 300}]}, ["300", "0 to 255"]),
+        ({"classes": [{"name": "a", "id": 65536}, "b"]}, ["65536", "0 to 65535"]),
         ({"classes": [{"name": "a", "id": 1}, {"name": "b", "ids": [2, 1]}]}, ["the id 1", "'a'", "'b'"]),
         ({"classes": NAMES, "ignore": [1]}, ["the id 1", "'car' and ignored"]),
         ({"classes": [{"name": "a", "color": [0, 0, 0]}]}, ['"color"', "colour"]),
         ({"classes": [{"name": "a", "colour": [0, 0]}]}, ["[0, 0]", "red, green, blue"]),
         ({"classes": NAMES, "by": "colours"}, ["'road' has no \"colour\""]),
         ({"classes": NAMES, "by": "shape"}, ["'shape'"]),
+        ({"classes": NAMES, "nearest": True}, ['"nearest"', '"by": "colours"']),
+        ({"classes": [{"name": "a", "id": 255}, "b"], "ignore": [255]}, ["255 is both a class and ignored"]),
+        ({"classes": ["a", "b\nc"]}, ["class 1", "line break"]),
+        ({"classes": ["a", " "]}, ["class 1 is empty"]),
+        ({"classes": [f"class {index}" for index in range(256)]}, ["1 to 255 classes"]),
+        ([{"name": "car", "id": 0}], ["'car'", "id 0 would be background", '{"name": "background", "id": 0}']),
+        ({"classes": ["car"], "ignore": [0]}, ["id 0 would be background"]),
+        ({"by": "colours", "classes": [{"name": "car", "colour": "#000000"}]}, ["black would be background"]),
         ({"by": "colours", "classes": [{"name": "a", "colour": [1, 1, 1]}, {"name": "b", "colour": [1, 1, 1]}]},
          ["(1, 1, 1)", "'a' and 'b'"]),
     ],
@@ -211,11 +281,11 @@ def test_every_bad_pair_is_named(tmp_path):
     save(root / "masks/train/nopicture.png", IDS)
     save(root / "masks/train/small.png", IDS[:, :2])
     save(root / "masks/train/range.png", IDS + 3)
-    save(root / "masks/train/rgb.png", np.zeros((2, 3, 3), np.uint8))
+    save(root / "masks/train/rgb.png", np.arange(18, dtype=np.uint8).reshape(2, 3, 3))
     message = refusal(root)
     assert "6 problems beside 1 good" in message
     for name, word in {"loose": "no split", "nomask": "no mask", "nopicture": "no picture", "small": "2x2",
-                       "range": "0 to 2 and 255", "rgb": "RGB"}.items():  # fmt: skip
+                       "range": "0 to 2 and 255", "rgb": "holds colours"}.items():  # fmt: skip
         assert word in next(line for line in message.splitlines() if f"{name}.png" in line)
     assert names_of(root, "train", skip_bad=True) == ["good"]
     save(root / "images/train/good.jpg", np.zeros((2, 3, 3), np.uint8))

@@ -217,7 +217,7 @@ def test_a_damaged_index_is_named(local, tmp_path):
         ({"classes": ("road", "car")}, ["class id 2, 3", "0 to 1 and 255"]),
         ({"count": -1}, ["count=-1"]),
         ({"stream": "yes"}, ["stream=yes"]),
-        ({"ignore": 300}, ["ignore=300"]),
+        ({"ignore": 65536}, ["ignore=65536"]),
         ({"ignore": "void"}, ["ignore=void"]),
         ({"speed": 1}, ["no option speed", "path, config"]),
     ],

@@ -423,7 +423,7 @@ def test_a_colour_of_no_class_is_named_with_its_file(tmp_path):
         "camvid", tmp_path, "val"
     )
     save(path, np.zeros(SIZE, np.uint8))
-    assert f"{path} has pixels of mode L; here a label map has to be a colour-coded PNG" in refusal(
+    assert f"{path} has 8-bit pixels of mode L; here a label map has to be colour-coded" in refusal(
         "camvid", tmp_path, "val"
     )
     save(path, painted()[:4])

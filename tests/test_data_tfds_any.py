@@ -117,7 +117,7 @@ def test_names_and_splits_by_option(folder):
         ({"label": "name"}, ["name", "is no picture"]),
         ({"label": "ids"}, ["classes=road,car,sky"]),
         ({"label": "ids", "classes": ("a", "b", "c")}, ["class id 3", "0 to 2 and 255"]),
-        ({"label": "image", "classes": "a"}, ["mode RGB"]),
+        ({"label": "image", "classes": "a"}, ["class id 2"]),
         ({"splits": "dev"}, ["no split dev", "train, validation"]),
         ({"ignore": "road"}, ["ignore=road"]),
         ({"count": 3}, ["no option count", "builder, image, label"]),

@@ -130,6 +130,10 @@ def load(
             say(
                 f"{len(problems)} bad pictures of {part.name} {split} are left out; {len(examples)} are used."
             )
+        if say:
+            for remarks in dict.fromkeys(example.remarks for example in examples if example.remarks):
+                for sentence in remarks():
+                    say(f"{part.name} {split}: {sentence}")
         loaded.append((part, examples))
     return found, mixture.joined(loaded)
 

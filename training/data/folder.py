@@ -2,7 +2,7 @@
 
     DIR/classes.json                      see training/data/classes.py
     DIR/images/[SPLIT/][ANY/FOLDERS/]NAME.jpg    (or .png, .webp, .bmp)
-    DIR/masks/[SPLIT/][ANY/FOLDERS/]NAME.png     grey or paletted ids, or colours
+    DIR/masks/[SPLIT/][ANY/FOLDERS/]NAME.png     grey or paletted ids, or colours (or .bmp, .tif, lossless .webp)
 
 A mask lies where its picture lies and has its name. Ends that only one of them has are said in classes.json:
 "image_end": "_leftImg8bit", "mask_end": "_labelIds" pair a_leftImg8bit.png with a_labelIds.png. Splits are the
@@ -18,7 +18,7 @@ from typing import Any
 
 from runtime.errors import UserError
 from runtime.image import IMAGE_SUFFIXES, checked_bytes, read_rgb
-from training.data import classes, labels, splits
+from training.data import classes, labels, masks, splits
 from training.data.spec import DatasetSpec, Example, Taxonomies
 
 SPLITS = splits.NAMES
@@ -49,24 +49,34 @@ def examples(split: str, data_dir: Path | str | None, taxonomy: str) -> tuple[li
     table, rest = classes.read(folder / "classes.json")
     image_end, mask_end = str(rest.get("image_end", "")), str(rest.get("mask_end", ""))
     images, problems = _pictures(folder, split)
-    masks, strangers = _files(_base(folder, "masks", split), mask_end, (".png",))
+    painted, strangers = _files(_base(folder, "masks", split), mask_end, masks.SUFFIXES)
     wanted: Pictures = {}
     for name, path in images.items():
         if name.endswith(image_end):
             wanted[name.removesuffix(image_end)] = path
         else:
             problems.append(f"{path} does not end in {image_end}, as classes.json says that pictures do.")
-    if not wanted.keys() & masks.keys():
+    if not wanted.keys() & painted.keys():
         raise UserError(
-            _no_pair(folder, split, image_end, mask_end, set(wanted), set(masks) | set(strangers))
+            _no_pair(folder, split, image_end, mask_end, set(wanted), set(painted) | set(strangers))
         )
-    found = [_pair(name, wanted[name], masks[name], table) for name in sorted(wanted.keys() & masks.keys())]
+    found = [
+        _pair(name, wanted[name], painted[name], table) for name in sorted(wanted.keys() & painted.keys())
+    ]
     place = _base(folder, "masks", split)
-    for name in sorted(wanted.keys() - masks.keys()):
-        problems.append(f"{wanted[name]} has no mask; {place / name}{mask_end}.png is missing.")
+    for name in sorted(wanted.keys() - painted.keys()):
+        lossy = next(
+            (path for end in masks.LOSSY_SUFFIXES if (path := place / f"{name}{mask_end}{end}").is_file()),
+            None,
+        )
+        problems.append(
+            f"{lossy} is a JPEG, and JPEG changes ids; export the masks as PNG."
+            if lossy
+            else f"{wanted[name]} has no mask; {place / name}{mask_end}.png is missing."
+        )
     if not (folder / f"{split}.txt").is_file():  # a list leaves out what it likes
-        for name in sorted(masks.keys() - wanted.keys()):
-            problems.append(f"{masks[name]} has no picture below {_base(folder, 'images', split)}.")
+        for name in sorted(painted.keys() - wanted.keys()):
+            problems.append(f"{painted[name]} has no picture below {_base(folder, 'images', split)}.")
     return found, problems
 
 
@@ -150,26 +160,27 @@ def _pair(name: str, image: Path, mask: Path, table: classes.Classes) -> Example
     if table.colours is None:
         made = labels.pair(safe, image, mask, table=table.table, allowed=table.allowed)
     else:
-        read = functools.partial(labels.read_colours, colours=table.colours)
+        read = functools.partial(labels.read_colours, colours=table.colours, nearest=table.nearest)
         made = labels.pair(safe, image, mask, table=table.table, allowed=table.allowed, read=read)
-        made = dataclasses.replace(made, raw=lambda: (read_rgb(image), read_rgb(mask)))
-    return dataclasses.replace(made, group=group)
+        made = dataclasses.replace(made, raw=lambda: (read_rgb(image), masks.read_painted(mask)[0]))
+    return dataclasses.replace(made, group=group, remarks=table.remarks)
 
 
 def _no_pair(
-    folder: Path, split: str, image_end: str, mask_end: str, images: set[str], masks: set[str]
+    folder: Path, split: str, image_end: str, mask_end: str, images: set[str], painted: set[str]
 ) -> str:
     """What to say when no picture has a mask: mostly the masks' names end in something."""
     place, pictures = _base(folder, "masks", split), _base(folder, "images", split)
-    if not masks:
-        return f"The folder {place} holds no PNG masks; --data folder reads {HOLDS}."
+    if not painted:
+        lossy = masks.lossy_files(place)
+        return lossy or f"The folder {place} holds no PNG masks; --data folder reads {HOLDS}."
     for end in ENDS:
-        if any(f"{name}{end}" in masks for name in images):
+        if any(f"{name}{end}" in painted for name in images):
             return (
                 f"No mask in {place} has the name of a picture, but some end in {end}: "
                 f'add "mask_end": "{end}" to {folder / "classes.json"}.'
             )
     return (
-        f"No mask in {place} has the name of a picture in {pictures} ({min(masks)} against {min(images)}): "
+        f"No mask in {place} has the name of a picture in {pictures} ({min(painted)} against {min(images)}): "
         'say in classes.json what their names end in, such as "image_end": "_leftImg8bit", "mask_end": "_labelIds".'
     )

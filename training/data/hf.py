@@ -81,6 +81,7 @@ def examples(
             f"{split}_{index:06d}",
             functools.partial(_pair, class_files.decode, records, index, table, shown),
             raw=functools.partial(_pair, class_files.as_stored, records, index, table, shown),
+            remarks=table.remarks,
         )
         for index in range(len(records))
     ], []

@@ -24,7 +24,7 @@ from runtime import strict_json
 from runtime.errors import UserError
 from training.data import splits
 from training.data.copied import copied, put_json
-from training.data.spec import IGNORE_ID
+from training.data.spec import IGNORE_ID, MOST_IDS
 
 EXTRAS = "pip install -r requirements-extras.txt"
 IMAGES = ("image", "pixel_values", "img", "picture")
@@ -262,14 +262,19 @@ def _bytes(value: Any) -> bytes:
 
 
 def grid(rows: Any, shown: str) -> np.ndarray:
-    """Rows of ids as uint8 (H, W); UserError when they are none."""
+    """Rows of ids as uint8 or uint16 (H, W); UserError when they are none."""
     try:
         ids = np.asarray(rows)
     except ValueError as error:
         raise UserError(f"{shown} is no grid of ids: its rows differ in length.") from error
-    if ids.ndim != 2 or ids.dtype.kind not in "iu" or ids.min(initial=0) < 0 or ids.max(initial=0) > 255:
-        raise UserError(f"{shown} has to be rows of ids from 0 to 255, as many rows as the picture has.")
-    return ids.astype(np.uint8)
+    if (
+        ids.ndim != 2
+        or ids.dtype.kind not in "iu"
+        or ids.min(initial=0) < 0
+        or ids.max(initial=0) >= MOST_IDS
+    ):
+        raise UserError(f"{shown} has to be rows of ids from 0 to 65535, as many rows as the picture has.")
+    return ids.astype(np.uint8 if ids.max(initial=0) < 256 else np.uint16)
 
 
 def _png(ids: np.ndarray) -> bytes:

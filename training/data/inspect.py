@@ -301,6 +301,8 @@ def inspect(
         if note:
             print(note)
         parts[split] = Part(examples, list(scan(examples, progress=counter(f"reading {split}"))), problems)
+        for remarks in dict.fromkeys(example.remarks for example in examples if example.remarks):
+            print(*(f"{split}: {sentence}" for sentence in remarks()), sep="\n")
     if len(missing) == len(parts):
         raise missing[0]
     first = next((part.examples[0] for part in parts.values() if part.examples), None)

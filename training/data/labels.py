@@ -1,104 +1,42 @@
-"""Label maps: class ids from PNG files, raw ids to train ids, and pictures paired with their label maps.
-
-Pillow decodes them, because OpenCV and TensorFlow expand a paletted PNG into its colours and leave ids that
-mean nothing; Pillow keeps the palette's indices.
-"""
+"""Label maps: raw ids to train ids, and images paired with their label maps (decoded by training/data/masks.py)."""
 
 import functools
-import io
-import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from runtime.errors import UserError
-from runtime.image import checked_bytes, read_rgb
-from training.data.spec import Example
+from runtime.image import read_rgb
+from training.data.masks import Colour, orientation, read_colours, read_ids, turned
+from training.data.spec import MOST_IDS, Example
 
-ReadIds = Callable[[Path], np.ndarray]  # a label file -> raw ids, uint8 (H, W)
-Colour = tuple[int, int, int]
-
-
-def read_ids(source: str | os.PathLike[str] | bytes, name: str | None = None) -> np.ndarray:
-    """Class ids, uint8 (H, W), of an 8-bit grey PNG or of a paletted PNG (its indices, not its colours).
-
-    Raises UserError when the file cannot be trusted or holds colours instead of ids.
-    """
-    data, shown, header = checked_bytes(source, name)
-    if header.kind != "PNG":
-        raise UserError(f"{shown} is a {header.kind}; a label map has to be a PNG, which keeps ids exactly.")
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            if picture.mode not in ("L", "P") or (header.bits != 8 and not header.paletted):
-                raise UserError(
-                    f"{shown} has {header.bits}-bit pixels of mode {picture.mode}; a label map has to "
-                    "be an 8-bit grey or a paletted PNG with one class id per pixel."
-                )
-            return np.array(picture)  # a copy: Pillow's own buffer is read-only
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{shown} is a truncated or damaged PNG file; copy or export it again.") from error
-
-
-def read_colours(
-    source: str | os.PathLike[str] | bytes,
-    colours: dict[Colour, int],
-    name: str | None = None,
-    *,
-    unknown: int | None = None,
-) -> np.ndarray:
-    """Class ids, uint8 (H, W), of a PNG whose RGB colours stand for classes; `colours` says which for which id.
-
-    A colour that stands for none becomes `unknown`, or is a UserError that names it where `unknown` is None.
-    """
-    data, shown, header = checked_bytes(source, name)
-    if header.kind != "PNG":
-        raise UserError(
-            f"{shown} is a {header.kind}; a label map has to be a PNG, which keeps colours exactly."
-        )
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            if picture.mode not in ("RGB", "RGBA", "P"):
-                raise UserError(
-                    f"{shown} has pixels of mode {picture.mode}; here a label map has to be a colour-coded PNG."
-                )
-            rgb = np.array(picture.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{shown} is a truncated or damaged PNG file; copy or export it again.") from error
-    red, green, blue = np.moveaxis(rgb.astype(np.uint32), -1, 0)
-    codes = red << 16 | green << 8 | blue  # (H, W), one number a colour
-    keys = np.array([(r << 16) + (g << 8) + b for r, g, b in colours], np.uint32)
-    order = np.argsort(keys)
-    at = np.searchsorted(keys[order], codes).clip(max=len(keys) - 1)
-    ids = np.array(list(colours.values()), np.uint8)[order][at]
-    strange = keys[order][at] != codes
-    if strange.any():
-        if unknown is None:
-            raise UserError(_strange_colours(shown, rgb[strange]))
-        ids[strange] = unknown
-    return ids
-
-
-def _strange_colours(shown: str, pixels: np.ndarray) -> str:
-    """The sentence on pixels (N, 3) whose colours stand for no class."""
-    found, counts = np.unique(pixels, axis=0, return_counts=True)
-    listed = ", ".join(f"({r}, {g}, {b})" for r, g, b in found[np.argsort(-counts)][:3])
-    more = " and more" if len(found) > 3 else ""
-    pixel = "pixel" if len(pixels) == 1 else "pixels"
-    return f"{shown} has {len(pixels)} {pixel} of a colour that stands for no class, {listed}{more}; repaint them."
+__all__ = ["Colour", "read_colours", "read_ids"]  # they were written here first
+ReadIds = Callable[[Path], np.ndarray]  # a label file -> raw ids, uint8 or uint16 (H, W)
+MOST_RANGES = 8  # of ids, in a sentence
 
 
 def to_train_ids(raw: np.ndarray, table: np.ndarray, allowed: frozenset[int], shown: str) -> np.ndarray:
-    """Raw ids to train ids through a table of 256 entries; UserError names the file and an id not allowed."""
-    refused = np.ones(256, np.uint8)
-    refused[list(allowed)] = 0
+    """Raw ids, uint8 or uint16 (H, W), to train ids, uint8, through a table of 256 or 65,536 entries; UserError names
+    the file and an id not allowed."""
+    refused = _refused(allowed)
+    if raw.dtype == np.uint8:
+        refused, table = refused[:256], table[:256]
     if cv2.countNonZero(cv2.LUT(raw, refused)):  # ten times faster than counting every id
         wrong = [int(value) for value in np.unique(raw) if int(value) not in allowed]
         listed = ", ".join(map(str, wrong[:5])) + (" and more" if len(wrong) > 5 else "")
         raise UserError(f"{shown} holds the class id {listed}; {_ranges(allowed)} are right.")
-    return cv2.LUT(raw, table)
+    # All are allowed: where the table ends at 255, so do they.
+    return cv2.LUT(raw.astype(np.uint8) if len(table) == 256 else raw, table)
+
+
+@functools.lru_cache(maxsize=32)
+def _refused(allowed: frozenset[int]) -> np.ndarray:
+    """uint8 (65536,): 1 where an id is not allowed."""
+    refused = np.ones(MOST_IDS, np.uint8)
+    refused[list(allowed)] = 0
+    return refused
 
 
 def _ranges(ids: Collection[int]) -> str:
@@ -110,6 +48,8 @@ def _ranges(ids: Collection[int]) -> str:
         else:
             runs.append([value])
     shown = [f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
+    if len(shown) > MOST_RANGES:
+        shown = [*shown[: MOST_RANGES - 1], f"{len(shown) - MOST_RANGES + 1} more ranges"]
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
@@ -143,7 +83,7 @@ def pair(
 
 
 def read_raw(image: Path, label: Path, *, read: ReadIds = read_ids) -> tuple[np.ndarray, np.ndarray]:
-    """RGB uint8 (H, W, 3) and the ids as the label file holds them, uint8 (H, W), of whatever size."""
+    """RGB uint8 (H, W, 3) and the ids as the label file holds them, uint8 or uint16 (H, W), of whatever size."""
     return read_rgb(image), read(label)
 
 
@@ -152,8 +92,16 @@ def read_pair(
 ) -> tuple[np.ndarray, np.ndarray]:
     """RGB uint8 (H, W, 3) and train ids uint8 (H, W) of two files; UserError when they cannot be trusted."""
     rgb, raw = read_rgb(image), read(label)
+    if raw.shape != rgb.shape[:2] and raw.shape == rgb.shape[1::-1]:
+        raw = _turned_alike(raw, image, label)
     check_sizes(rgb, raw, str(image), str(label))
     return rgb, to_train_ids(raw, table, allowed, str(label))
+
+
+def _turned_alike(raw: np.ndarray, image: Path, label: Path) -> np.ndarray:
+    """A label map that fits its image only as that is stored, and says nothing of a turn: turned as the image is."""
+    quarter = orientation(image)
+    return turned(raw, quarter) if quarter >= 5 and orientation(label) == 1 else raw
 
 
 def data_folder(data: str, data_dir: Path | str | None, holds: str) -> Path:

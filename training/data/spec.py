@@ -1,7 +1,8 @@
 """What a data set is: classes, palette, ignore id, splits, and label taxonomies. NumPy only."""
 
 import dataclasses
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 from runtime import strict_json
 
 IGNORE_ID = 255
+MOST_IDS = 65_536  # label files hold up to 16 bits a pixel
+MOST_CLASSES = 255  # train ids are bytes, and 255 is ignored
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Example:
     `runtime.errors.UserError`, naming the file, when either cannot be trusted.
 
     `group` is what neighbouring pictures share (a city, a drive, a folder), "" where nothing says.
+    `remarks()` are sentences on the label maps of its data set, to be said aloud once all have been read.
     `raw()` returns the RGB image and the label map as it is stored, neither mapped nor compared with anything:
     ids (H, W) or colours (H, W, 3); None where `read` gives all there is.
     In a mixture `part` is the data set that it is of, and `weight` is how often an epoch of training takes it: 2
@@ -34,6 +38,28 @@ class Example:
     raw: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
     part: str = ""
     weight: float = 1.0
+    remarks: Callable[[], Sequence[str]] | None = None
+
+
+def check_names(names: Sequence[str]) -> None:
+    """ValueError, naming the name, unless each can be a line of labels.txt, is there once, and all fit into a byte."""
+    if len(names) > MOST_CLASSES:
+        raise ValueError(
+            f"there are {len(names)} classes, and up to {MOST_CLASSES} fit into an id of 8 bits beside void"
+        )
+    for place, name in enumerate(names):
+        if not name.strip():
+            raise ValueError(f"the name of class {place} is empty")
+        # Control characters, line and paragraph separators, halves of surrogate pairs.
+        if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp", "Cs") for letter in name):
+            raise ValueError(
+                f"the name of class {place}, {name!r}, holds a line break or another control character"
+            )
+    twice = (
+        next((name for name in names if names.count(name) > 1), None) if len({*names}) < len(names) else None
+    )
+    if twice is not None:
+        raise ValueError(f"the class {twice!r} is there twice")
 
 
 @dataclass(frozen=True)
@@ -50,6 +76,7 @@ class DatasetSpec:
     def __post_init__(self) -> None:
         if len(self.classes) != len(self.palette):
             raise ValueError(f"{self.name}: {len(self.classes)} classes but {len(self.palette)} colours")
+        check_names(self.classes)
 
     def as_dict(self) -> dict[str, Any]:
         """What classes.json of a run holds."""
@@ -120,8 +147,8 @@ class Dataset:
 
 
 def lookup_table(mapping: dict[int, int], default: int = IGNORE_ID) -> np.ndarray:
-    """A uint8 table of 256 entries that turns raw ids into train ids by indexing."""
-    table = np.full(256, default, np.uint8)
+    """A uint8 table that turns raw ids into train ids by indexing: 256 entries, or 65,536 where an id needs them."""
+    table = np.full(256 if max(mapping, default=0) < 256 else MOST_IDS, default, np.uint8)
     for raw, train in mapping.items():
         table[raw] = train
     return table

@@ -25,7 +25,7 @@ from training.data import classes as class_files
 from training.data import labels
 from training.data import splits as split_rules
 from training.data.classes import Classes
-from training.data.spec import IGNORE_ID, DatasetSpec, Example, Taxonomies
+from training.data.spec import IGNORE_ID, MOST_IDS, DatasetSpec, Example, Taxonomies
 
 IMAGES = ("image", "image_left", "images", "picture")
 LABELS = ("segmentation_mask", "segmentation_label", "label", "mask", "annotations", "annotation")
@@ -72,6 +72,7 @@ def examples(
             f"{split}_{index:06d}",
             functools.partial(_pair, class_files.decode, records, index, source, table, shown),
             raw=functools.partial(_pair, class_files.as_stored, records, index, source, table, shown),
+            remarks=table.remarks,
         )
         for index in range(len(records))
     ], []
@@ -184,11 +185,16 @@ def _ids(value: Any, shown: str) -> np.ndarray:
         return labels.read_ids(value, shown)
     ids = np.asarray(value)
     ids = ids[..., 0] if ids.ndim == 3 and ids.shape[-1] == 1 else ids
-    if ids.ndim != 2 or ids.dtype.kind not in "iub" or ids.min(initial=0) < 0 or ids.max(initial=0) > 255:
+    if (
+        ids.ndim != 2
+        or ids.dtype.kind not in "iub"
+        or ids.min(initial=0) < 0
+        or ids.max(initial=0) >= MOST_IDS
+    ):
         raise UserError(
-            f"{shown} is {ids.dtype} {ids.shape}; whole ids from 0 to 255, (H, W) or (H, W, 1), are right."
+            f"{shown} is {ids.dtype} {ids.shape}; whole ids from 0 to 65535, (H, W) or (H, W, 1), are right."
         )
-    return ids.astype(np.uint8)
+    return ids.astype(np.uint8 if ids.max(initial=0) < 256 else np.uint16)
 
 
 def _classes(source: Source, named: Any, ignore: Any) -> Classes:
