@@ -29,14 +29,14 @@ def output_of(block: str, cwd: Path) -> str:
 
 def test_a_model_by_hand_in_ten_lines(tmp_path: Path) -> None:
     block = python_block("zoo.build", "fit")
-    statements = [line for line in block.splitlines() if line and not line.startswith("import")]
+    statements = [line for line in block.splitlines() if line and not line.startswith(("import", "from"))]
     assert len(statements) <= 10
-    assert "(4, 65, 97, 19)" in output_of(block, tmp_path)
-    assert (tmp_path / "by_hand.weights.h5").stat().st_size > 1e6
+    assert "(65, 97)" in output_of(block, tmp_path)
+    assert (tmp_path / "by_hand.tflite").stat().st_size > 1e6
 
 
 def test_the_runtime_in_three_lines(tmp_path: Path) -> None:
-    block = python_block("Segmenter")
+    block = python_block("read_rgb")
     (picture,) = sorted((REPOSITORY / "examples").glob("*.jpg"))[:1]
     (tmp_path / "street.jpg").write_bytes(picture.read_bytes())
     (tmp_path / "models").symlink_to(REPOSITORY / "models")
