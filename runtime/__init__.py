@@ -6,7 +6,12 @@
 The names below are fetched when first used, so that `runtime.errors` and `runtime.image` cost no interpreter.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
+
+MAX_PIXELS = 50_000_000
+# OpenCV's decoders hold to it too, whatever our own reading of a header says; it is read when cv2 is imported.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
 
 if TYPE_CHECKING:
     from runtime.bundle import Bundle, read_bundle
