@@ -29,7 +29,7 @@ def save(path: Path, array: np.ndarray, palette: list[int] | None = None) -> Pat
 def write(root: Path, names: list[str], content=None, mask_end: str = "", suffix: str = ".png") -> Path:
     """Pictures by name below images/, masks of IDS, and classes.json."""
     for index, name in enumerate(names):
-        save(root / "images" / f"{name}{suffix}", np.full((2, 3, 3), 10 * index, np.uint8))
+        save(root / "images" / f"{name}{suffix}", np.full((2, 3, 3), 10 * index % 256, np.uint8))
         save(root / "masks" / f"{name}{mask_end}.png", IDS)
     (root / "classes.json").write_text(json.dumps(NAMES if content is None else content))
     return root
@@ -88,7 +88,7 @@ def test_lists_name_the_splits_and_must_not_overlap(tmp_path):
     message = refusal(root)
     assert "train and val overlap in 1 picture (a)" in message and "\n" not in message
     (root / "val.txt").write_text("b\nlost\n")
-    assert "lost is not there" in refusal(root, "val")
+    assert f"Line 2 of {root / 'val.txt'} names lost, which is not below" in refusal(root, "val")
     (root / "val.txt").write_text("\n")
     assert "val.txt is empty" in refusal(root, "val")
 
@@ -266,7 +266,7 @@ def test_a_folder_that_lacks_something(tmp_path):
     (tmp_path / "masks").mkdir()
     assert "classes.json does not exist" in refusal(tmp_path)
     (tmp_path / "classes.json").write_text('["road"]')
-    assert "images holds no pictures" in refusal(tmp_path)
+    assert "images holds no images" in refusal(tmp_path)
     save(tmp_path / "images/train/a.png", np.zeros((2, 3, 3), np.uint8))
     save(tmp_path / "images/val/a.png", np.zeros((2, 3, 3), np.uint8))
     assert "holds no PNG masks" in refusal(tmp_path)
@@ -284,7 +284,7 @@ def test_every_bad_pair_is_named(tmp_path):
     save(root / "masks/train/rgb.png", np.arange(18, dtype=np.uint8).reshape(2, 3, 3))
     message = refusal(root)
     assert "6 problems beside 1 good" in message
-    for name, word in {"loose": "no split", "nomask": "no mask", "nopicture": "no picture", "small": "2x2",
+    for name, word in {"loose": "no split", "nomask": "no mask", "nopicture": "no image", "small": "2x2",
                        "range": "0 to 2 and 255", "rgb": "holds colours"}.items():  # fmt: skip
         assert word in next(line for line in message.splitlines() if f"{name}.png" in line)
     assert names_of(root, "train", skip_bad=True) == ["good"]

@@ -110,7 +110,7 @@ def test_the_printed_table(found):
     assert "Files that training refuses (4)" in printed and "8x4 (1)" in printed
     line = next(line for line in printed.splitlines() if " car " in line and "#" in line)
     assert line.split()[0] == "1" and line.split()[3] == "32"
-    good = {**found, "problems": {}}
+    good = {**found, "problems": {}, "missing": {}}
     assert inspect.text(good).endswith("Nothing is wrong with it.")
 
 
@@ -153,7 +153,9 @@ def test_drawn_scenes_a_mixture_and_a_split_that_is_not_there(tmp_path, capsys):
     )
     result = json.loads((tmp_path / "c/inspect.json").read_text())
     assert result["splits"]["train"]["pictures"] == 6 and result["splits"]["test"]["pictures"] == 0
-    assert any("test does not exist" in line for line in result["problems"]["files"])
+    assert "test does not exist" in result["missing"]["test"] and "files" not in result["problems"]
+    assert "Files that training refuses" not in (printed := inspect.text(result))
+    assert "test: not there, and not needed for training" in printed
     both = ["camvid+scenes", "--data-dir", f"camvid={tmp_path / 'camvid'}", "--out", str(tmp_path / "both")]
     inspect.main([*both, "--samples", "1", "--data-set", *(f"scenes.{option}" for option in scenes)])
     result = json.loads((tmp_path / "both/inspect.json").read_text())

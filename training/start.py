@@ -109,8 +109,9 @@ def _check_counted(recipe: Recipe, cluster: Cluster) -> None:
 def _data(recipe: Recipe, cluster: Cluster, say: loop.Say) -> tuple[DatasetSpec, dict[str, DecodedCache]]:
     """The classes and both splits, which every worker has to have alike."""
     caches = {}
+    once = _once(say)
     for split in ("train", "val"):
-        spec, examples = load_split(recipe, split, say)
+        spec, examples = load_split(recipe, split, once)
         caches[split] = DecodedCache(examples, say=say)
     if cluster.size > 1:
         facts = {
@@ -118,6 +119,18 @@ def _data(recipe: Recipe, cluster: Cluster, say: loop.Say) -> tuple[DatasetSpec,
         }
         agree(cluster, "data set", {"classes": list(spec.classes), **facts})
     return spec, caches
+
+
+def _once(say: loop.Say) -> loop.Say:
+    """Says nothing twice: how the splits came about is told with each of them."""
+    said: set[str] = set()
+
+    def tell(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            say(text)
+
+    return tell
 
 
 def _class_weights(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import signature  # not the module: training.data.inspect is one of ours
 from typing import Any
 
@@ -39,7 +39,7 @@ DATASETS: dict[str, Dataset] = {
     "ade20k": Dataset(ade20k.TAXONOMIES, ade20k.examples, unlabelled=("test",)),
     "coco_stuff": Dataset(coco_stuff.TAXONOMIES, coco_stuff.examples, unlabelled=("test",)),
     "bdd100k": Dataset(bdd100k.TAXONOMIES, bdd100k.examples, unlabelled=("test",)),
-    "folder": Dataset(folder.taxonomies, folder.examples),
+    "folder": Dataset(folder.taxonomies, folder.examples, notes=folder.notes),
     "feedback": Dataset(feedback.taxonomies_of, feedback.examples),
     "hf": Dataset(hf.taxonomies, hf.examples, needs_data_dir=False),
     "tfds": Dataset(tfds.taxonomies, tfds.examples, needs_data_dir=False),
@@ -118,6 +118,11 @@ def load(
             raise UserError(
                 f"The {split} split of {part.name} has no public labels, so it cannot be scored here; use val."
             )
+        if split == "train" and "train" not in splits_there and not row(part.name).drawn:
+            raise UserError(
+                f"{part.name} has no train split, only {' and '.join(splits_there)}; to train on a part of it, say so "
+                f"with --data-set ratios=0.8,0.1,0.1 pool={','.join(splits_there)}."
+            )
         _known(f"split of {part.name}", split, splits_there)
         examples, problems, note = listing(split)
         if note and say:
@@ -185,13 +190,25 @@ def _open_part(part: Part, taxonomy: str | None) -> tuple[DatasetSpec, Listing]:
         ] if ids is not None else examples, problems
 
     there = target.splits
+    notes = found.notes(part.folder, own_options) if found.notes else []
     rule = None if found.drawn else splits.rule(options, there)
     if rule:
+        notes += ["There is no val split."] if "ratios" not in options and "train" in there else []
         divided = dataclasses.replace(target, splits=splits.names(rule, there))
-        return divided, functools.partial(splits.examples, rule, listing=listing)
+        return divided, _noted(notes, functools.partial(splits.examples, rule, listing=listing))
     if "group" in options and not found.drawn:
         splits.refuse_straddling(there, options["group"], listing)
-    return target, lambda split: (*listing(split), "")
+    return target, _noted(notes, lambda split: (*listing(split), ""))
+
+
+def _noted(notes: Sequence[str], listing: Listing) -> Listing:
+    """The same with the notes before its own."""
+
+    def noted(split: str) -> tuple[list[Example], list[str], str]:
+        examples, problems, note = listing(split)
+        return examples, problems, " ".join(text for text in (*notes, note) if text)
+
+    return noted
 
 
 def _classes(part: Part, own: Taxonomies, taxonomy: str | None) -> tuple[str, DatasetSpec, np.ndarray | None]:

@@ -29,7 +29,7 @@ from training.data.labels import Colour
 from training.data.masks import Repainted, read_painted
 from training.data.spec import IGNORE_ID, MOST_CLASSES, MOST_IDS, check_names, lookup_table
 
-KEYS = ("name", "by", "classes", "ignore", "nearest", "image_end", "mask_end")
+KEYS = ("name", "by", "classes", "ignore", "nearest", "images", "masks", "image_end", "mask_end")
 CLASS_KEYS = ("name", "id", "ids", "colour", "colours")
 BACKGROUND = "background"  # what one class alone is told from
 BLACK = (0, 0, 0)
@@ -73,6 +73,14 @@ def read(path: Path, dropped: Collection[int] = ()) -> tuple[Classes, dict[str, 
 
 
 EXAMPLE = '{"classes": ["road", "sky"], "ignore": [255]}'
+
+
+def told(content: dict[str, Any], shown: str) -> Classes:
+    """The classes that another program's file told, rewritten as those of a classes.json; `shown` names the file."""
+    try:
+        return _classes(content)[0]
+    except ValueError as error:
+        raise UserError(f"{shown}: {error}.") from error
 
 
 def chosen(named: Any, own: Sequence[str] | None, ignore: Any, shown: str) -> Classes:

@@ -46,11 +46,14 @@ class Seen(NamedTuple):
 
 
 class Part(NamedTuple):
-    """One split: its examples, what was seen of each, and the problems met when it was listed."""
+    """One split: its examples, what was seen of each, and the problems met when it was listed.
+
+    `missing` says why a test split is not there, which training can do without."""
 
     examples: list[Example]
     seen: list[Seen]
     problems: list[str]
+    missing: str = ""
 
 
 def look(example: Example) -> Seen:
@@ -110,6 +113,7 @@ def report(name: str, spec: DatasetSpec, parts: dict[str, Part], coloured: bool)
         ],
         "splits": {split: _split(part, spec) for split, part in parts.items()},
         "ids": _ids([seen for part in parts.values() for seen in part.seen], spec, coloured),
+        "missing": {split: part.missing for split, part in parts.items() if part.missing},
         "duplicates": _duplicates(parts),
         "problems": _problems(parts, spec),
     }
@@ -205,6 +209,8 @@ def _duplicate(names: list[str]) -> str:
 def _missing_classes(parts: dict[str, Part], spec: DatasetSpec) -> list[str]:
     sentences = []
     for split, part in parts.items():
+        if part.missing:
+            continue
         there = {int(train) for seen in part.seen for train in seen.pairs[:, 1]}
         absent = [label for index, label in enumerate(spec.classes) if index not in there]
         if absent:
@@ -249,6 +255,11 @@ def text(result: dict[str, Any]) -> str:
     lines.append(f"{'(ignored, of all)':<24}" + "".join(f"{void + ' ' * 8:>18}" for void in voids))
     lines.append("")
     for split, part in splits.items():
+        if split in result["missing"]:
+            lines.append(
+                f"{split}: not there, and not needed for training ({result['missing'][split].rstrip('.')})"
+            )
+            continue
         shown = [f"{size['width']}x{size['height']} ({size['pictures']})" for size in part["sizes"]]
         more = f" and {len(shown) - 4} other sizes" if len(shown) > 4 else ""
         lines.append(f"{split}: {part['pictures']} pictures, {', '.join(shown[:4])}{more}")
@@ -291,15 +302,18 @@ def inspect(
             raise UserError(f"There is no split of {name} called {split}; there is {', '.join(spec.splits)}.")
     parts: dict[str, Part] = {}
     missing: list[UserError] = []
+    said: set[str] = set()
     for split in wanted or spec.splits:
         try:
             examples, problems, note = listing(split)
         except UserError as error:
             missing.append(error)
-            parts[split] = Part([], [], [str(error)])
+            lacking = split == "test"
+            parts[split] = Part([], [], [] if lacking else [str(error)], str(error) if lacking else "")
             continue
-        if note:
+        if note and note not in said:
             print(note)
+            said.add(note)
         parts[split] = Part(examples, list(scan(examples, progress=counter(f"reading {split}"))), problems)
         for remarks in dict.fromkeys(example.remarks for example in examples if example.remarks):
             print(*(f"{split}: {sentence}" for sentence in remarks()), sep="\n")
@@ -363,7 +377,7 @@ def _classes_of(part: Part) -> list[set[int] | None]:
 
 
 def _put(path: Path, content: str) -> None:
-    path.write_text(content)
+    path.write_text(content, encoding="utf-8")
 
 
 if __name__ == "__main__":

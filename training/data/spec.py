@@ -126,6 +126,7 @@ class Dataset:
     say). It raises `UserError` when the folder is not there or holds nothing.
     `drawn` says that there are no files, which could be bad. `unlabelled` are official splits whose labels
     their makers keep: they are in no spec, and asked for, they are refused with that reason.
+    `notes(data_dir, options)` gives sentences on how the data are read, to be said aloud: how splits came about, say.
     """
 
     taxonomies: Taxonomies | Callable[[Path | str | None, dict[str, Any]], Taxonomies]
@@ -133,6 +134,7 @@ class Dataset:
     needs_data_dir: bool = True
     drawn: bool = False
     unlabelled: tuple[str, ...] = ()
+    notes: Callable[[Path | str | None, dict[str, Any]], list[str]] | None = None
 
     @property
     def static(self) -> Taxonomies:

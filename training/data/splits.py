@@ -19,11 +19,12 @@ from training.data.spec import Example
 NAMES = ("train", "val", "test")
 DEFAULT = (0.8, 0.1, 0.1)
 DEFAULT_BESIDE_TEST = (0.9, 0.1)
-ALIASES = {
+ALIASES = {  # in small letters; a year may stand behind, as in train2017
     "train": ("train", "training"),
-    "val": ("val", "validation", "valid", "dev", "eval"),
+    "val": ("val", "validation", "valid", "dev", "eval", "evaluation"),
     "test": ("test", "testing"),
 }
+YEAR = re.compile(r"[_-]?(19|20)\d\d$")
 FOLDER = "folder"
 ORDERS = 200  # random orders of the groups that are tried
 
@@ -48,12 +49,13 @@ OPTIONS = Rule._fields  # what --data-set takes for every data set of files
 
 
 def rule(options: Mapping[str, Any], own: Sequence[str]) -> Rule | None:
-    """The rule that the options ask for, or that a data set without train and val needs; None: `own` stand.
+    """The rule that the options ask for, or that a data set without val needs; None: `own` stand.
 
-    All of the data's own splits are divided, save for test: a test split is not to be trained on by accident.
+    Where nothing is asked for, train alone is divided (or all, where there are no splits): a val or a test split is
+    what its maker says, and is not trained on by accident. Where something is, all but test are.
     """
     ratios, pool = options.get("ratios"), options.get("pool")
-    if ratios is None and {"train", "val"} <= set(own):
+    if ratios is None and ("val" in own or own == ("test",)):
         for option in ("pool", "seed"):
             if option in options:
                 raise UserError(
@@ -80,9 +82,25 @@ def named(named: tuple[Any, ...], own: Sequence[str], shown: str) -> dict[str, s
             raise UserError(f"{shown} has no split {name}; it has {', '.join(own)}.")
     if named:
         return dict(zip(ALIASES, named, strict=False))
-    usual = {ours: next((name for name in names if name in own), "") for ours, names in ALIASES.items()}
-    found = {ours: name for ours, name in usual.items() if name}
-    return found or {"train": own[0]}
+    return one_each(own, f"splits of {shown}", "say which with splits=TRAIN,VAL,TEST") or {"train": own[0]}
+
+
+def meaning(name: str) -> str | None:
+    """train, val or test, as a split, a folder or a list of this name is usually meant, in whatever case; else None."""
+    plain = YEAR.sub("", name.casefold())
+    return next((ours for ours, usual in ALIASES.items() if plain in usual), None)
+
+
+def one_each(own: Sequence[str], what: str, mend: str) -> dict[str, str]:
+    """Our split names to theirs, train first; UserError, with `mend` as what to do, when two names mean one split."""
+    found: dict[str, str] = {}
+    for ours in NAMES:
+        meant = [name for name in own if meaning(name) == ours]
+        if len(meant) > 1:
+            raise UserError(f"The {what} {' and '.join(meant)} both mean {ours}: {mend}.")
+        if meant:
+            found[ours] = meant[0]
+    return found
 
 
 def names(rule: Rule | None, own: Sequence[str]) -> tuple[str, ...]:
