@@ -26,13 +26,16 @@ def button(label: str, make: Callable[[], bytes] | bytes, file_name: str, mime: 
 
 def show(
     result: Segmentation,
-    name: str,
+    shown: Picture,
     pictures: list[Picture],
     method: tuple[object, ...],
     looks: dict[str, Any],
 ) -> None:
-    """`looks`: colours, opacity and hidden, as the visitor has set them."""
-    stem, opacity, hidden = archive.safe_stem(name), looks["opacity"], looks["hidden"]
+    """`shown` is the one of the pictures that was segmented; `looks`: colours, opacity and hidden, as they were set."""
+    name, opacity, hidden = shown[1], looks["opacity"], looks["hidden"]
+    own = archive.own_names([picture[1] for picture in pictures])
+    # Two pictures of one name are told apart here as in the ZIP.
+    stem = archive.safe_stem(next(mine for mine, one in zip(own, pictures, strict=True) if one is shown))
 
     def overlay() -> bytes:
         return views.encoded(views.overlay(result, opacity, hidden), ".png")

@@ -43,7 +43,7 @@ def show() -> None:
     with side:
         viewer.show_legend(result.legend(), result.labels, "segment_legend")
         looks = {"colours": colours, "opacity": opacity, "hidden": hidden}
-        downloads.show(result, picture[1], pictures, method, looks)
+        downloads.show(result, picture, pictures, method, looks)
 
 
 def choose(source: str) -> tuple[list[sources.Picture], sources.Picture | None]:

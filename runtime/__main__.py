@@ -6,7 +6,6 @@ import signal
 import sys
 import time
 from array import array
-from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from runtime.errors import UserError, exit_on_user_error
 from runtime.files import write_whole
+from runtime.folders import distinct, files_below
 from runtime.image import IMAGE_SUFFIXES, read_rgb
 from runtime.outlines import COCO_FILE, FORMATS, SIDE_FILES, chosen_classes, chosen_formats, coco_file
 from runtime.segmenter import Segmentation, Segmenter
@@ -26,11 +26,14 @@ for each image NAME:  NAME_mask.png (grey: the pixel's value is the class id), N
 --polygons:           json: into NAME.json; geojson: NAME.geojson; cityscapes: NAME_polygons.json;
                       coco: annotations_coco.json of all images
 for a video NAME:     NAME_overlay.mp4 and NAME.json, or FILE.mp4 and FILE.json with --out FILE.mp4
-A folder keeps its subfolders. Files that cannot be read are listed and the run goes on.
+A folder keeps its subfolders, linked ones too. Two images of one name keep their suffix: a_jpg_mask.png and so on.
+Files that cannot be read are listed and the run goes on.
 exit code:            0 all well, 2 bad arguments or a file that could not be read, 130 stopped by Ctrl-C
 
 example:              python -m runtime models/x.tflite photos/ --out masks/
 """
+
+ENDS = ("_mask.png", "_overlay.png", ".json")  # of what every image gets
 
 
 def parser() -> argparse.ArgumentParser:
@@ -183,29 +186,25 @@ def planned(source: Path, out: Path) -> dict[Path, Path]:
         return {source: out / source.stem}
     if out.resolve() == source.resolve():
         raise UserError(f"--out {out} is the folder of the images; name another, so that they do not mix.")
+    results = out.resolve()
     images = [
-        path
-        for path in sorted(source.rglob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and path.is_file()
-        and not path.name.startswith(".")
-        and not path.resolve().is_relative_to(out.resolve())
+        path for path in files_below(source, IMAGE_SUFFIXES) if not path.resolve().is_relative_to(results)
     ]
     if not images:
         raise UserError(f"{source} holds no images; {', '.join(IMAGE_SUFFIXES[:5])} are read.")
-    stems = [out / path.relative_to(source).with_suffix("") for path in images]
-    count = Counter(stems)
+    names = [path.relative_to(source) for path in images]
+    plain = [name.with_suffix("").as_posix() for name in names]
     # a.jpg and a.png would overwrite each other: they keep their suffix.
-    return {
-        path: stem.with_name(path.name.replace(".", "_")) if count[stem] > 1 else stem
-        for path, stem in zip(images, stems, strict=True)
-    }
+    longer = [name.with_name(name.name.replace(".", "_")).as_posix() for name in names]
+    ends = [*ENDS, *(suffix for suffix, _ in SIDE_FILES.values())]
+    own = distinct(plain, longer, ends, [COCO_FILE])
+    return {path: out / name for path, name in zip(images, own, strict=True)}
 
 
 def outputs(stem: Path, formats: Collection[str] = ()) -> list[Path]:
     """The files of one image: mask, overlay, JSON, and the outlines that have files of their own."""
     sides = [suffix for name, (suffix, _) in SIDE_FILES.items() if name in formats]
-    return [stem.with_name(f"{stem.name}{end}") for end in ("_mask.png", "_overlay.png", ".json", *sides)]
+    return [stem.with_name(f"{stem.name}{end}") for end in (*ENDS, *sides)]
 
 
 def refuse_existing(paths: list[Path], overwrite: bool) -> None:

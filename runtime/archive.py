@@ -3,14 +3,18 @@
 import io
 import json
 import zipfile
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
 from runtime import views
 from runtime.errors import UserError
+from runtime.folders import distinct
 from runtime.segmenter import Segmentation
+
+ENDS = ("_mask.png", "_colour.png", "_overlay.png", ".json", "_polygons.json")  # of a picture's files
+SUMMARY = "summary.json"
 
 
 def safe_stem(name: str) -> str:
@@ -18,6 +22,17 @@ def safe_stem(name: str) -> str:
     stem = PurePosixPath(name.replace("\\", "/")).stem
     kept = "".join(letter for letter in stem if letter.isprintable() and letter not in '<>:"|?*').strip(". ")
     return kept[:100] or "picture"
+
+
+def own_names(names: Sequence[str]) -> list[str]:
+    """A name for each picture whose files (`files`) are nobody else's: the first of one name keeps it, the others get
+    a number."""
+    stems = [safe_stem(name) for name in names]
+    short = [stem[:96] for stem in stems]  # room for a number within what safe_stem keeps
+    own = distinct(stems, short, ENDS, [SUMMARY])
+    return [
+        name if stem == mine else f"{mine}.png" for name, stem, mine in zip(names, stems, own, strict=True)
+    ]
 
 
 def legend_json(found: Segmentation, name: str) -> bytes:
@@ -53,7 +68,8 @@ def zipped(
 
     `summary.json` holds `facts`, the names, and what could not be read; two pictures of one name get numbers.
     """
-    taken: set[str] = set()
+    jobs = list(pictures)
+    names = own_names([name for name, _ in jobs])
     good, bad = [], []
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -63,20 +79,15 @@ def zipped(
             entry.compress_type = zipfile.ZIP_STORED if path.endswith(".png") else zipfile.ZIP_DEFLATED
             archive.writestr(entry, data)
 
-        for name, segment in pictures:
+        for own, (_, segment) in zip(names, jobs, strict=True):
             try:
                 found = segment()
             except UserError as error:
                 bad.append(str(error))
                 continue
-            own, number = name, 1
-            while safe_stem(own) in taken:
-                number += 1
-                own = f"{safe_stem(name)}_{number}.png"
-            taken.add(safe_stem(own))
             good.append(own)
             for path, data in files(found, own, opacity, hidden).items():
                 add(path, data)
         summary = {**(facts or {}), "images": good, "could_not_be_read": bad}
-        add("summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+        add(SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
     return buffer.getvalue()

@@ -104,3 +104,11 @@ def test_what_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
     card.card_path(weights).unlink()
     with pytest.raises(UserError, match="public.json"):
         converted.load(weights)
+
+
+def test_every_picture_of_a_folder_has_its_own_name(tmp_path):
+    for name in ("a.jpg", "a.png", "b.png", "drive/a.png", "._a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    found = [example.name for example in converted.pictures(tmp_path)]
+    assert sorted(found) == ["a.jpg", "a.png", "b", "drive__a"]

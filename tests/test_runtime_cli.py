@@ -91,6 +91,26 @@ def test_folder_with_bad_files_goes_on_and_says_so(model, tmp_path, capsys):
     assert "4 images" in capsys.readouterr().out
 
 
+def test_every_image_has_results_of_its_own_and_linked_folders_are_read(model, tmp_path, capsys):
+    photos = tmp_path / "photos"
+    for name in ("a.png", "a.bmp", "a_bmp.png", "A.png", "annotations_coco.png", "b.png", "b_polygons.png"):
+        picture(photos / name)
+    picture(tmp_path / "elsewhere/c.png")
+    (photos / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (photos / "linked/back").symlink_to(photos, target_is_directory=True)
+    (photos / "._a.png").write_bytes(b"left by macOS")
+    picture(photos / "__MACOSX/x.png")
+    out = tmp_path / "o"
+    assert run(model, photos, "--out", out, "--polygons", "cityscapes,coco") == 0
+    assert "8 images in" in capsys.readouterr().out
+    masks = [str(path.relative_to(out)).casefold() for path in out.rglob("*_mask.png")]
+    reports = [
+        path for path in out.rglob("*.json") if "shares" in (text := path.read_text()) or '"model"' in text
+    ]
+    assert len(set(masks)) == 8 == len(reports) and "linked/c_mask.png" in masks
+    assert len(list(out.rglob("*_polygons.json"))) >= 8 and (out / "annotations_coco.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [

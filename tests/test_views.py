@@ -175,6 +175,25 @@ def test_the_zip_holds_every_file_of_every_picture_and_names_the_bad():
         assert shapes["size"] == [6, 12] and [row["area"] for row in shapes["polygons"]] == [36, 36]
 
 
+def test_no_two_pictures_share_a_file_in_the_zip():
+    one = found(np.zeros((4, 4), np.int64))
+    long = "x" * 120
+    names = [
+        "a.png",
+        "a.jpg",
+        "a_2.png",
+        "A.bmp",
+        "a_polygons.png",
+        "summary.png",
+        f"{long}.png",
+        f"{long}.jpg",
+    ]
+    with zipfile.ZipFile(io.BytesIO(archive.zipped([(name, lambda: one) for name in names], 1.0))) as file:
+        written = [name.casefold() for name in file.namelist()]
+    assert len(written) == len(set(written)) == 5 * len(names) + 1
+    assert archive.own_names(["a.png", "b.png", "a.jpg"]) == ["a.png", "b.png", "a_2.png"]
+
+
 def test_float_and_int8_of_the_same_weights_find_each_other(tmp_path):
     model = tiny.mask_model()
     facts = {"weights_sha256": "a" * 64}

@@ -16,6 +16,7 @@ import numpy as np
 import zoo
 from runtime.bundle import numbered, spread_palette
 from runtime.errors import UserError
+from runtime.folders import distinct, files_below
 from runtime.image import IMAGE_SUFFIXES, read_rgb
 from training.data import DATASETS, spec, specs
 from training.data.spec import IGNORE_ID, DatasetSpec, Example, Taxonomies
@@ -126,21 +127,23 @@ RECIPES_OWN = ("classes", "image_size", "batch_norm_momentum")  # decided by the
 
 
 def pictures(folder: Path) -> list[Example]:
-    """The pictures of a folder without labels: every pixel is void."""
+    """The pictures below a folder without labels: every pixel is void."""
 
-    def example(path: Path) -> Example:
+    def example(path: Path, name: str) -> Example:
         def read() -> tuple[np.ndarray, np.ndarray]:
             rgb = read_rgb(path)
             return rgb, np.full(rgb.shape[:2], IGNORE_ID, np.uint8)
 
-        return Example(path.stem, read)
+        return Example(name, read)
 
     if not folder.is_dir():
         raise UserError(f"--pictures {folder} is not a folder: name one that holds pictures")
-    found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
+    found = files_below(folder, IMAGE_SUFFIXES)
     if not found:
         raise UserError(f"--pictures {folder} holds no pictures; {', '.join(IMAGE_SUFFIXES[:5])} are read")
-    return [example(path) for path in found]
+    names = [path.relative_to(folder).as_posix().replace("/", "__") for path in found]
+    own = distinct([Path(name).with_suffix("").name for name in names], names)
+    return [example(path, name) for path, name in zip(found, own, strict=True)]
 
 
 def _spec_of_data(origin: Origin, count: int) -> DatasetSpec | None:
