@@ -125,6 +125,67 @@ def test_cityscapes_ids_out_of_range_name_value_and_file(tmp_path):
     assert "19" in problems_of(root, name="cityscapes")
 
 
+def coarse_folder(root: Path, split: str, count: int = 2) -> Path:
+    """The official layout: leftImg8bit_trainextra.zip and gtCoarse.zip, unpacked beside gtFine."""
+    for index in range(count):
+        stem = f"bonn_{index:06d}_000019"
+        save(root / f"leftImg8bit/{split}/bonn/{stem}_leftImg8bit.png", np.zeros((2, 2, 3), np.uint8))
+        ids = np.array([[7, 23], [26, 0]], np.uint8)
+        save(root / f"gtCoarse/{split}/bonn/{stem}_gtCoarse_labelIds.png", ids)
+    return root
+
+
+def heard(root: Path, split: str = "train", **options) -> tuple[list[str], str]:
+    sentences: list[str] = []
+    examples = data.load("cityscapes", split, root, say=sentences.append, **options)[1]
+    return [example.name for example in examples], " ".join(sentences)
+
+
+def test_coarse_labels_are_named_and_read_when_asked(tmp_path):
+    root = city_folder(tmp_path, "labelIds", np.array([[7, 23]], np.uint8))
+    coarse_folder(root, "train_extra")
+    names, said = heard(root)
+    assert names == ["aachen_000000_000019"] and "train_extra has 2 images" in said and "coarse=true" in said
+    names, said = heard(root, coarse=True)
+    assert names == ["aachen_000000_000019", "bonn_000000_000019", "bonn_000001_000019"]
+    assert "the 2 images of train_extra too" in said
+    extra = data.load("cityscapes", "train", root, coarse=True)[1][-1]
+    assert extra.read()[1].tolist() == [[0, 10], [13, 255]]
+    with pytest.raises(UserError, match="true or false is right"):
+        data.load("cityscapes", "train", root, coarse="yes")
+    with pytest.raises(UserError, match="would put coarse labels into val"):
+        data.load("cityscapes", "train", root, coarse=True, ratios=(0.5, 0.5))
+    alone = city_folder(tmp_path / "alone", "labelIds", np.array([[7, 23]], np.uint8))
+    (alone / "gtCoarse").mkdir()
+    assert "coarse labels of the images that gtFine has too; they are not read" in heard(alone)[1]
+
+
+def test_label_ids_that_are_train_ids_are_a_warning(tmp_path):
+    # Road, sidewalk, building, vegetation, sky and car by their train ids: as label ids 8 and 13 alone count.
+    root = city_folder(tmp_path, "labelIds", np.array([[0, 0, 1, 2, 8], [10, 10, 13, 0, 255]], np.uint8))
+    said = heard(root)[1]
+    assert "look like train ids: 1 of them hold the ids 0, 1, 2, 8, 10, 13, 255" in said
+    assert "80% of their pixels are void" in said and "_gtFine_labelTrainIds.png" in said
+    right = city_folder(tmp_path / "right", "labelIds", np.array([[3, 3, 3, 3, 23]], np.uint8))
+    assert "look like" not in heard(right)[1]
+
+
+def test_what_macos_leaves_behind_is_no_image(tmp_path):
+    camvid_folder(tmp_path / "camvid")
+    city_folder(tmp_path / "city", "labelIds", np.array([[7, 23]], np.uint8))
+    for path in [*tmp_path.rglob("*.png")]:
+        path.with_name(f"._{path.name}").write_bytes(b"left by macOS")
+    assert len(data.load("camvid", "train", tmp_path / "camvid")[1]) == 3
+    assert len(data.load("cityscapes", "train", tmp_path / "city")[1]) == 1
+
+
+def test_two_cities_may_have_one_name_for_an_image(tmp_path):
+    for city in ("aachen", "bonn"):
+        save(tmp_path / f"leftImg8bit/train/{city}/1_leftImg8bit.png", np.zeros((1, 1, 3), np.uint8))
+        save(tmp_path / f"gtFine/train/{city}/1_gtFine_labelIds.png", np.full((1, 1), 23, np.uint8))
+    assert heard(tmp_path)[0] == ["aachen_1", "bonn_1"]
+
+
 def test_cityscapes_missing_halves_are_named(tmp_path):
     root = city_folder(tmp_path, "labelIds", np.array([[7, 8]], np.uint8))
     save(root / "leftImg8bit/train/bonn/bonn_1_1_leftImg8bit.png", np.zeros((1, 2, 3), np.uint8))

@@ -260,7 +260,7 @@ def test_lists_that_overlap_are_missing_or_empty(tmp_path):
     (lists / "val.txt").write_text("\n")
     assert "val.txt is empty" in refusal("voc", tmp_path)
     (lists / "val.txt").unlink()
-    assert "val.txt of the split val cannot be read" in refusal("voc", tmp_path)
+    assert "val.txt cannot be read: No such file" in refusal("voc", tmp_path)
 
 
 def test_the_colour_map_is_the_development_kit_s():
@@ -377,7 +377,7 @@ def test_lists_win_over_the_usual_split(place, tmp_path):
     )
     assert frames(tmp_path, "train") == ("0016E5_08159", "Seq05VD_f00000")
     assert frames(tmp_path, "val") == ("0001TP_006690",)
-    assert "test.txt of the split test cannot be read" in refusal("camvid", tmp_path, "test")
+    assert "test.txt cannot be read: No such file" in refusal("camvid", tmp_path, "test")
     write_list(tmp_path / place / "val.txt", ["0001TP_006690", "Seq05VD_f09999"])
     assert "Seq05VD_f09999.png is listed for val but is not there" in refusal("camvid", tmp_path, "val")
     write_list(tmp_path / place / "val.txt", ["Seq05VD_f00000"])
@@ -405,7 +405,7 @@ def test_the_colours_of_the_folder_s_own_table(name, row, tmp_path):
     table = "name,r,g,b\n" if name.endswith(".csv") else ""
     swapped = {**OFFICIAL, "Sky": OFFICIAL["Tree"], "Tree": OFFICIAL["Sky"]}
     table += "".join(row.format(label, *colour) for label, colour in swapped.items())
-    (tmp_path / name).write_text(table)
+    (tmp_path / name).write_text(table, encoding="utf-8-sig")
     assert (only("camvid", "train", tmp_path) == [5, *IN_11[1:]]).all()
     (tmp_path / name).write_text(table + row.format("Dragon", 1, 2, 3))
     message = refusal("camvid", tmp_path)

@@ -32,7 +32,7 @@ from training.data.spec import Dataset, DatasetSpec, Example, Taxonomies
 
 DATASETS: dict[str, Dataset] = {
     "scenes": Dataset(scenes.TAXONOMIES, scenes.examples, needs_data_dir=False, drawn=True),
-    "cityscapes": Dataset(cityscapes.TAXONOMIES, cityscapes.examples),
+    "cityscapes": Dataset(cityscapes.TAXONOMIES, cityscapes.examples, notes=cityscapes.notes),
     "cityscapes_tfds": Dataset(cityscapes_tfds.TAXONOMIES, cityscapes_tfds.examples),
     "camvid": Dataset(camvid.TAXONOMIES, camvid.examples),
     "voc": Dataset(voc.TAXONOMIES, voc.examples, unlabelled=("test",)),
@@ -190,7 +190,7 @@ def _open_part(part: Part, taxonomy: str | None) -> tuple[DatasetSpec, Listing]:
         ] if ids is not None else examples, problems
 
     there = target.splits
-    notes = found.notes(part.folder, own_options) if found.notes else []
+    notes = found.notes(part.folder, options) if found.notes else []
     rule = None if found.drawn else splits.rule(options, there)
     if rule:
         notes += ["There is no val split."] if "ratios" not in options and "train" in there else []

@@ -132,7 +132,7 @@ def _colours(folder: Path) -> dict[Colour, int]:
     if path is None:
         return {colour: IDS[name] for name, colour in COLOURS.items()}
     found = {}
-    for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+    for number, line in enumerate(path.read_bytes().decode("utf-8-sig", "replace").splitlines(), 1):
         words = line.replace(",", " ").split()
         if not words or [word.lower() for word in words] == ["name", "r", "g", "b"]:
             continue

@@ -7,10 +7,15 @@ only pixels that carry no raw label (255) are ignored there. From labelTrainIds 
 classes that the benchmark leaves out, every set of classes but the 19 ignores both.
 """
 
+import contextlib
+from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from runtime.errors import UserError
+from runtime.folders import leftover
 from training.data import labels, taxonomies
 from training.data.spec import IGNORE_ID, Example
 
@@ -64,38 +69,108 @@ PREFERRED = {name: ("labelIds", "labelTrainIds") for name in TAXONOMIES} | {
     "cityscapes34": ("labelIds",),
 }
 IMAGE_END = "_leftImg8bit.png"
+EXTRA = "train_extra"  # 19,998 images with coarse labels alone
+LOOKED_AT = 8  # label files in which train ids are looked for
 
 
-def examples(split: str, data_dir: Path | str | None, taxonomy: str) -> tuple[list[Example], list[str]]:
+def examples(
+    split: str, data_dir: Path | str | None, taxonomy: str, *, coarse: bool = False
+) -> tuple[list[Example], list[str]]:
     """Every leftImg8bit/SPLIT/CITY/*_leftImg8bit.png that has a label file under gtFine/SPLIT/CITY.
 
-    A picture without a label file, or the other way round, is a problem, named.
+    With `coarse` train has the images of train_extra too, with their labels from gtCoarse. An image without a label
+    file, or the other way round, is a problem, named.
     """
+    if not isinstance(coarse, bool):
+        raise UserError(f"The option coarse of cityscapes is {coarse!r}; true or false is right.")
     folder = labels.data_folder("cityscapes", data_dir, "leftImg8bit/ and gtFine/")
-    pictures, truth = folder / "leftImg8bit" / split, folder / "gtFine" / split
+    found, problems = _paired(folder, split, "gtFine", taxonomy)
+    if coarse and split == "train":
+        more, others = _paired(folder, EXTRA, "gtCoarse", taxonomy)
+        return found + more, problems + others
+    return found, problems
+
+
+def notes(data_dir: Path | str | None, options: dict[str, Any]) -> list[str]:
+    """Coarse labels that lie beside the fine ones, and label ids that look like train ids.
+
+    UserError where coarse labels would be divided into val."""
+    folder = labels.data_folder("cityscapes", data_dir, "leftImg8bit/ and gtFine/")
+    coarse = options.get("coarse") is True
+    if coarse and "ratios" in options:
+        raise UserError("coarse=true with ratios would put coarse labels into val; leave one of them out.")
+    return [text for text in (_coarse(folder, coarse), _train_ids(folder)) if text]
+
+
+def _paired(folder: Path, split: str, truth_folder: str, taxonomy: str) -> tuple[list[Example], list[str]]:
+    pictures, truth = folder / "leftImg8bit" / split, folder / truth_folder / split
     for needed in (pictures, truth):
         if not needed.is_dir():
             raise UserError(f"The folder {needed} does not exist; check --data-dir and the split.")
-    images = {
-        (path.parent.name, path.name[: -len(IMAGE_END)]): path for path in pictures.glob(f"*/*{IMAGE_END}")
-    }
+    images = {(path.parent.name, path.name[: -len(IMAGE_END)]): path for path in _files(pictures, IMAGE_END)}
     if not images:
         raise UserError(f"The folder {pictures} holds no CITY/*{IMAGE_END}; check --data-dir and the split.")
     found, problems = [], []
+    count = Counter(stem for _, stem in images)
     for (city, stem), image in sorted(images.items()):
+        # The official names begin with the city's; others are told apart by it.
+        name = stem if count[stem] == 1 else f"{city}_{stem}"
         for kind in PREFERRED[taxonomy]:
-            label = truth / city / f"{stem}_gtFine_{kind}.png"
+            label = truth / city / f"{stem}_{truth_folder}_{kind}.png"
             if label.is_file():
                 allowed = ALLOWED_IDS if kind == "labelIds" else ALLOWED_TRAIN_IDS
-                found.append(labels.pair(stem, image, label, table=TABLES[taxonomy, kind], allowed=allowed))
+                found.append(labels.pair(name, image, label, table=TABLES[taxonomy, kind], allowed=allowed))
                 break
         else:
-            problems.append(
-                f"{image} has no label map; {truth / city / stem}_gtFine_labelIds.png is missing."
-            )
-    for label in sorted(truth.glob("*/*_gtFine_labelIds.png")):
-        stem = label.name.removesuffix("_gtFine_labelIds.png")
+            missing = f"{truth / city / stem}_{truth_folder}_labelIds.png"
+            problems.append(f"{image} has no label map; {missing} is missing.")
+    end = f"_{truth_folder}_labelIds.png"
+    for label in _files(truth, end):
+        stem = label.name.removesuffix(end)
         if (label.parent.name, stem) not in images:
-            missing = pictures / label.parent.name / f"{stem}{IMAGE_END}"
+            missing = f"{pictures / label.parent.name / stem}{IMAGE_END}"
             problems.append(f"{label} has no picture; {missing} is missing.")
     return found, problems
+
+
+def _files(folder: Path, end: str) -> list[Path]:
+    """Every CITY/*END that a person put there."""
+    return sorted(path for path in folder.glob(f"*/*{end}") if not leftover(path.name))
+
+
+def _coarse(folder: Path, taken: bool) -> str:
+    extra = folder / "leftImg8bit" / EXTRA
+    count = len(_files(extra, IMAGE_END))
+    if count and taken:
+        return f"train has the {count} images of train_extra too, with the coarse labels of gtCoarse."
+    if count:
+        return (
+            f"{extra} has {count} images with coarse labels, which are not read; --data-set coarse=true adds them to "
+            "train."
+        )
+    if (folder / "gtCoarse").is_dir():
+        return (
+            f"{folder / 'gtCoarse'} has coarse labels of the images that gtFine has too; they are not read."
+        )
+    return ""
+
+
+def _train_ids(folder: Path) -> str:
+    """The warning on labelIds files that hold train ids: none of the ids from 19 on, which sky, person and car have,
+    and mostly void. Some files of train, evenly spaced, are looked at."""
+    files = _files(folder / "gtFine" / "train", "_gtFine_labelIds.png")
+    files = files[:: max(1, len(files) // LOOKED_AT)][:LOOKED_AT]
+    counts = np.zeros(256, np.int64)
+    for path in files:
+        with contextlib.suppress(UserError):  # the check of every file names it
+            counts += np.bincount(labels.read_ids(path).ravel(), minlength=256)[:256]
+    there = np.flatnonzero(counts)
+    void = counts[TABLES["cityscapes19", "labelIds"] == IGNORE_ID].sum() / max(1, counts.sum())
+    if not len(there) or (there[there != IGNORE_ID] >= len(TRAIN_LABELS)).any() or void <= 0.5:
+        return ""
+    shown = ", ".join(map(str, there))
+    return (
+        f"Warning: the labelIds files of {folder / 'gtFine'} look like train ids: {len(files)} of them hold the ids "
+        f"{shown} and none from 19 to 33, and read as label ids {void:.0%} of their pixels are void. If so, call them "
+        "*_gtFine_labelTrainIds.png."
+    )

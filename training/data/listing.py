@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from runtime.errors import UserError
+from runtime.folders import leftover
+from training.data import lists as text_lists
 from training.data.labels import ReadIds, pair, read_ids
 from training.data.spec import Example
 
@@ -34,8 +36,8 @@ def files(folder: Path, suffix: str = ".png", end: str = "") -> dict[str, Path]:
         raise UserError(f"The folder {folder} does not exist; check --data-dir and the split.")
     names = {
         path.stem.removesuffix(end): path
-        for path in folder.iterdir()
-        if path.suffix.lower() == suffix and path.stem.endswith(end)
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() == suffix and path.stem.endswith(end) and not leftover(path.name)
     }
     if not names:
         kind = suffix[1:].upper()
@@ -52,16 +54,8 @@ def split_lists(paths: dict[str, Path]) -> dict[str, list[str]]:
     """
     lists = {}
     for split, path in paths.items():
-        try:
-            lines = path.read_text().split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"The list {path} of the split {split} cannot be read; check --data-dir."
-            ) from error
-        words = [line.replace(",", " ").split()[0] for line in lines if line.strip(" ,\t\r")]
-        lists[split] = list(dict.fromkeys(Path(word).stem for word in words))
-        if not words:
-            raise UserError(f"{path} is empty; it has to list the pictures of the split {split}, one a line.")
+        words = (line.words[0].replace("\\", "/") for line in text_lists.lines(path))
+        lists[split] = list(dict.fromkeys(text_lists.without_suffix(Path(word).name) for word in words))
     seen: dict[str, str] = {}
     for split, names in lists.items():
         for name in names:

@@ -32,9 +32,13 @@ def lines(path: Path) -> list[Line]:
     """The lines that are not blank; UserError when the list cannot be read or is empty."""
     try:
         texts = read_text(path).splitlines()
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise UserError(
-            f"The list {path} cannot be read; it has to be UTF-8 text that names an image a line."
+            f"The list {path} cannot be read: {error.strerror or error}; it has to name an image a line."
+        ) from error
+    except ValueError as error:
+        raise UserError(
+            f"The list {path} cannot be read; it has to be UTF-8 text, an image a line."
         ) from error
     found = []
     for number, text in enumerate(texts, 1):

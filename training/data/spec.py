@@ -126,7 +126,8 @@ class Dataset:
     say). It raises `UserError` when the folder is not there or holds nothing.
     `drawn` says that there are no files, which could be bad. `unlabelled` are official splits whose labels
     their makers keep: they are in no spec, and asked for, they are refused with that reason.
-    `notes(data_dir, options)` gives sentences on how the data are read, to be said aloud: how splits came about, say.
+    `notes(data_dir, options)` gives sentences on how the data are read, to be said aloud: how splits came about,
+    say; `options` are all of --data-set.
     """
 
     taxonomies: Taxonomies | Callable[[Path | str | None, dict[str, Any]], Taxonomies]

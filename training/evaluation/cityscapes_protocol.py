@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from runtime.errors import UserError
+from runtime.folders import leftover
 from runtime.image import read_rgb, write_png
 from training.checkpoints import write_atomically
 from training.data import labels
@@ -229,7 +230,11 @@ def submission(classes: str, names: Sequence[str], folder: Path) -> Callable[[Se
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--submission {folder} cannot be made: {error.strerror or error}.") from error
-    others = sorted(path for path in folder.rglob("*.png") if not path.name.endswith(SUBMISSION_END))
+    others = sorted(
+        path
+        for path in folder.rglob("*.png")
+        if not path.name.endswith(SUBMISSION_END) and not leftover(path.name)
+    )
     if others:
         raise UserError(f"{folder} holds {others[0].name}: --submission has to name an empty folder.")
 
@@ -243,7 +248,7 @@ def submission(classes: str, names: Sequence[str], folder: Path) -> Callable[[Se
 def unlabelled(split: str, data_dir: Path | str | None) -> list[Example]:
     """The pictures of a split, all void, so that they can be predicted where nobody has the truth."""
     folder = labels.data_folder("cityscapes", data_dir, "leftImg8bit/") / "leftImg8bit" / split
-    found = sorted(folder.glob(f"*/*{IMAGE_END}"))
+    found = sorted(path for path in folder.glob(f"*/*{IMAGE_END}") if not leftover(path.name))
     if not found:
         raise UserError(f"The folder {folder} holds no CITY/*{IMAGE_END}; check --data-dir and the split.")
     return [
