@@ -124,7 +124,7 @@ def show_cards(folder: Path) -> None:
     st.markdown("##### Model cards")
     chosen = st.selectbox("Card", list(cards), key="results_card")
     with st.container(border=True):
-        st.markdown(fitted(cards[chosen].read_text()))
+        st.markdown(fitted(cards[chosen].read_text(encoding="utf-8")))
 
 
 def fitted(card: str) -> str:
@@ -134,7 +134,7 @@ def fitted(card: str) -> str:
 
 def title(path: Path) -> str:
     """The first heading of a card, else the name of its file."""
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("#"):
             return line.lstrip("# ").strip()
     return path.stem

@@ -89,8 +89,8 @@ def measured(entry: Entry, epochs: int) -> dict[str, Any]:
     file = folder / "export" / f"{name}.tflite"
     if not file.exists():
         exporter.main([str(folder), "--size", f"{SIZE[0]}x{SIZE[1]}", "--out", str(file)])
-    record = json.loads(file.with_suffix(".json").read_text())
-    with (folder / "history.csv").open() as history:
+    record = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+    with (folder / "history.csv").open(encoding="utf-8") as history:
         best = max(float(row["val_miou"]) for row in csv.DictReader(history))
     return {
         "label": entry.label,

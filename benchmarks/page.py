@@ -202,7 +202,7 @@ def require_picture(visitor: Visitor) -> None:
 
 def resident(pid: int) -> float:
     """MB that the process holds."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmRSS"))) / 1024
 
 

@@ -102,7 +102,7 @@ def kept(name: str) -> Path:
 
 
 def facts(name: str) -> dict[str, Any]:
-    return json.loads(kept(name).read_text()) if kept(name).exists() else {}
+    return json.loads(kept(name).read_text(encoding="utf-8")) if kept(name).exists() else {}
 
 
 def describe(name: str) -> None:
@@ -262,12 +262,12 @@ def keep_parity(record: Path) -> None:
         raise UserError(
             f"--parity {record} is not there: name a file that the tests wrote, all, fast or kept"
         )
-    rows = [json.loads(line) for line in record.read_text().splitlines()]
+    rows = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
     write_whole(PARITY, json.dumps({"date": date.today().isoformat(), "rows": rows}).encode())
 
 
 def parity() -> dict[str, Any]:
-    return json.loads(PARITY.read_text()) if PARITY.exists() else {}
+    return json.loads(PARITY.read_text(encoding="utf-8")) if PARITY.exists() else {}
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def versions() -> dict[str, str]:
     found = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras")}
     found["ai_edge_litert"] = importlib.metadata.version("ai-edge-litert")
     project = Path(__file__).resolve().parents[1] / "pyproject.toml"
-    found["kerbside"] = tomllib.loads(project.read_text())["project"]["version"]
+    found["kerbside"] = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
     return found
 
 

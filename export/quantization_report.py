@@ -374,7 +374,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.out:
         said = facts(found, precision=args.precision, size=size, pictures=len(pictures))
         with whole_file(Path(args.out)) as temporary:
-            temporary.write_text(json.dumps(said, indent=2) + "\n")
+            temporary.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

@@ -156,7 +156,7 @@ def coco_file(path: Path, segmenter: Segmenter, classes: Collection[int] | None)
         tempfile.TemporaryFile("w+") as annotations,
     ):
         yield Coco(images, annotations, classes)
-        with whole_file(path) as part, part.open("w") as file:
+        with whole_file(path) as part, part.open("w", encoding="utf-8") as file:
             file.write(f'{{"info": {json.dumps({"description": segmenter.path.name})},\n')
             file.write(f'"categories": {json.dumps(categories)},\n')
             for name, content in (("images", images), ("annotations", annotations)):

@@ -87,7 +87,7 @@ def train(folder: Path, changes: dict[str, Any], cluster: distributed.Cluster) -
         print(f"{stopped}.", file=sys.stderr)
         return 130
     if cluster.chief:
-        (folder / "losses.json").write_text(json.dumps(losses))
+        (folder / "losses.json").write_text(json.dumps(losses), encoding="utf-8")
     return 0
 
 

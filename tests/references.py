@@ -99,7 +99,7 @@ def mmseg_literal(file: str, name: str) -> Any:
     found = importlib.util.find_spec("mmseg")
     if found is None or found.origin is None:
         pytest.skip(WHY)
-    for node in ast.walk(ast.parse((Path(found.origin).parent / file).read_text())):
+    for node in ast.walk(ast.parse((Path(found.origin).parent / file).read_text(encoding="utf-8"))):
         if (
             isinstance(node, ast.Assign)
             and isinstance(node.targets[0], ast.Name)
@@ -213,7 +213,7 @@ def record(difference: float, equal: float) -> None:
     which runs these tests and prints what they measured."""
     if "KERBSIDE_PARITY" in os.environ:
         test = os.environ.get("PYTEST_CURRENT_TEST", "").partition(" ")[0]
-        with open(os.environ["KERBSIDE_PARITY"], "a") as file:
+        with open(os.environ["KERBSIDE_PARITY"], "a", encoding="utf-8") as file:
             file.write(
                 json.dumps({"test": test, "difference": float(difference), "equal": float(equal)}) + "\n"
             )

@@ -295,7 +295,7 @@ def test_the_page_imports_no_tensorflow():
 def test_the_settings_that_keep_the_page_safe():
     import tomllib
 
-    settings = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())
+    settings = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
     assert settings["server"]["maxUploadSize"] == 20
     assert settings["server"]["enableXsrfProtection"] is True
     assert settings["browser"]["gatherUsageStats"] is False

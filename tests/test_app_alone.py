@@ -37,7 +37,7 @@ print("looked at", len(tabs), "tabs")
 def pinned(file: str) -> set[str]:
     """The lines of a requirements file and of those that it takes in."""
     lines: set[str] = set()
-    for line in (ROOT / file).read_text().lower().splitlines():
+    for line in (ROOT / file).read_text(encoding="utf-8").lower().splitlines():
         if line.startswith("-r "):
             lines |= pinned(str(Path(file).parent / line[3:].strip()))
         elif line and not line.startswith("#"):

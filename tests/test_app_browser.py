@@ -80,7 +80,7 @@ def server(tmp_path_factory) -> Iterator[tuple[str, Path, float]]:
     finally:
         process.terminate()
         process.wait(timeout=30)
-    loaded = set(json.loads(modules.read_text()))
+    loaded = set(json.loads(modules.read_text(encoding="utf-8")))
     assert "runtime" in loaded and not loaded & {"tensorflow", "keras", "keras_cv", "zoo", "export"}
     assert {name for name in loaded if name.startswith("training.")} <= {"training.metrics"}
 

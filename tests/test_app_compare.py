@@ -99,8 +99,10 @@ def test_results_show_what_the_files_and_the_benchmark_say(root, model):  # noqa
         "runs": 60,
         "threads": 2,
     }
-    (folder / "latency.json").write_text(json.dumps({**facts, "command": "c"}))
-    (folder / "a.md").write_text("# The card of A\n\n![x](http://elsewhere/x.png)\n\nTrained on roads.\n")
+    (folder / "latency.json").write_text(json.dumps({**facts, "command": "c"}), encoding="utf-8")
+    (folder / "a.md").write_text(
+        "# The card of A\n\n![x](http://elsewhere/x.png)\n\nTrained on roads.\n", encoding="utf-8"
+    )
     page = opened("results")
     assert page.dataframe[0].value.iloc[0]["latency, ms"] == 7.5 and "2026-11-21" in page.caption[0].value
     assert page.selectbox(key="results_card").options == ["The card of A"]

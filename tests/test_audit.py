@@ -68,7 +68,7 @@ def test_the_command_says_it_in_lines_and_as_json(tmp_path, capsys):
     ("name", "words"), [("missing", "does not exist"), ("text", "is not a TFLite model")]
 )
 def test_what_is_no_model_is_said(tmp_path, capsys, name, words):
-    (tmp_path / "text").write_text("no model at all")
+    (tmp_path / "text").write_text("no model at all", encoding="utf-8")
     assert exit_on_user_error(main, [str(tmp_path / name)]) == 2
     assert words in capsys.readouterr().err
 

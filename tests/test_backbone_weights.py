@@ -160,7 +160,7 @@ def test_files_that_cannot_be_trusted(file, tmp_path):
     missing = tmp_path / "missing.weights.h5"
     assert f"{missing}: there is no such file" in refused(backbone, str(missing))
     text = tmp_path / "text.weights.h5"
-    text.write_text("not HDF5")
+    text.write_text("not HDF5", encoding="utf-8")
     assert str(text) in refused(backbone, str(text))
     truncated = tmp_path / "truncated.weights.h5"
     whole = file.read_bytes()

@@ -61,7 +61,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("compare")
     for kind in ("images/train", "images/val", "masks/train", "masks/val"):
         (root / "data" / kind).mkdir(parents=True)
-    (root / "data" / "classes.json").write_text(json.dumps({"classes": list(tiny.LABELS)}))
+    (root / "data" / "classes.json").write_text(json.dumps({"classes": list(tiny.LABELS)}), encoding="utf-8")
     for index in range(7):
         rgb, ids = (np.roll(array, index, axis=1) for array in tiny.colours(*SIZE))
         file = f"{'train' if index == 6 else 'val'}/{index}.png"
@@ -76,7 +76,7 @@ def run(place: Path, *more: str, names: tuple[str, ...] = ("right.tflite", "coar
     arguments = [str(place / name) for name in names]
     data = ["--data", "folder", "--data-dir", str(place / "data"), "--out", str(place / "out")]
     assert compare.main([*arguments, *data, *more]) == 0
-    return json.loads((place / "out" / "comparison.json").read_text())
+    return json.loads((place / "out" / "comparison.json").read_text(encoding="utf-8"))
 
 
 def test_files_are_compared_on_the_same_pictures(
@@ -97,7 +97,9 @@ def test_files_are_compared_on_the_same_pictures(
     assert right["milliseconds"] > 0
     printed = capsys.readouterr().out
     assert printed.count("measured now") == 2 and "100.00" in printed and "-> " not in printed
-    page, markdown = ((place / "out" / name).read_text() for name in ("index.html", "comparison.md"))
+    page, markdown = (
+        (place / "out" / name).read_text(encoding="utf-8") for name in ("index.html", "comparison.md")
+    )
     assert "coarse.tflite" in page and "<script" not in page and "http" not in page.replace("http-equiv", "")
     assert "| right.tflite | 100.00 |" in markdown and "| blue | 100.0 |" in markdown
     assert cv2.imread(str(place / "out" / "comparison.png")).std() > 1

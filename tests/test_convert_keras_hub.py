@@ -86,7 +86,9 @@ def assert_converts(theirs: Any, folder: Path, tmp_path: Path, sizes: list[tuple
 
 def assert_numbers_are_names(folder: Path) -> None:
     """New files also name their layers: the numbers, all that old files have, must mean the same ones."""
-    config = json.loads((folder / "config.json").read_text())["config"]["image_encoder"]["config"]
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))["config"]["image_encoder"][
+        "config"
+    ]
     with h5py.File(folder / "model.weights.h5") as file:
         for ours, place in keras_hub._encoder_places(config):
             name = file[place.removeprefix("model/")]["vars"].attrs["name"]

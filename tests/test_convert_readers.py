@@ -309,7 +309,7 @@ def test_safetensors_of_half_precision_become_float32(tmp_path):
 
 def shard(folder: Path, names: dict[str, str]) -> Path:
     index = folder / "model.safetensors.index.json"
-    index.write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    index.write_text(json.dumps({"metadata": {}, "weight_map": names}), encoding="utf-8")
     return folder
 
 
@@ -318,7 +318,7 @@ def test_a_folder_in_shards(tmp_path):
         array = np.full(3, number, np.float32)
         safetensors.numpy.save_file({name: array}, tmp_path / f"model-0000{number}-of-00002.safetensors")
     names = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
-    (tmp_path / "config.json").write_text('{"model_type": "segformer"}')
+    (tmp_path / "config.json").write_text('{"model_type": "segformer"}', encoding="utf-8")
     source = readers.read(shard(tmp_path, names))
     assert sorted(source.checkpoint.tensors) == ["a", "b"]
     assert source.checkpoint.config == {"model_type": "segformer"} and len(source.sha256) == 64
@@ -338,7 +338,7 @@ def test_an_index_does_not_lead_out_of_its_folder(tmp_path):
 
 def test_a_folder_s_own_config_goes_with_a_file_named_in_it(tmp_path):
     safetensors.numpy.save_file({"a": np.zeros(1, np.float32)}, tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text('{"model_type": "x"}')
+    (tmp_path / "config.json").write_text('{"model_type": "x"}', encoding="utf-8")
     (tmp_path / "model.safetensors").rename(tmp_path / "other.safetensors")
     assert readers.read(tmp_path / "other.safetensors").checkpoint.config == {}
     assert readers.read(tmp_path).checkpoint.config == {"model_type": "x"}  # the only one of the folder
@@ -364,12 +364,14 @@ def test_what_is_no_checkpoint_is_said_in_one_sentence(tmp_path):
 
 
 def test_damaged_presets_of_keras_hub(tmp_path):
-    (tmp_path / "config.json").write_text('{"registered_name": "keras_hub>DeepLabV3Backbone"}')
+    (tmp_path / "config.json").write_text(
+        '{"registered_name": "keras_hub>DeepLabV3Backbone"}', encoding="utf-8"
+    )
     assert_refused(tmp_path, "without model.weights.h5")
     (tmp_path / "model.weights.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(50))
     with pytest.raises(UserError, match="damaged"):
         readers.read(tmp_path)
-    (tmp_path / "config.json").write_text("{")
+    (tmp_path / "config.json").write_text("{", encoding="utf-8")
     with pytest.raises(UserError, match="cannot be read as JSON"):
         readers.read(tmp_path)
 

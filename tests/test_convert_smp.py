@@ -147,7 +147,7 @@ def test_what_save_pretrained_writes(tmp_path):
         decoder_channels=16,
     )
     module.save_pretrained(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     checkpoint = readers.read(tmp_path).checkpoint
     assert dict(checkpoint.config) == config
     match = smp.recognise(checkpoint)

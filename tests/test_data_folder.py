@@ -31,7 +31,7 @@ def write(root: Path, names: list[str], content=None, mask_end: str = "", suffix
     for index, name in enumerate(names):
         save(root / "images" / f"{name}{suffix}", np.full((2, 3, 3), 10 * index % 256, np.uint8))
         save(root / "masks" / f"{name}{mask_end}.png", IDS)
-    (root / "classes.json").write_text(json.dumps(NAMES if content is None else content))
+    (root / "classes.json").write_text(json.dumps(NAMES if content is None else content), encoding="utf-8")
     return root
 
 
@@ -81,15 +81,15 @@ def test_without_splits_they_are_made_by_ratio_and_kept_in_groups(tmp_path):
 
 def test_lists_name_the_splits_and_must_not_overlap(tmp_path):
     root = write(tmp_path, ["a", "b", "deep/c", "d"])
-    (root / "train.txt").write_text("images/a.png\ndeep/c extra words\n\n")
-    (root / "val.txt").write_text("b\n")
+    (root / "train.txt").write_text("images/a.png\ndeep/c extra words\n\n", encoding="utf-8")
+    (root / "val.txt").write_text("b\n", encoding="utf-8")
     assert names_of(root, "train") == ["a", "deep__c"] and names_of(root, "val") == ["b"]
-    (root / "val.txt").write_text("b\na.png\n")
+    (root / "val.txt").write_text("b\na.png\n", encoding="utf-8")
     message = refusal(root)
     assert "train and val overlap in 1 picture (a)" in message and "\n" not in message
-    (root / "val.txt").write_text("b\nlost\n")
+    (root / "val.txt").write_text("b\nlost\n", encoding="utf-8")
     assert f"Line 2 of {root / 'val.txt'} names lost, which is not below" in refusal(root, "val")
-    (root / "val.txt").write_text("\n")
+    (root / "val.txt").write_text("\n", encoding="utf-8")
     assert "val.txt is empty" in refusal(root, "val")
 
 
@@ -130,7 +130,7 @@ def test_ids_several_to_a_class_and_paletted_masks(tmp_path):
         "mask_end": "_L",
         "image_end": "_rgb",
     }
-    (tmp_path / "classes.json").write_text(json.dumps(content))
+    (tmp_path / "classes.json").write_text(json.dumps(content), encoding="utf-8")
     raw = np.array([[7, 8], [26, 0], [255, 8]], np.uint8)
     for split in ("train", "val"):
         save(tmp_path / f"images/{split}/a_rgb.png", np.zeros((3, 2, 3), np.uint8))
@@ -218,7 +218,7 @@ def test_masks_may_be_tiff_and_jpegs_are_counted(tmp_path):
 def test_a_common_end_is_guessed_and_said(tmp_path, end):
     root = write(tmp_path, ["train/a", "val/a"], mask_end=end)
     assert f'"mask_end": "{end}"' in refusal(root)
-    (root / "classes.json").write_text(json.dumps({"classes": NAMES, "mask_end": end}))
+    (root / "classes.json").write_text(json.dumps({"classes": NAMES, "mask_end": end}), encoding="utf-8")
     assert names_of(root, "train") == ["a"]
 
 
@@ -252,7 +252,9 @@ def test_a_common_end_is_guessed_and_said(tmp_path, end):
 )  # fmt: skip
 def test_a_wrong_classes_json_is_one_sentence(tmp_path, content, words):
     root = write(tmp_path, ["train/a", "val/a"])
-    (root / "classes.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    (root / "classes.json").write_text(
+        content if isinstance(content, str) else json.dumps(content), encoding="utf-8"
+    )
     message = refusal(root)
     assert str(root / "classes.json") in message and "\n" not in message
     assert all(word in message for word in words), message
@@ -265,7 +267,7 @@ def test_a_folder_that_lacks_something(tmp_path):
     assert "masks does not exist" in refusal(tmp_path)
     (tmp_path / "masks").mkdir()
     assert "classes.json does not exist" in refusal(tmp_path)
-    (tmp_path / "classes.json").write_text('["road"]')
+    (tmp_path / "classes.json").write_text('["road"]', encoding="utf-8")
     assert "images holds no images" in refusal(tmp_path)
     save(tmp_path / "images/train/a.png", np.zeros((2, 3, 3), np.uint8))
     save(tmp_path / "images/val/a.png", np.zeros((2, 3, 3), np.uint8))
@@ -303,7 +305,7 @@ def test_a_run_keeps_its_classes_and_asks_the_data_no_more(tmp_path):
     with pytest.raises(UserError, match="road, car, sky, and the data now has road, sky, car"):
         run.keep_classes(folder, changed)
     assert run.read_classes(folder) == spec
-    (folder / "classes.json").write_text("{}")
+    (folder / "classes.json").write_text("{}", encoding="utf-8")
     with pytest.raises(UserError, match="classes.json"):
         run.read_classes(folder)
 
@@ -317,7 +319,7 @@ def test_a_folder_is_trained_on_and_its_classes_outlive_it(tmp_path):
         ids = np.repeat(np.repeat(rng.integers(0, 3, (4, 4)), 16, 0), 16, 1).astype(np.uint8)
         save(root / f"images/{index}.png", np.stack([ids * 100] * 3, axis=-1))
         save(root / f"masks/{index}.png", ids)
-    (root / "classes.json").write_text(json.dumps(NAMES))
+    (root / "classes.json").write_text(json.dumps(NAMES), encoding="utf-8")
     arguments = [
         "--data",
         "folder",

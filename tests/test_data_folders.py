@@ -244,7 +244,7 @@ def spoil(root: Path) -> dict[str, str]:
     add("cutlabel", "truncated")
     (annotations / "cutlabel.png").write_bytes((annotations / "cutlabel.png").read_bytes()[:40])
     add("text", "not an image")
-    (images / "text.png").write_text("no picture")
+    (images / "text.png").write_text("no picture", encoding="utf-8")
     add("lonely", "no label map")
     (annotations / "lonely.png").unlink()
     return words

@@ -48,7 +48,7 @@ def parquet(folder: Path, **parts) -> str:
 def local(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("local") / "yard"
     path = parquet(folder, train=rows(7), validation=rows(3, first=7))
-    (folder / "id2label.json").write_text(json.dumps(dict(enumerate(NAMES))))
+    (folder / "id2label.json").write_text(json.dumps(dict(enumerate(NAMES))), encoding="utf-8")
     return path
 
 
@@ -126,7 +126,7 @@ def test_a_folder_of_pictures_with_metadata(tmp_path):
             )
             Image.fromarray(IDS).save(folder / f"{index}_mask.png")
             lines.append(json.dumps({"file_name": f"{index}.jpg", "mask_file_name": f"{index}_mask.png"}))
-        (folder / "metadata.jsonl").write_text("\n".join(lines))
+        (folder / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
     options = {"classes": tuple(NAMES), "splits": ("train", "test")}
     for stream in (False, True):
         spec, examples = load(str(tmp_path / "d"), tmp_path / "kept", stream=stream, **options)
@@ -140,7 +140,9 @@ def test_save_to_disk_and_colours(tmp_path):
     datasets.DatasetDict(train=part, val=part).save_to_disk(tmp_path / "disk")
     table = tmp_path / "classes.json"
     classes = [{"name": n, "colour": c} for n, c in zip(NAMES[:3], colours.tolist(), strict=False)]
-    table.write_text(json.dumps({"by": "colours", "classes": classes, "ignore": ["#000000"]}))
+    table.write_text(
+        json.dumps({"by": "colours", "classes": classes, "ignore": ["#000000"]}), encoding="utf-8"
+    )
     spec, examples = load(str(tmp_path / "disk"), tmp_path, classes=str(table))
     assert spec.palette[0] == (128, 64, 128)
     assert np.array_equal(examples[0].read()[1], np.where(IDS == 3, 255, IDS))
@@ -196,7 +198,7 @@ def test_a_damaged_index_is_named(local, tmp_path):
     options = {"stream": True, "classes": tuple(NAMES)}
     load(local, tmp_path, count=1, **options)
     (index,) = tmp_path.rglob("index.json")
-    index.write_text('{"count"')
+    index.write_text('{"count"', encoding="utf-8")
     with pytest.raises(UserError, match="index.json is damaged .* delete"):
         load(local, tmp_path, **options)
     with pytest.raises(UserError, match="--data-dir"):

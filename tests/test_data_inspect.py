@@ -47,14 +47,14 @@ def yard(tmp_path_factory) -> Path:
     torn = root / "images/train/d2/torn.png"
     torn.write_bytes(torn.read_bytes()[:-20])
     save(root / "images/train/lonely.png", grey(7))
-    (root / "classes.json").write_text('["road", "car", "sky", "never"]')
+    (root / "classes.json").write_text('["road", "car", "sky", "never"]', encoding="utf-8")
     return root
 
 
 @pytest.fixture(scope="module")
 def found(yard) -> dict:
     assert inspect.main(["folder", "--data-dir", str(yard), "--out", str(yard.parent / "out")]) == 0
-    return json.loads((yard.parent / "out/inspect.json").read_text())
+    return json.loads((yard.parent / "out/inspect.json").read_text(encoding="utf-8"))
 
 
 def test_ids_are_counted_as_they_are_stored(found):
@@ -134,9 +134,9 @@ def test_colours_are_listed_as_colours(tmp_path):
         save(tmp_path / f"masks/{split}/a.png", colours[np.minimum(A, 2)])
     classes = [{"name": "road", "colour": [128, 64, 128]}, {"name": "car", "colour": "#00008e"}]
     table = {"by": "colours", "classes": classes, "ignore": [[9, 8, 7]]}
-    (tmp_path / "classes.json").write_text(json.dumps(table))
+    (tmp_path / "classes.json").write_text(json.dumps(table), encoding="utf-8")
     inspect.main(["folder", "--data-dir", str(tmp_path), "--out", str(tmp_path / "out"), "--split", "train"])
-    rows = json.loads((tmp_path / "out/inspect.json").read_text())["ids"]
+    rows = json.loads((tmp_path / "out/inspect.json").read_text(encoding="utf-8"))["ids"]
     expected = {"#804080": (3, "road"), "#00008e": (3, "car"), "#090807": (2, "ignored")}
     assert {row["id"]: (row["pixels"], row["class"]) for row in rows} == expected
 
@@ -144,21 +144,21 @@ def test_colours_are_listed_as_colours(tmp_path):
 def test_drawn_scenes_a_mixture_and_a_split_that_is_not_there(tmp_path, capsys):
     scenes = ["count=2", "size=32x64"]
     inspect.main(["scenes", "--samples", "1", "--data-set", *scenes, "--out", str(tmp_path / "scenes")])
-    result = json.loads((tmp_path / "scenes/inspect.json").read_text())
+    result = json.loads((tmp_path / "scenes/inspect.json").read_text(encoding="utf-8"))
     assert {row["id"] for row in result["ids"]} <= set(range(34))  # Cityscapes' label ids, not its train ids
     assert {row["class"] for row in result["ids"] if row["id"] == 7} == {"road"}
     assert "ids" in result and result["splits"]["val"]["pictures"] == 2
     inspect.main(
         ["camvid", "--data-dir", str(write_camvid(tmp_path / "camvid")), "--out", str(tmp_path / "c")]
     )
-    result = json.loads((tmp_path / "c/inspect.json").read_text())
+    result = json.loads((tmp_path / "c/inspect.json").read_text(encoding="utf-8"))
     assert result["splits"]["train"]["pictures"] == 6 and result["splits"]["test"]["pictures"] == 0
     assert "test does not exist" in result["missing"]["test"] and "files" not in result["problems"]
     assert "Files that training refuses" not in (printed := inspect.text(result))
     assert "test: not there, and not needed for training" in printed
     both = ["camvid+scenes", "--data-dir", f"camvid={tmp_path / 'camvid'}", "--out", str(tmp_path / "both")]
     inspect.main([*both, "--samples", "1", "--data-set", *(f"scenes.{option}" for option in scenes)])
-    result = json.loads((tmp_path / "both/inspect.json").read_text())
+    result = json.loads((tmp_path / "both/inspect.json").read_text(encoding="utf-8"))
     assert result["splits"]["train"]["pictures"] == 8
     assert "% of the pixels that count" in capsys.readouterr().out
 

@@ -29,7 +29,7 @@ def save(path: Path, array: np.ndarray, palette: list[int] | None = None) -> Pat
 
 def write_list(path: Path, names: list[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{name}\n" for name in names))
+    path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
 
 
 def ids_of(*values: int) -> np.ndarray:
@@ -257,7 +257,7 @@ def test_lists_that_overlap_are_missing_or_empty(tmp_path):
     lists = base / "ImageSets/Segmentation"
     write_list(lists / "val.txt", ["2007_d", "2007_a"])
     assert "2007_a is in both" in refusal("voc", tmp_path)
-    (lists / "val.txt").write_text("\n")
+    (lists / "val.txt").write_text("\n", encoding="utf-8")
     assert "val.txt is empty" in refusal("voc", tmp_path)
     (lists / "val.txt").unlink()
     assert "val.txt cannot be read: No such file" in refusal("voc", tmp_path)
@@ -407,10 +407,10 @@ def test_the_colours_of_the_folder_s_own_table(name, row, tmp_path):
     table += "".join(row.format(label, *colour) for label, colour in swapped.items())
     (tmp_path / name).write_text(table, encoding="utf-8-sig")
     assert (only("camvid", "train", tmp_path) == [5, *IN_11[1:]]).all()
-    (tmp_path / name).write_text(table + row.format("Dragon", 1, 2, 3))
+    (tmp_path / name).write_text(table + row.format("Dragon", 1, 2, 3), encoding="utf-8")
     message = refusal("camvid", tmp_path)
     assert f"of {tmp_path / name} is " in message and "Dragon" in message
-    (tmp_path / name).write_text(table + row.format("Wall", 1, 2, 333))
+    (tmp_path / name).write_text(table + row.format("Wall", 1, 2, 333), encoding="utf-8")
     assert "333" in refusal("camvid", tmp_path)
 
 

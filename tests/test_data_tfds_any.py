@@ -88,7 +88,7 @@ def test_a_builder_is_prepared_and_read_by_number(folder):
 
 def test_a_plain_tensor_with_a_file_of_names(folder, tmp_path):
     names = tmp_path / "names.json"
-    names.write_text(json.dumps({"classes": {"1": "road", "2": "car"}, "ignore": [3]}))
+    names.write_text(json.dumps({"classes": {"1": "road", "2": "car"}, "ignore": [3]}), encoding="utf-8")
     spec, examples = load(folder, label="ids", classes=str(names))
     assert spec.classes == ("road", "car")
     assert np.array_equal(examples[0].read()[1], np.where(IDS == 2, 255, IDS))

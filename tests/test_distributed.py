@@ -286,7 +286,7 @@ class Workers:
             )
 
     def output(self, index: int) -> str:
-        return (self.folder / f"{self.name}-{index}.txt").read_text()
+        return (self.folder / f"{self.name}-{index}.txt").read_text(encoding="utf-8")
 
     def wait(self) -> list[int]:
         """The exit codes, when all have ended."""
@@ -312,10 +312,10 @@ class Workers:
         return self.folder / self.name
 
     def losses(self) -> np.ndarray:
-        return np.array(json.loads((self.run / "losses.json").read_text()))
+        return np.array(json.loads((self.run / "losses.json").read_text(encoding="utf-8")))
 
     def history(self) -> np.ndarray:
-        with open(self.run / "history.csv") as file:
+        with open(self.run / "history.csv", encoding="utf-8") as file:
             return np.array([[float(value) for value in row] for row in list(csv.reader(file))[1:]])
 
 

@@ -127,7 +127,7 @@ def test_the_command_reports_our_numbers_and_the_official_ones(cities, capsys):
         assert words in printed
     assert f"predictions as the benchmark takes them written to {cities / 'sub'}" in printed
     folder = cities / "out" / "cityscapes-val"
-    scores = json.loads((folder / "scores.json").read_text())
+    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     official = official_scores(cities / "data", cities / "sub")
     for key, theirs in (
         ("mean_class_iou", "averageScoreClasses"),
@@ -135,7 +135,7 @@ def test_the_command_reports_our_numbers_and_the_official_ones(cities, capsys):
     ):
         assert scores["cityscapes"][key] == pytest.approx(official[theirs], abs=1e-9)
     assert scores["images"] == 3 and scores["miou_interval"]["low"] < scores["miou"]
-    with open(folder / "scores.csv") as file:
+    with open(folder / "scores.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert {"iou", "boundary_iou", "ap"} <= set(rows[0])
 
@@ -165,4 +165,4 @@ def test_a_subject_without_scores_is_told_so(cities, capsys, monkeypatch):
         evaluate.main(["m.tflite", "--metrics", "ap"])
     assert evaluate.main(["m.tflite", "--metrics", "all"]) == 0
     assert "m.tflite gives class ids, and ap and ece need scores" in capsys.readouterr().out
-    assert "ap" not in json.loads(Path(cities / "out/cityscapes-val/scores.json").read_text())
+    assert "ap" not in json.loads(Path(cities / "out/cityscapes-val/scores.json").read_text(encoding="utf-8"))

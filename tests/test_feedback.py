@@ -184,7 +184,7 @@ def test_init_takes_the_architecture_of_the_run(tmp_path):
     run.mkdir()
     options = {"rates": (3, 6), "aspp_filters": 32, "decoder_filters": 24}
     made = Recipe("deeplabv3plus", "scenes", backbone="mobilenet_v2", output_stride=16, model_options=options)
-    (run / "recipe.json").write_text(made.to_json())
+    (run / "recipe.json").write_text(made.to_json(), encoding="utf-8")
     command = ["deeplabv3plus", "--data", "feedback", "--data-dir", str(tmp_path), "--init", str(run)]
     recipe = assemble(parser().parse_args(command))
     assert (recipe.backbone, recipe.output_stride, recipe.model_options) == ("mobilenet_v2", 16, options)

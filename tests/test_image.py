@@ -177,7 +177,7 @@ def test_cmyk_is_refused(picture, mode):
 
 def test_what_is_no_picture_is_refused(tmp_path):
     text = tmp_path / "notes.png"
-    text.write_text("these are notes")
+    text.write_text("these are notes", encoding="utf-8")
     refused(text, "notes.png", "not an image", "PNG")
     empty = tmp_path / "empty.jpg"
     empty.touch()

@@ -201,7 +201,7 @@ def test_evaluate_records_how_it_looked(tmp_path):
     done = run(tmp_path, "training.evaluate", "runs/t", *look)
     assert done.returncode == 0, done.stderr
     name = "camvid-val-tta-0.75,1.25,flip-window-32x48-stride-20x30"
-    scores = json.loads((tmp_path / f"runs/t/evaluation/{name}/scores.json").read_text())
+    scores = json.loads((tmp_path / f"runs/t/evaluation/{name}/scores.json").read_text(encoding="utf-8"))
     assert scores["tta"] == {"scales": [0.75, 1.25], "flip": True}
     assert scores["window"] == [32, 48] and scores["stride"] == [20, 30]
     assert sum(map(sum, scores["confusion_matrix"])) == scores["pixels"] > 0
@@ -213,7 +213,7 @@ def test_evaluate_records_how_it_looked(tmp_path):
     on = ["--data", "camvid", "--data-dir", data]
     done = run(tmp_path, "training.evaluate", "scores.tflite", *look, *on, "--out", "from_file")
     assert done.returncode == 0, done.stderr
-    from_file = json.loads((tmp_path / "from_file/scores.json").read_text())
+    from_file = json.loads((tmp_path / "from_file/scores.json").read_text(encoding="utf-8"))
     assert from_file["miou"] == pytest.approx(scores["miou"], abs=1e-3)
     refused = run(tmp_path, "training.evaluate", "mask.tflite", *look, *on)
     assert_refused(refused, "mask.tflite gives class ids", "--output scores")

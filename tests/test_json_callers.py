@@ -102,7 +102,7 @@ RECIPE = recipe.Recipe(model="deeplabv3plus", data="scenes").as_dict()
 )
 def test_a_recipe_takes_no_value_of_another_type(tmp_path: Path, change: dict, words: str) -> None:
     path = tmp_path / "recipe.json"
-    path.write_text(recipe.json.dumps({**RECIPE, **change}))
+    path.write_text(recipe.json.dumps({**RECIPE, **change}), encoding="utf-8")
     with pytest.raises(UserError) as caught:
         recipe.from_json(path)
     assert words in str(caught.value) and str(path) in str(caught.value)

@@ -37,7 +37,7 @@ def test_the_file_says_what_the_model_says_and_what_it_was_measured_on(tmp_path,
     assert (found.labels, found.palette, found.size) == (NAMES, COLOURS, SIZE)
     for image, label in PAIRS:
         assert (found.segment(image).ids == label)[label != 255].mean() > 0.999
-    facts = json.loads(path.with_suffix(".json").read_text())
+    facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     assert facts["scores"]["miou"] > 0.99 and facts["parity"]["truth"] == "labels"
     assert facts["scores"]["images"] == 2  # of four: int8 learnt its ranges from the others
 
@@ -46,7 +46,7 @@ def test_without_labels_the_models_own_ids_are_the_truth(tmp_path, free):
     path = export_model(
         free, classes=NAMES, images=list(IMAGES), precision="fp32", size=(20, 31), out=tmp_path / "a.tflite"
     )
-    facts = json.loads(path.with_suffix(".json").read_text())
+    facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     assert facts["size"] == [20, 31] and facts["parity"]["keras"]["miou"] == 1.0
     assert Segmenter(path).bundle.miou is None
 

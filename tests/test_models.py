@@ -57,7 +57,7 @@ def test_each_carries_its_labels(path: Path) -> None:
 @each
 def test_each_has_a_card_with_its_checksum_and_score(path: Path) -> None:
     """docs/models/NAME.md, for the file and for the float weights beside it."""
-    text = (REPOSITORY / "docs" / "models" / f"{name_of(path)}.md").read_text()
+    text = (REPOSITORY / "docs" / "models" / f"{name_of(path)}.md").read_text(encoding="utf-8")
     for file in (path, weights_of(path)):
         assert f"`{hashlib.sha256(file.read_bytes()).hexdigest()}`" in text, file.name
         assert str(file.stat().st_size) in text
@@ -89,7 +89,7 @@ def test_the_recipe_of_today_takes_the_weights_and_agrees_with_the_file(path: Pa
     from training.data import scenes
 
     name = bundle_of(path).facts["model"]
-    arguments = json.loads(card.card_path(weights_of(path)).read_text())["arguments"]
+    arguments = json.loads(card.card_path(weights_of(path)).read_text(encoding="utf-8"))["arguments"]
     row = {**default_recipe(name, "camvid"), "backbone": arguments["backbone"]}
     model = build_model(Recipe(model=name, data="camvid", data_dir="d", **row), 11)
     load_weights(model, weights_of(path))

@@ -151,7 +151,7 @@ def test_the_command_writes_each_format(model, tmp_path):
     written = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     ends = ("_mask.png", "_overlay.png", ".json", ".geojson", "_polygons.json")
     assert written == {f"{stem}{end}" for stem in ("a/one", "two") for end in ends} | {outlines.COCO_FILE}
-    coco = json.loads((out / outlines.COCO_FILE).read_text())
+    coco = json.loads((out / outlines.COCO_FILE).read_text(encoding="utf-8"))
     assert [row["file_name"] for row in coco["images"]] == ["a/one.png", "two.png"]
     assert len(coco["annotations"]) == 6 and coco["categories"][2] == {
         "id": 3, "name": "blue", "supercategory": "",

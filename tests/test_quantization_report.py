@@ -98,7 +98,7 @@ def test_a_run_without_weights_is_refused(tmp_path):
     from training.recipe import Recipe
 
     recipe = Recipe(model="deeplabv3plus", data="scenes", backbone="mobilenet_v2")
-    (tmp_path / "half" / "recipe.json").write_text(recipe.to_json())
+    (tmp_path / "half" / "recipe.json").write_text(recipe.to_json(), encoding="utf-8")
     assert_refused(run(tmp_path, "export.quantization_report", "half"), "best.weights.h5", "not there yet")
 
 

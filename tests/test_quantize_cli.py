@@ -28,7 +28,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_quantised_run_goes_on_to_the_bit_and_exports(place: Path) -> None:
     done = run(place, "training.train", *QUANTIZED, "--name", "straight")
     assert done.returncode == 0, done.stderr[-3000:]
-    recipe = json.loads((place / "runs" / "straight" / "recipe.json").read_text())
+    recipe = json.loads((place / "runs" / "straight" / "recipe.json").read_text(encoding="utf-8"))
     assert recipe["quantize"] is True and recipe["learning_rate"] == 1e-4
     process: subprocess.Popen[str] = start(place, "killed", 3, QUANTIZED)
     process.send_signal(signal.SIGKILL)
@@ -43,7 +43,7 @@ def test_a_quantised_run_goes_on_to_the_bit_and_exports(place: Path) -> None:
         place, "export.quantization_report", "runs/straight", "--pictures", "1", "--out", "report.json"
     )
     assert report.returncode == 0, report.stderr[-3000:]
-    facts = json.loads((place / "report.json").read_text())
+    facts = json.loads((place / "report.json").read_text(encoding="utf-8"))
     assert facts["norms"] > 40 and facts["unfolded"] == [] and facts["per_tensor"] == []
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.tiny import REPOSITORY, environment, run
 
-README = (REPOSITORY / "README.md").read_text()
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 

@@ -76,7 +76,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_stands_alone(folder: Path) -> None:
-    text = (folder / "index.html").read_text()
+    text = (folder / "index.html").read_text(encoding="utf-8")
     page = Page(text)
     assert len(page.links) > 16 and all(link.startswith("data:image/") for link in page.links)
     assert not {"script", "link", "iframe", "b>"} & set(page.tags)
@@ -107,7 +107,10 @@ def test_confusions_are_those_of_the_matrix(folder: Path) -> None:
     assert found[0].of_wrong == pytest.approx(100 / 121)
     assert evaluation_page.sentence(found[0], ("a", "b", "c")) == "b is taken for c in 25% of its pixels"
     # 4 of 33 rows wrong in picture 1, 8 in 2, 12 in 3, 16 in 4: 40 of the 165 rows that five pictures have
-    assert "fence is taken for wall in 24% of its pixels" in Page((folder / "index.html").read_text()).text
+    assert (
+        "fence is taken for wall in 24% of its pixels"
+        in Page((folder / "index.html").read_text(encoding="utf-8")).text
+    )
     assert (
         evaluation_page.confusions(np.diag([5, 6])) == []
         and evaluation_page.confusions(np.zeros((2, 2), int)) == []
@@ -119,7 +122,7 @@ def test_best_and_worst_are_ordered_disjoint_and_never_void(folder: Path) -> Non
     assert report.extremes(quality, 2) == ([2, 4], [3, 5])
     assert report.extremes(quality, 4) == ([2, 4, 0], [3, 5])
     assert report.extremes(np.array([np.nan, 0.2]), 4) == ([1], [])
-    with open(folder / "images.csv", newline="") as file:
+    with open(folder / "images.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["picture"] for row in rows] == [f"picture-{index}" for index in (4, 3, 2, 1, 0, 5)]
     # Picture 4: of 16 columns of fence (31..46), 16 of 33 rows are taken for wall (15..30, also 16 columns).
@@ -135,7 +138,7 @@ def test_scores_are_strict_json_and_counts_add_up(folder: Path) -> None:
     def refuse(text: str) -> None:
         raise AssertionError(f"{text} is no JSON")
 
-    scores = json.loads((folder / "scores.json").read_text(), parse_constant=refuse)
+    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"), parse_constant=refuse)
     assert scores["classes"]["never"]["iou"] is None and list(scores["classes"]) == list(NAMES)
     assert scores["title"] == "one <run> on four val"
     with np.load(folder / "counts.npz") as stored:
@@ -149,21 +152,21 @@ def test_what_was_before_is_that_of_other_weights(folder: Path, tmp_path: Path) 
     shutil.copytree(folder, place)
     assert not (place / "previous.json").exists()
     result = write(place, "b" * 64, lambda rgb: truth_of(0))
-    before = json.loads((place / "previous.json").read_text())
+    before = json.loads((place / "previous.json").read_text(encoding="utf-8"))
     assert before["weights_sha256"] == "a" * 64 and result["miou"] == 1.0
     gain = 100 * (1 - before["miou"])
-    text = (place / "index.html").read_text()
+    text = (place / "index.html").read_text(encoding="utf-8")
     assert (
         f"{gain:+.2f}" in Page(text).text and text.count("<u style") == 3
     )  # a mark a class that has a score
     write(place, "b" * 64, lambda rgb: truth_of(0))
-    assert json.loads((place / "previous.json").read_text())["weights_sha256"] == "a" * 64
+    assert json.loads((place / "previous.json").read_text(encoding="utf-8"))["weights_sha256"] == "a" * 64
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"miou": 1}', '{"classes": {"a": {}}}'])
 def test_a_previous_evaluation_that_does_not_fit_is_refused(tmp_path: Path, content: str | None) -> None:
     if content:
-        (tmp_path / "scores.json").write_text(content)
+        (tmp_path / "scores.json").write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=r"--previous .*scores.json"):
         report.read_scores(tmp_path, NAMES)
 

@@ -55,7 +55,7 @@ def check_result(folder: Path) -> None:
     _, ids = tiny.colours()
     mask = cv2.imread(str(folder / "out" / "street_mask.png"), cv2.IMREAD_UNCHANGED)
     assert (mask == ids).all()
-    assert len(json.loads((folder / "out" / "street.json").read_text())["classes"]) == 3
+    assert len(json.loads((folder / "out" / "street.json").read_text(encoding="utf-8"))["classes"]) == 3
 
 
 def test_runs_where_imports_of_tensorflow_fail(tmp_path):
@@ -99,7 +99,7 @@ def test_runs_in_an_environment_of_its_own_requirements(tmp_path):
     frozen = subprocess.run(
         [str(python), "-m", "pip", "freeze"], capture_output=True, text=True, check=True
     ).stdout.lower()
-    lines = (ROOT / "requirements-runtime.txt").read_text().lower().splitlines()
+    lines = (ROOT / "requirements-runtime.txt").read_text(encoding="utf-8").lower().splitlines()
     pinned = {line for line in lines if line and not line.startswith("#")}
     assert set(frozen.split()) == pinned, "requirements-runtime.txt pins all that gets installed, and no more"
     succeeded(python, "-m", "runtime", *prepared(tmp_path))

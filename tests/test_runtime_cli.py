@@ -50,7 +50,7 @@ def test_one_image(model, tmp_path, capsys):
     ]
     mask = cv2.imread(str(out / "street_mask.png"), cv2.IMREAD_UNCHANGED)
     assert mask.shape == (8, 12) and (mask == ids).all()
-    facts = json.loads((out / "street.json").read_text())
+    facts = json.loads((out / "street.json").read_text(encoding="utf-8"))
     assert facts["image"] == "street.png" and facts["size"] == [8, 12] and facts["seconds"] > 0
     assert {row["name"]: row["share"] for row in facts["classes"]} == {
         "red": 1 / 3,
@@ -76,7 +76,7 @@ def test_folder_with_bad_files_goes_on_and_says_so(model, tmp_path, capsys):
         picture(photos / name)
     (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
     (photos / "anim.gif").write_bytes(b"GIF89a")
-    (photos / "notes.txt").write_text("not looked at")
+    (photos / "notes.txt").write_text("not looked at", encoding="utf-8")
     out = photos / "masks"
     assert run(model, photos, "--out", out) == 2
     said = capsys.readouterr()
@@ -105,7 +105,9 @@ def test_every_image_has_results_of_its_own_and_linked_folders_are_read(model, t
     assert "8 images in" in capsys.readouterr().out
     masks = [str(path.relative_to(out)).casefold() for path in out.rglob("*_mask.png")]
     reports = [
-        path for path in out.rglob("*.json") if "shares" in (text := path.read_text()) or '"model"' in text
+        path
+        for path in out.rglob("*.json")
+        if "shares" in (text := path.read_text(encoding="utf-8")) or '"model"' in text
     ]
     assert len(set(masks)) == 8 == len(reports) and "linked/c_mask.png" in masks
     assert len(list(out.rglob("*_polygons.json"))) >= 8 and (out / "annotations_coco.json").is_file()
@@ -179,7 +181,7 @@ def frames_of(path: Path) -> list[np.ndarray]:
 def test_video(model, tmp_path, capsys):
     film(tmp_path / "drive.mp4", 9)
     assert run(model, tmp_path / "drive.mp4", "--out", tmp_path / "o", "--opacity", 1) == 0
-    facts = json.loads((tmp_path / "o" / "drive.json").read_text())
+    facts = json.loads((tmp_path / "o" / "drive.json").read_text(encoding="utf-8"))
     assert facts["frames"] == facts["frames_expected"] == 9 and facts["complete"] and facts["rate"] == 12
     assert {row["name"]: round(row["share"], 1) for row in facts["classes"]} == {"green": 0.5, "blue": 0.5}
     frames = frames_of(tmp_path / "o" / "drive_overlay.mp4")
@@ -221,7 +223,7 @@ def test_video_stopped_early_is_playable(model, tmp_path, number):
     os.kill(process.pid, number)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "stopped early" in out
-    facts = json.loads((tmp_path / "long.json").read_text())
+    facts = json.loads((tmp_path / "long.json").read_text(encoding="utf-8"))
     assert not facts["complete"] and 0 < facts["frames"] < 3000
     assert len(frames_of(tmp_path / "long_overlay.mp4")) == facts["frames"]
     assert not list(tmp_path.glob(".long*"))
@@ -234,7 +236,7 @@ def test_benchmark_times_each_file_in_turn(model, tmp_path, capsys):
     assert benchmark.main(arguments) == 0
     text = capsys.readouterr().out
     assert "tiny.tflite" in text and "other.tflite" in text and "5 interleaved runs" in text
-    rows = json.loads((tmp_path / "b.json").read_text())
+    rows = json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))
     for row in rows:
         assert row["model_ms"]["p10"] <= row["model_ms"]["median"] <= row["model_ms"]["p90"]
         # The whole path holds the model's run, so it cannot be quicker.

@@ -227,7 +227,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_another_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("mine")
+    (tmp_path / "thesis.txt").write_text("mine", encoding="utf-8")
     done = command("--write", str(tmp_path), "--count", "1")
     assert done.returncode == 2 and "thesis.txt" in done.stderr and "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
@@ -252,7 +252,7 @@ def test_bad_arguments(arguments: list[str], words: str) -> None:
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     target = tmp_path / "file"
-    target.write_text("")
+    target.write_text("", encoding="utf-8")
     with pytest.raises(UserError, match="not a folder"):
         scenes.main(["--write", str(target), "--count", "1"])
 

@@ -72,7 +72,7 @@ def test_a_file_of_any_length_is_read_no_further_than_the_bound(tmp_path):
         file.truncate(1 << 40)  # a terabyte of zeros, of which the disk keeps nothing
     with pytest.raises(JsonError, match="more than 8 MB"):
         strict_json.read(path)
-    path.write_text("[1]")
+    path.write_text("[1]", encoding="utf-8")
     assert strict_json.read(path) == [1]
     with pytest.raises(JsonError, match="more than 2e-06 MB"):
         strict_json.read(path, most_bytes=2)

@@ -37,7 +37,7 @@ def metainfo(name: str) -> dict[str, list]:
     found = find_spec("mmseg")
     if found is None or found.origin is None:
         pytest.skip(WHY)
-    tree = ast.parse((Path(found.origin).parent / "datasets" / f"{name}.py").read_text())
+    tree = ast.parse((Path(found.origin).parent / "datasets" / f"{name}.py").read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "METAINFO":
             assert isinstance(node.value, ast.Call)
@@ -157,7 +157,7 @@ def test_scenes_in_every_set_of_classes_are_their_raw_ids_mapped():
 
 
 def written(path: Path, content: object) -> Path:
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
     return path
 
 

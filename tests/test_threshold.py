@@ -156,9 +156,9 @@ def test_the_counting_pass_learns_and_is_finished(tmp_path):
     done = run(tmp_path, "training.train", *command)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs/o"
-    scores = json.loads((folder / "evaluation/camvid-val/scores.json").read_text())
+    scores = json.loads((folder / "evaluation/camvid-val/scores.json").read_text(encoding="utf-8"))
     assert f"best mIoU {100 * scores['miou']:.2f}%" in done.stdout
-    assert len((folder / "history.csv").read_text().splitlines()) == 2
+    assert len((folder / "history.csv").read_text(encoding="utf-8").splitlines()) == 2
 
     # What was learnt is what cv2 and NumPy count.
     counts = np.zeros((3, 256))
@@ -178,7 +178,7 @@ def test_the_counting_pass_learns_and_is_finished(tmp_path):
     assert_refused(run(tmp_path, "training.train", *command, "--set", "levels=4"), "--fresh")
     measured = run(tmp_path, "training.evaluate", "runs/o")
     assert measured.returncode == 0, measured.stderr
-    after = json.loads((folder / "evaluation/camvid-val/scores.json").read_text())
+    after = json.loads((folder / "evaluation/camvid-val/scores.json").read_text(encoding="utf-8"))
     assert after["confusion_matrix"] == scores["confusion_matrix"]
 
 

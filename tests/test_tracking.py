@@ -36,7 +36,7 @@ def run_folder(root: Path, name: str = "first") -> Path:
     """A run folder as training leaves it: recipe, previews, curves."""
     folder = root / "runs" / name
     (folder / "previews").mkdir(parents=True)
-    (folder / "recipe.json").write_text(RECIPE.to_json())
+    (folder / "recipe.json").write_text(RECIPE.to_json(), encoding="utf-8")
     for epoch in (1, 2, 3):
         cv2.imwrite(str(report.preview_path(folder, epoch)), np.full((8, 32, 3), 40 * epoch, np.uint8))
     return folder
@@ -152,7 +152,7 @@ def test_a_store_that_fails_mid_run_is_said_once_and_gets_the_epochs_later(folde
 
 def test_a_store_that_cannot_be_written_is_refused_before_training(tmp_path: Path) -> None:
     made = run_folder(tmp_path)
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     (tmp_path / "other.db").write_bytes(b"no database at all" * 1000)
     for uri in (
         f"sqlite:///{tmp_path}/file/mlflow.db",
@@ -237,7 +237,7 @@ def test_the_commands_track_training_evaluation_and_export(tmp_path: Path, empty
         assert done.returncode == 0, done.stderr
     client, found = read_back(tmp_path / "runs" / "a")
     run_id = found.info.run_id
-    assert json.loads((tmp_path / "runs/a/tracking.json").read_text())["run_id"] == run_id
+    assert json.loads((tmp_path / "runs/a/tracking.json").read_text(encoding="utf-8"))["run_id"] == run_id
     assert [metric.step for metric in client.get_metric_history(run_id, "val_miou")] == [1, 2]
     assert "export/a-fp32-mask-48x64.tflite" in files(client, run_id, "export")
     kept = files(client, run_id, "evaluation/camvid-val")

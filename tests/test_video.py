@@ -58,7 +58,7 @@ def test_frames_to_wait_are_1_to_255(frames):
 def test_a_video_gets_the_name_asked_for(model, tmp_path, capsys):
     film(tmp_path / "drive.mp4", 9)
     assert run(model, tmp_path / "drive.mp4", "--out", tmp_path / "o" / "seen.mp4", "--smooth", 3) == 0
-    facts = json.loads((tmp_path / "o" / "seen.json").read_text())
+    facts = json.loads((tmp_path / "o" / "seen.json").read_text(encoding="utf-8"))
     assert facts["frames"] == 9 and facts["smooth"] == 3 and not facts["cut_off"]
     assert set(facts["seconds_busy"]) == {"decode", "segment", "encode"}
     assert len(frames_of(tmp_path / "o" / "seen.mp4")) == 9
@@ -74,7 +74,7 @@ def test_a_video_that_is_cut_off_is_said_and_what_it_holds_is_kept(model, tmp_pa
     writer.release()
     (tmp_path / "cut.avi").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     assert run(model, tmp_path / "cut.avi", "--out", tmp_path / "o") == 2
-    facts = json.loads((tmp_path / "o" / "cut.json").read_text())
+    facts = json.loads((tmp_path / "o" / "cut.json").read_text(encoding="utf-8"))
     assert facts["cut_off"] and facts["frames_expected"] == 60 and 10 < facts["frames"] < 40
     assert len(frames_of(tmp_path / "o" / "cut_overlay.mp4")) == facts["frames"]
     assert f"announces 60 frames and holds {facts['frames']}" in capsys.readouterr().err
@@ -153,5 +153,5 @@ def test_ten_thousand_pictures_take_the_memory_of_five_hundred(model, tmp_path):
         assert f"{count} images" in done.stdout
     # What grows is the list of names, some 2 kB a picture; kept results would be megabytes.
     assert kib[10_000] - kib[500] < 40_000
-    coco = json.loads((tmp_path / "o10000" / "annotations_coco.json").read_text())
+    coco = json.loads((tmp_path / "o10000" / "annotations_coco.json").read_text(encoding="utf-8"))
     assert len(coco["images"]) == 10_000 and len(coco["annotations"]) == 30_000

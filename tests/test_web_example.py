@@ -76,6 +76,6 @@ def test_a_mask_file_and_what_is_no_picture_are_refused_in_one_sentence(page, fi
     page.set_input_files("#model", files["int8", "mask"])
     page.locator("#status.error:has-text('export with --output scores')").wait_for()
     text = tmp_path / "text.png"
-    text.write_text("no picture")
+    text.write_text("no picture", encoding="utf-8")
     page.set_input_files("#picture", text)
     page.locator("#status.error:has-text('text.png is not a picture')").wait_for()

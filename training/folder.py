@@ -65,7 +65,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _put(path: Path, text: str) -> None:
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
 
 
 def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -74,7 +74,7 @@ def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
         return
 
     def write(temporary: Path) -> None:
-        with open(temporary, "w", newline="") as file:
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)

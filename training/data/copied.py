@@ -34,7 +34,7 @@ def copied(place: Path, start: Start, count: int, expected: int | None) -> list[
     """
     try:
         place.mkdir(parents=True, exist_ok=True)
-        lock = open(place / ".lock", "w")
+        lock = open(place / ".lock", "w", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{place} cannot be written: {error.strerror}; choose another --data-dir.") from error
     with lock:

@@ -75,7 +75,7 @@ def read_history(run_folder: Path) -> list[dict[str, float]]:
     path = run_folder / "history.csv"
     if not path.is_file():
         return []
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
