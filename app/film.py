@@ -1,15 +1,13 @@
 """A short film, segmented frame by frame."""
 
-import json
-import tempfile
 from pathlib import Path
 
 import streamlit as st
 
 from app import common, downloads
 from runtime.archive import safe_stem
-from runtime.errors import UserError
-from runtime.video import SUFFIXES, checked_film, segment_video
+from runtime.film import Made, segment_safely
+from runtime.video import SUFFIXES
 
 MOST_FRAMES = 750  # half a minute at 25 frames a second
 MOST_PIXELS = 4096 * 2304
@@ -51,24 +49,13 @@ def show(method: tuple[object, ...], opacity: float) -> None:
     downloads.button("Legend (JSON)", report, f"{stem}.json", "application/json", "segment_film_report")
 
 
-def segmented(
-    upload: object, method: tuple[object, ...], opacity: float, smooth: int
-) -> tuple[bytes, bytes, dict]:
-    """The film as WebM, its report as JSON, and the report; all on a disk that is emptied before this returns."""
+def segmented(upload: object, method: tuple[object, ...], opacity: float, smooth: int) -> Made:
+    """The film as WebM, its report as JSON, and the report; made in a process of its own, see `runtime.film`."""
     data, name = common.checked_upload(upload)
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / f"film{Path(name).suffix.lower()}"
-        source.write_bytes(data)
-        checked_film(source, name, MOST_FRAMES, MOST_PIXELS)
-        segmenter = common.load_segmenter(str(method[0]), method[1])
-        line = st.empty()
-        film, report = Path(folder) / "out.webm", Path(folder) / "out.json"
-        try:
-            facts = segment_video(
-                segmenter, source, film, report, opacity, line.caption, smooth, most_frames=MOST_FRAMES
-            )
-        except UserError as error:
-            raise UserError(str(error).replace(str(source), name)) from error
-        line.empty()
-        facts["video"] = name
-        return film.read_bytes(), json.dumps(facts, indent=2).encode(), facts
+    limits = {"most_frames": MOST_FRAMES, "most_pixels": MOST_PIXELS}
+    line = st.empty()
+    made = segment_safely(
+        Path(str(method[0])), data, name, {**limits, "opacity": opacity, "smooth": smooth}, line.caption
+    )
+    line.empty()
+    return made

@@ -20,6 +20,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # our sentence, not FFmpe
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
+from runtime.containers import opened  # noqa: E402
 from runtime.errors import UserError  # noqa: E402
 from runtime.files import whole_file, write_whole  # noqa: E402
 from runtime.segmenter import Segmentation, Segmenter  # noqa: E402
@@ -62,7 +63,7 @@ def segment_video(
     Raises UserError when the video cannot be read or the result cannot be written.
     """
     hold = steady(smooth)
-    capture = cv2.VideoCapture(str(path))
+    capture = opened(path)
     try:
         good, frame = capture.read()
         if not good:
@@ -114,10 +115,8 @@ def checked_film(path: Path, shown: str, most_frames: int, most_pixels: int) -> 
     `shown` stands for the file in messages. Raises UserError when it is no film, or is longer than `most_frames` or
     larger than `most_pixels` by its header.
     """
-    capture = cv2.VideoCapture(str(path))
+    capture = opened(path, shown)
     try:
-        if not capture.isOpened():
-            raise UserError(f"{shown} is not a video that can be read; give one of {', '.join(SUFFIXES)}.")
         frames = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         width, height = (
             int(capture.get(prop)) for prop in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)

@@ -124,7 +124,7 @@ def test_every_image_has_results_of_its_own_and_linked_folders_are_read(model, t
         (["MODEL", "IMAGE", "--out", "o", "--threads", "0"], "threads is 0"),
         (["MODEL", "EMPTY", "--out", "o"], "holds no images"),
         (["MODEL", "EMPTY", "--out", "EMPTY"], "name another"),
-        (["MODEL", "VIDEO", "--out", "o"], "cannot be read as a video"),
+        (["MODEL", "VIDEO", "--out", "o"], "junk.mp4 is no video that is read here"),
     ],
 )
 def test_bad_arguments_are_one_sentence(model, tmp_path, monkeypatch, capsys, arguments, part):
