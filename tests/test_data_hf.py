@@ -60,6 +60,27 @@ def greys(examples) -> list[int]:
     return [int(example.read()[0][0, 0, 0]) for example in examples]
 
 
+def test_splits_that_a_maker_gives_stay_what_they_are(tmp_path):
+    classes = tuple(NAMES)
+    path = str(tmp_path / "held_out")
+    datasets.DatasetDict({"validation": rows(4)}).save_to_disk(path)
+    assert greys(load(path, tmp_path, "val", classes=classes)[1]) == [0, 1, 2, 3]
+    with pytest.raises(UserError, match="no train split, only val.*pool=val"):
+        load(path, tmp_path, classes=classes)
+    path = str(tmp_path / "without_val")
+    datasets.DatasetDict({"train": rows(10), "test": rows(2, first=50)}).save_to_disk(path)
+    parts = {
+        split: greys(load(path, tmp_path, split, classes=classes)[1]) for split in ("train", "val", "test")
+    }
+    assert parts["test"] == [50, 51] and sorted(parts["train"] + parts["val"]) == list(range(10))
+    path = str(tmp_path / "twice")
+    datasets.DatasetDict({"train": rows(2), "valid": rows(1), "validation": rows(1)}).save_to_disk(path)
+    with pytest.raises(UserError, match="valid and validation both mean val: say which with splits="):
+        load(path, tmp_path, classes=classes)
+    chosen = load(path, tmp_path, "val", classes=classes, splits=("train", "valid"))[1]
+    assert greys(chosen) == [0]
+
+
 def test_parquet_with_id2label(local, tmp_path):
     spec, examples = load(local, tmp_path)
     assert (spec.name, spec.classes, spec.splits) == ("yard", tuple(NAMES), ("train", "val"))

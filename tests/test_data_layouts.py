@@ -53,6 +53,18 @@ def test_roboflow(tmp_path):
     assert len(opened(tmp_path, "train")[1]) == 3
 
 
+def test_roboflow_without_split_folders_and_a_layout_without_any(tmp_path):
+    for index in range(3):
+        save(tmp_path / f"{index}.jpg", RGB)
+        save(tmp_path / f"{index}_mask.png", IDS)
+    text(tmp_path / "_classes.csv", "Pixel Value, Class\n0, background\n1, car\n2, road\n")
+    assert len(opened(tmp_path, "train", ratios=(2, 1))[1]) == 2
+    other = tmp_path / "other"
+    said = {"classes": ["a", "b"], "images": "{split}/rgb", "masks": "{split}/truth"}
+    text(other / "classes.json", json.dumps(said))
+    assert "such as train/rgb and val/rgb" in refusal(other)
+
+
 CVAT = "# label:color (RGB):parts:actions\nbackground:0,0,0::\ncar:10,128,0:wheel:\nroad:64,0,128::\n"
 COLOURS = np.array([(0, 0, 0), (10, 128, 0), (64, 0, 128)], np.uint8)
 

@@ -175,6 +175,14 @@ def test_lists_as_people_and_programs_write_them(tmp_path, way):
     assert splits_of(root) == {"val": {"a", "deep__b"}, "train": {"c", "d"}}
 
 
+@pytest.mark.parametrize("place", ["splits", "ImageSets/Segmentation"])
+def test_lists_may_lie_where_others_put_them(tmp_path, place):
+    root = write(tmp_path, ["a", "b", "c"])
+    (root / place).mkdir(parents=True)
+    (root / place / "val.txt").write_text("a\n", encoding="utf-8")
+    assert splits_of(root) == {"val": {"a"}, "train": {"b", "c"}}
+
+
 def test_absolute_paths_blanks_and_accents_in_names(tmp_path):
     apart = unicodedata.normalize("NFD", "straße é")  # as macOS stores it
     root = write(tmp_path / "yard", ["a", apart, "two words", "c", "d"])

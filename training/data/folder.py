@@ -7,9 +7,9 @@
 Other places, and the exports that are recognised: training/data/layouts.py. A mask lies where its image lies and has
 its name. Ends that only one of them has are said in classes.json: "image_end": "_leftImg8bit", "mask_end": "_labelIds"
 pair a_leftImg8bit.png with a_labelIds.png. Splits are the folders train, val and test (or training, valid, validation,
-dev, testing, in whatever case), or lists of those names in DIR, train.txt and so on (training/data/lists.py), or are
-made by ratio and seed (training/data/splits.py); training/data/own_splits.py says what becomes of images in none of
-them. The folders within a split are its groups: --data-set group=folder keeps each whole.
+dev, testing, in whatever case), or lists of those names, DIR/train.txt or DIR/splits/train.txt and so on
+(training/data/lists.py), or are made by ratio and seed (training/data/splits.py); training/data/own_splits.py says what
+becomes of images in none of them. The folders within a split are its groups: --data-set group=folder keeps each whole.
 """
 
 import dataclasses
@@ -99,8 +99,8 @@ def _found(folder: Path, layout: Layout) -> Found:
         return own_splits.by_place(folder, layout.images, layout.masks, _reader(layout))
     base, truth = folder / layout.images, folder / layout.masks
     mask_files = functools.partial(_mask_files, end=layout.mask_end)
-    place, read = folder / layout.lists, _reader(layout)
-    return own_splits.within(base, truth, place, read, mask_files, layout.image_end)
+    places = [folder / place for place in layouts.LISTS]
+    return own_splits.within(base, truth, places, _reader(layout), mask_files, layout.image_end)
 
 
 def _reader(layout: Layout) -> Callable[[Path], Images]:

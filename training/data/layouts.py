@@ -4,7 +4,7 @@ Our own has classes.json, images/ and masks/; "images" and "masks" in classes.js
 for the folder of a split. The rest needs no classes.json and is recognised by the file that says what its masks mean:
 
     Roboflow, "Semantic Segmentation Masks"   {split}/_classes.csv, {split}/NAME.jpg, {split}/NAME_mask.png
-    CVAT, "Segmentation mask 1.1"             labelmap.txt, JPEGImages/, SegmentationClass/, lists in LISTS
+    CVAT, "Segmentation mask 1.1"             labelmap.txt, JPEGImages/, SegmentationClass/, lists, see LISTS
     CVAT, "CamVid 1.0"                        label_colors.txt, {split}/, {split}annot/
     labelme, labelme2voc.py                   class_names.txt, JPEGImages/, SegmentationClassPNG/ or SegmentationClass/
     Mapillary Vistas 2.0 and 1.2              config_v2.0.json or config.json, {split}/images/, {split}/v2.0/labels/
@@ -25,18 +25,17 @@ from training.data import classes
 from training.data.classes import Classes
 
 HOLDS = "images/, masks/ and classes.json"
-LISTS = "ImageSets/Segmentation"  # VOC's place of lists
+LISTS = (".", "splits", "lists", "ImageSets/Segmentation")  # where lists of splits may lie; the last is VOC's
 BLACK = (0, 0, 0)
 
 
 class Layout(NamedTuple):
-    """`images` and `masks` are folders below the data folder, perhaps with {split}; lists lie in `lists`. `said` is how
-    it was recognised, "" for our own."""
+    """`images` and `masks` are folders below the data folder, perhaps with {split}; `said` is how it was recognised, ""
+    for our own."""
 
     table: Classes
     images: str = "images"
     masks: str = "masks"
-    lists: str = "."
     image_end: str = ""
     mask_end: str = ""
     name: str = ""
@@ -46,22 +45,26 @@ class Layout(NamedTuple):
 def layout(folder: Path) -> Layout:
     """The layout of a data folder; UserError, which says what is missing, when it has none of them."""
     file = folder / "classes.json"
-    exported = next((found for read in EXPORTS.values() if (found := read(folder))), None)
     if not file.is_file():
+        exported = _exported(folder)
         if exported is None:
             raise _missing(folder)
         return exported
     table, rest = classes.read(file)
     places = {key: _place(file, rest, key) for key in ("images", "masks") if key in rest}
-    own = exported or Layout(table)
-    if exported is None or (folder / "images").is_dir():
-        own = Layout(table)
+    own = Layout(table)
+    if not places and not (folder / "images").is_dir():
+        own = _exported(folder) or own
     ends = {key: str(rest[key]) for key in ("image_end", "mask_end") if key in rest}
     found = own._replace(table=table, name=str(rest.get("name") or ""), **places, **ends)
     for pattern in (found.images, found.masks):
         if "{split}" not in pattern and not (folder / pattern).is_dir():
             raise UserError(f"The folder {folder / pattern} does not exist; --data folder reads {HOLDS}.")
     return found
+
+
+def _exported(folder: Path) -> Layout | None:
+    return next((found for read in EXPORTS.values() if (found := read(folder))), None)
 
 
 def _missing(folder: Path) -> UserError:
@@ -121,7 +124,6 @@ def _cvat(folder: Path) -> Layout | None:
         table,
         "JPEGImages",
         "SegmentationClass",
-        LISTS,
         said=f"Read as CVAT's segmentation masks, classes by {path}.",
     )
 
@@ -150,7 +152,7 @@ def _labelme(folder: Path) -> Layout | None:
     png = "SegmentationClassPNG"
     masks = png if (folder / png).is_dir() else "SegmentationClass"
     said = f"Read as labelme's export, classes by {path}."
-    return Layout(table, "JPEGImages", masks, LISTS, said=said)
+    return Layout(table, "JPEGImages", masks, said=said)
 
 
 def _mapillary(folder: Path) -> Layout | None:

@@ -4,7 +4,7 @@ What a list or a folder says stays as it is. Where train is not said, what is in
 said and train is listed, it is val. `test` alone leaves the rest to be divided by ratio and seed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,20 +43,26 @@ Read = Callable[[Path], Images]  # the images below a folder, by name
 def by_place(folder: Path, images: str, masks: str, read: Read) -> Found:
     """The splits of a layout such as {split}/images and {split}/masks, whose folders are found by what they mean."""
     places, theirs = _places(folder, images), _places(folder, masks)
+    if not places:
+        raise UserError(
+            f"{folder} has no {images} with a split's name, such as {images.format(split='train')} and "
+            f"{images.format(split='val')}."
+        )
     found = {}
     for split, place in places.items():
         found[split] = Split(read(place), place, theirs.get(split, folder / masks.format(split=split)))
     return Found(found)
 
 
-def within(base: Path, masks: Path, place: Path, read: Read, mask_files: Read, end: str = "") -> Found:
-    """The splits of one folder of images and one of masks, by lists in `place`, else by folders, else none.
+def within(
+    base: Path, masks: Path, places: Sequence[Path], read: Read, mask_files: Read, end: str = ""
+) -> Found:
+    """The splits of one folder of images and one of masks, by lists in the first of `places` that has any, else by
+    folders, else none.
 
     `mask_files(folder)` are all masks below it, by name. `end` is that of the images' names; a list may leave it out.
     """
-    listed = _named(
-        [path for path in sorted(place.glob("*.txt")) if path.is_file() and not leftover(path.name)], "lists"
-    )
+    listed = next((found for place in places if (found := _named(_lists(place), "lists"))), {})
     folders = _named(_folders(base), "folders")
     if listed:
         return _by_lists(listed, base, masks, read(base), mask_files(masks), end)
@@ -80,6 +86,12 @@ def _places(folder: Path, pattern: str) -> dict[str, Path]:
     if not ours and whole is not None:
         return {ALL: words[whole]}
     return {split: words[word] for split, word in ours.items()}
+
+
+def _lists(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [path for path in sorted(folder.glob("*.txt")) if path.is_file() and not leftover(path.name)]
 
 
 def _folders(folder: Path) -> list[Path]:
