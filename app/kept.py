@@ -137,8 +137,8 @@ def show_score(folder: Path, held: list[Record], path: Path) -> None:
     matrix = matrix_of(folder, usable, path)
     scores = metrics.scores(matrix, segmenter.labels)
     first, second = st.columns(2)
-    first.metric("mIoU", f"{scores['miou']:.1%}")
-    second.metric("Pixel accuracy", f"{scores['pixel_accuracy']:.1%}")
+    first.metric("mIoU", metrics.percent(scores["miou"], 1))
+    second.metric("Pixel accuracy", metrics.percent(scores["pixel_accuracy"], 1))
     st.caption(f"{len(usable)} held-out pictures")
     st.image(figures.confusion_picture(matrix, segmenter.labels), output_format="PNG")
 

@@ -139,7 +139,7 @@ def show_scores(matrix: np.ndarray, truth: Segmentation, result: Segmentation, s
     scores = metrics.scores(matrix, result.labels)
     ignored = (truth.ids == IGNORED).mean()
     for column, (label, key) in zip(st.columns(4), HEADLINES, strict=False):
-        column.metric(label, f"{scores[key]:.1%}")
+        column.metric(label, metrics.percent(scores[key], 1))
     st.caption(
         f"{scores['pixels']:,} pixels count, {ignored:.1%} are ignored. "
         "The means are over the classes that the mask has."

@@ -133,6 +133,10 @@ def measure(
         file_matrix += metrics.confusion_matrix(label, resize_ids(file_ids, label.shape), classes)
         if progress:
             progress(done, len(examples))
+    if not keras_matrix.any():
+        raise UserError(
+            f"{spec.name} {split} has no labelled pixel, so the exported file cannot be scored on it."
+        )
     return Parity(
         split=split,
         images=len(examples),

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from runtime.errors import UserError
-from training.losses.weighting import CLASS_WEIGHTS, class_weights, occurrence
+from training.data.occurrence import Occurrence, counted
+from training.losses.weighting import CLASS_WEIGHTS, class_weights
 from training.recipe import Recipe
 
 # Class 0 is in all three pictures, class 1 in one, class 2 in two, class 3 in none.
@@ -18,16 +19,23 @@ MAPS = [
 NAMES = ("road", "bus", "sky", "train")
 
 
+def occurrence(maps: list[np.ndarray]) -> Occurrence:
+    found = Occurrence()
+    for labels in maps:
+        found.add(counted(labels))
+    return found
+
+
 def weigh(asked: str, **options: Any) -> list[float] | None:
     return class_weights(
-        asked, {f"class_weights.{key}": value for key, value in options.items()}, NAMES, MAPS
+        asked, {f"class_weights.{key}": value for key, value in options.items()}, NAMES, occurrence(MAPS)
     )
 
 
 def test_occurrence() -> None:
-    found = occurrence(MAPS, 4)
+    found = occurrence(MAPS).of(4)
     np.testing.assert_array_equal(found.pixels, [11, 1, 4, 0])
-    np.testing.assert_array_equal(found.pictures, [3, 1, 2, 0])
+    np.testing.assert_array_equal(found.images, [3, 1, 2, 0])
     np.testing.assert_array_equal(found.around, [6 + 8 + 2, 6, 8 + 2, 0])
     np.testing.assert_allclose(found.frequencies(), np.array([11, 1, 4, 0]) / 16)
 
@@ -54,17 +62,13 @@ def test_effective_number(beta: float) -> None:
 @pytest.mark.parametrize("name", CLASS_WEIGHTS)
 def test_all_void_and_no_data_give_finite_weights(name: str) -> None:
     for maps in ([], [np.full((2, 2), 255, np.uint8)]):
-        weights = class_weights(name, {}, NAMES, maps)
+        weights = class_weights(name, {}, NAMES, occurrence(maps))
         assert weights is not None and np.isfinite(weights).all()
 
 
-def test_given_numbers_and_none_read_no_data() -> None:
-    def no_data() -> Any:
-        raise AssertionError("read")
-        yield
-
-    assert class_weights("0.5,1, 2,0", {}, NAMES, no_data()) == [0.5, 1.0, 2.0, 0.0]
-    assert class_weights("none", {}, NAMES, no_data()) is None
+def test_given_numbers_and_none_need_no_count() -> None:
+    assert class_weights("0.5,1, 2,0", {}, NAMES, Occurrence()) == [0.5, 1.0, 2.0, 0.0]
+    assert class_weights("none", {}, NAMES, Occurrence()) is None
 
 
 @pytest.mark.parametrize(

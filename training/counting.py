@@ -53,7 +53,7 @@ def train(
     found = checkpoints.latest(run_folder / "checkpoints", say)
     if found is not None:
         progress = Progress(**found[1]["progress"])
-        say(f"this run is finished: {progress.step} pictures, mIoU {100 * progress.best_miou:.2f}%.")
+        say(f"this run is finished: {progress.step} pictures, mIoU {metrics.percent(progress.best_miou)}.")
         return progress
     counter = Counter(model)
     counts = counter(training)

@@ -127,9 +127,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     took = f"{len(job.examples)} pictures, {1000 * measured.seconds:.1f} ms each (median)"
     if job.write:
         print(f"{took}; predictions as the benchmark takes them written to {args.submission}")
-    if not measured.matrix.any():
+    if not measured.matrix.any() and job.write:
         print(f"{job.name} {args.split} has no labels that count here, so there are no scores.")
         return 0
+    if not measured.matrix.any():
+        raise UserError(
+            f"{job.name} {args.split} has no pixel of a class that counts here, all is void: there are no scores"
+        )
     result = {**evaluation.result(measured), **plan.to_json(), **job.about}
     place = "-".join(part for part in (job.name, args.split, str(plan)) if part)
     folder = Path(args.out) if args.out else job.subject.folder / place

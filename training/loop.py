@@ -23,6 +23,7 @@ from training.data.spec import DatasetSpec
 from training.distributed import ALONE, Cluster
 from training.gradients import Logits
 from training.losses import parse, validation_loss
+from training.metrics import percent
 from training.progress import bar
 from training.recipe import Recipe
 from training.state import Progress
@@ -67,7 +68,7 @@ def train(
         trainee = make_trainee(model, recipe, steps)
     progress = state.begin(run_folder, trainee, cluster, say)
     if progress.step >= total or progress.stopped_early:
-        say(f"this run is finished: {progress.step} steps, best mIoU {100 * progress.best_miou:.2f}%.")
+        say(f"this run is finished: {progress.step} steps, best mIoU {percent(progress.best_miou)}.")
         return progress
     step = make_train_step(trainee, recipe, strategy, class_weights, teacher)
     task = task_of(recipe.model)
@@ -264,7 +265,7 @@ class _Feed:
 def _show(line: Any, progress: Progress, loss: float) -> None:
     text = f"loss {loss:.3f}"
     if progress.history:
-        text += f", mIoU {100 * progress.history[-1]['val_miou']:.1f}%"
+        text += f", mIoU {percent(progress.history[-1]['val_miou'], 1)}"
     line.set_postfix_str(text, refresh=False)
     line.update()
 
@@ -273,5 +274,5 @@ def _epoch_line(row: dict[str, Any], epochs: int, progress: Progress, epoch: int
     mark = "  best" if progress.best_epoch == epoch else ""
     return (
         f"epoch {row['epoch']}/{epochs}: loss {row['loss']:.4f}, val loss {row['val_loss']:.4f}, "
-        f"mIoU {100 * row['val_miou']:.2f}%, pixel accuracy {100 * row['val_pixel_accuracy']:.2f}%{mark}"
+        f"mIoU {percent(row['val_miou'])}, pixel accuracy {percent(row['val_pixel_accuracy'])}{mark}"
     )

@@ -170,6 +170,13 @@ def as_csv(result: dict[str, Any]) -> bytes:
     return text.getvalue().encode()
 
 
+def percent(fraction: float | None, digits: int = 2, unit: str = "%") -> str:
+    """A score, a fraction 0..1, for people to read, such as "71.80%"; "-" where there is none: None, NaN or below 0,
+    which a run has before its first epoch ends."""
+    there = fraction is not None and fraction >= 0  # NaN is not
+    return f"{100 * fraction:.{digits}f}{unit}" if there else "-"  # type: ignore[operator]
+
+
 def table(result: dict[str, Any]) -> str:
     """The scores as text, percentages, one class a line."""
     columns = list(next(iter(result["classes"].values())))
@@ -194,4 +201,4 @@ def _interval(result: dict[str, Any]) -> str:
 
 
 def _percent(fraction: float) -> str:
-    return "-" if np.isnan(fraction) else f"{100 * fraction:.2f}"
+    return percent(fraction, unit="")

@@ -14,6 +14,7 @@ from runtime import strict_json
 from runtime.errors import UserError
 from training import converted, data
 from training.converted import Converted, Origin
+from training.data.occurrence import Occurrence
 from training.data.spec import DatasetSpec, Example
 from training.folder import write_text
 from training.progress import counter
@@ -95,9 +96,12 @@ def keep_classes(folder: Path, spec: DatasetSpec) -> None:
 
 
 def load_split(
-    recipe: Recipe | Origin, split: str, say: Callable[[str], None] = print
+    recipe: Recipe | Origin,
+    split: str,
+    say: Callable[[str], None] = print,
+    occurrence: Occurrence | None = None,
 ) -> tuple[DatasetSpec, list[Example]]:
-    """The recipe's own data: its classes and the checked examples of one split."""
+    """The recipe's own data: its classes and the checked examples of one split, counted in `occurrence`."""
     return data.load(
         recipe.data,
         split,
@@ -106,6 +110,7 @@ def load_split(
         skip_bad=recipe.skip_bad,
         say=say,
         progress=counter(f"checking {split}"),
+        occurrence=occurrence,
         **split_options(recipe.data_options, split),
     )
 

@@ -1,6 +1,7 @@
 """From a recipe to a running loop: data, class weights, baseline, model, weights, strategy."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -13,10 +14,13 @@ from runtime.image import resize_rgb
 from runtime.quiet import stderr_closed
 from training import counting, loop, quantize, report, tracking
 from training.backbone_weights import load_backbone_weights, restate_norms
+from training.data import is_drawn
+from training.data.occurrence import Occurrence, counted, refuse_unlearnable, remarks, void_remark
 from training.data.pipeline import DecodedCache
 from training.data.spec import DatasetSpec
 from training.distributed import ALONE, Cluster, agree, fingerprint
-from training.losses import class_weights
+from training.losses import CLASS_WEIGHTS, class_weights
+from training.metrics import percent
 from training.recipe import Recipe
 from training.run import build_model, keep_classes, load_split
 from training.teacher import open_teacher
@@ -24,6 +28,7 @@ from training.validation import MODEL_TASKS
 from training.weights import load_weights
 from zoo.convert import mobilenet_tflite
 
+DRAWN_COUNTED = 200  # images at most, where each would be drawn for that alone
 RESTATED = 48  # train pictures that BatchNorms which were folded are restated on
 
 
@@ -57,13 +62,16 @@ def train(
     keras.utils.set_random_seed(recipe.seed)
     tf.config.experimental.enable_op_determinism()
     keras.mixed_precision.set_global_policy(recipe.precision)
-    spec, caches = _data(recipe, cluster, say)
+    spec, caches, occurrence = _data(recipe, cluster, say)
+    absent = remarks(spec, occurrence["train"], occurrence["val"])
+    for sentence in absent:
+        say(sentence)
     if cluster.chief:
         keep_classes(run_folder, spec)
         if recipe.model not in MODEL_TASKS:
             floor = counting.floor(caches["train"], caches["val"], len(spec.classes))
-            say(f"Otsu's threshold, the floor: mIoU {100 * floor:.2f}% on val.")
-    weights = _class_weights(recipe, spec, caches["train"], cluster, say)
+            say(f"Otsu's threshold, the floor: mIoU {percent(floor)} on val.")
+    weights = _class_weights(recipe, spec, occurrence["train"], cluster, say)
     with devices.scope():
         model = _model(recipe, len(spec.classes), caches["train"], cluster)
         if recipe.quantize:
@@ -77,7 +85,7 @@ def train(
         if not model.trainable_variables:
             progress = counting.train(*prepared, class_weights=weights, say=say)
             track(progress.history)
-            return progress
+            return _beside_the_score(progress, absent, say)
         count = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
         name = f"{recipe.model} with {recipe.backbone}" if recipe.backbone else recipe.model
         say(f"{name}: {count / 1e6:.2f}M parameters.")
@@ -93,6 +101,13 @@ def train(
         )
         if cluster.chief:
             report.draw_curves(run_folder / "curves.png", progress.history)
+    return _beside_the_score(progress, absent, say)
+
+
+def _beside_the_score(progress: loop.Progress, absent: Sequence[str], say: loop.Say) -> loop.Progress:
+    """Say again which classes the score knows nothing of."""
+    for sentence in absent:
+        say(sentence)
     return progress
 
 
@@ -106,19 +121,38 @@ def _check_counted(recipe: Recipe, cluster: Cluster) -> None:
         )
 
 
-def _data(recipe: Recipe, cluster: Cluster, say: loop.Say) -> tuple[DatasetSpec, dict[str, DecodedCache]]:
-    """The classes and both splits, which every worker has to have alike."""
-    caches = {}
+def _data(
+    recipe: Recipe, cluster: Cluster, say: loop.Say
+) -> tuple[DatasetSpec, dict[str, DecodedCache], dict[str, Occurrence]]:
+    """The classes and both splits, which every worker has to have alike, with how often each class occurs in them.
+    UserError where nothing can be learnt from them."""
+    caches, occurrence = {}, {"train": Occurrence(), "val": Occurrence()}
     once = _once(say)
-    for split in ("train", "val"):
-        spec, examples = load_split(recipe, split, once)
+    for split, found in occurrence.items():
+        spec, examples = load_split(recipe, split, once, found)
         caches[split] = DecodedCache(examples, say=say)
+        _count_drawn(recipe, caches[split], found)
+    seen = {split: (found, caches[split].examples) for split, found in occurrence.items()}
+    refuse_unlearnable(spec, seen["train"], seen["val"], least=1 if recipe.model in MODEL_TASKS else 2)
+    if doubt := void_remark(*seen["train"]):
+        say(doubt)
     if cluster.size > 1:
         facts = {
             f"{split} {key}": value for split in caches for key, value in fingerprint(caches[split]).items()
         }
         agree(cluster, "data set", {"classes": list(spec.classes), **facts})
-    return spec, caches
+    return spec, caches, occurrence
+
+
+def _count_drawn(recipe: Recipe, cache: DecodedCache, occurrence: Occurrence) -> None:
+    """Count what was not read when files were checked, because it is drawn: all where the cache keeps it for the first
+    epoch or the classes are weighed by it, else as much as takes seconds."""
+    drawn = [index for index, example in enumerate(cache.examples) if is_drawn(example.part or recipe.data)]
+    few = not cache.enabled and recipe.class_weights not in CLASS_WEIGHTS
+    step = max(1, len(drawn) // DRAWN_COUNTED) if few else 1
+    with ThreadPoolExecutor(2) as pool:
+        for pixels in pool.map(lambda index: counted(cache.read(index)[1]), drawn[::step]):
+            occurrence.add(pixels)
 
 
 def _once(say: loop.Say) -> loop.Say:
@@ -134,13 +168,10 @@ def _once(say: loop.Say) -> loop.Say:
 
 
 def _class_weights(
-    recipe: Recipe, spec: DatasetSpec, training: DecodedCache, cluster: Cluster, say: loop.Say
+    recipe: Recipe, spec: DatasetSpec, training: Occurrence, cluster: Cluster, say: loop.Say
 ) -> list[float] | None:
-    """The weights of the classes, which the chief counts for all."""
-    weights = None
-    if cluster.chief:
-        labels = (training.read(index)[1] for index in range(len(training.examples)))
-        weights = class_weights(recipe.class_weights, recipe.loss_options, spec.classes, labels)
+    """The weights of the classes, by the chief's count."""
+    weights = class_weights(recipe.class_weights, recipe.loss_options, spec.classes, training)
     weights = cluster.exchange(weights)[0]
     if weights:
         shown = ", ".join(f"{name} {weight:.1f}" for name, weight in zip(spec.classes, weights, strict=True))

@@ -322,8 +322,12 @@ def _train(args: argparse.Namespace, cluster: distributed.Cluster) -> int:
 
 
 def _say_what_is_next(recipe: Any, run_folder: Path, progress: Any) -> None:
+    from training.metrics import percent
     from training.validation import MODEL_TASKS
 
+    best = "there is no mIoU yet"
+    if progress.best_epoch >= 0 and progress.best_miou >= 0:
+        best = f"best mIoU {percent(progress.best_miou)} (epoch {progress.best_epoch + 1})"
     next_commands = [f"python -m export {run_folder} --format tflite"]
     if recipe.model not in MODEL_TASKS:  # a prompted model has no classes to evaluate or to show
         next_commands = [
@@ -331,10 +335,7 @@ def _say_what_is_next(recipe: Any, run_folder: Path, progress: Any) -> None:
             *next_commands,
             "streamlit run streamlit_app.py",
         ]
-    print(
-        f"\nbest mIoU {100 * progress.best_miou:.2f}% (epoch {progress.best_epoch + 1}) in {run_folder}. Next:\n"
-        + "\n".join(f"  {command}" for command in next_commands)
-    )
+    print(f"\n{best} in {run_folder}. Next:\n" + "\n".join(f"  {command}" for command in next_commands))
 
 
 if __name__ == "__main__":

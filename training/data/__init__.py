@@ -28,6 +28,7 @@ from training.data import (
     voc,
 )
 from training.data.mixture import Folder, Part
+from training.data.occurrence import Occurrence
 from training.data.spec import Dataset, DatasetSpec, Example, Taxonomies
 
 DATASETS: dict[str, Dataset] = {
@@ -52,6 +53,11 @@ COMMON = ("split", "data_dir", "taxonomy")  # what every `examples` function tak
 def row(name: str) -> Dataset:
     """The row of DATASETS; UserError on an unknown name, listing the valid ones."""
     return DATASETS[_known("data set", name, DATASETS)]
+
+
+def is_drawn(name: str) -> bool:
+    """Whether a data set has no files, but is drawn as it is read."""
+    return row(name).drawn
 
 
 def specs(name: str, data_dir: Folder = None, options: dict[str, Any] | None = None) -> Taxonomies:
@@ -102,12 +108,14 @@ def load(
     workers: int = 2,
     say: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    occurrence: Occurrence | None = None,
     **options: Any,
 ) -> tuple[DatasetSpec, list[Example]]:
     """The classes and the checked examples of one split of a data set, or of a mixture.
 
     Everything is read once (drawn scenes are not: there is no file that could be bad). Bad files are a
-    UserError that lists them, or with `skip_bad` are left out, which `say` is told. `options` are the data
+    UserError that lists them, or with `skip_bad` are left out, which `say` is told. What is read is counted in
+    `occurrence`. `options` are the data
     set's own, and those of training/data/splits.py; in a mixture each begins with the name of its data set, such as
     "scenes.count". `mapping` is a mapping of classes of one's own, `mix` has the weights of a mixture.
     """
@@ -128,7 +136,9 @@ def load(
         if note and say:
             say(f"{part.name}: {note}")
         if not row(part.name).drawn:
-            examples, problems = check.check(examples, problems, workers=workers, progress=progress)
+            examples, problems = check.check(
+                examples, problems, workers=workers, progress=progress, occurrence=occurrence
+            )
         if problems and (not skip_bad or not examples):
             raise UserError(check.refusal(f"{part.name} {split}", problems, len(examples)))
         if problems and say:

@@ -4,7 +4,10 @@ minute and not met in the tenth hour."""
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
 from runtime.errors import UserError
+from training.data.occurrence import Occurrence, counted
 from training.data.spec import Example
 
 LISTED = 20
@@ -15,20 +18,26 @@ def check(
     problems: Sequence[str],
     *,
     workers: int = 2,
+    occurrence: Occurrence | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Example], list[str]]:
     """Read everything: the examples that can be trusted, and a sentence for each that cannot.
 
-    `problems` are those found when the files were listed; they come first. `progress(done, count)` is called
+    `problems` are those found when the files were listed; they come first. The labels of the good ones are counted in
+    `occurrence`, so that nobody has to read them again for that. `progress(done, count)` is called
     after each example.
     """
     good, sentences = [], list(problems)
+    count = occurrence is not None
     with ThreadPoolExecutor(workers) as pool:
-        for done, (example, problem) in enumerate(zip(examples, pool.map(_problem, examples), strict=True)):
+        looked = pool.map(lambda example: _look(example, count), examples)
+        for done, (example, (problem, pixels)) in enumerate(zip(examples, looked, strict=True)):
             if problem is None:
                 good.append(example)
             else:
                 sentences.append(problem)
+            if occurrence is not None and pixels is not None:
+                occurrence.add(pixels)
             if progress:
                 progress(done + 1, len(examples))
     return good, sentences
@@ -46,9 +55,10 @@ def refusal(what: str, problems: Sequence[str], good: int) -> str:
     return "\n".join([head, *lines])
 
 
-def _problem(example: Example) -> str | None:
+def _look(example: Example, count: bool) -> tuple[str | None, np.ndarray | None]:
+    """What is wrong with it, or None; and the pixels of each train id, if they are to be counted."""
     try:
-        example.read()
+        labels = example.read()[1]
     except UserError as error:
-        return str(error)
-    return None
+        return str(error), None
+    return None, counted(labels) if count else None

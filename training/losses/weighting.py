@@ -1,39 +1,16 @@
 """How much each class weighs in a loss that weights classes: from how often it occurs, or as given. NumPy only."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from runtime.errors import UserError
+from training.data.occurrence import Occurrence
 
 PREFIX = "class_weights"  # of their options among those of the losses: class_weights.beta=0.99
-
-
-class Occurrence(NamedTuple):
-    """How often each class occurs in a training split, (C,) int64 each: its pixels, the pictures that hold it, and
-    all counted pixels of those pictures."""
-
-    pixels: np.ndarray
-    pictures: np.ndarray
-    around: np.ndarray
-
-    def frequencies(self) -> np.ndarray:
-        """Each class's share of the counted pixels, (C,) float64 that sum to 1."""
-        return self.pixels / max(1, self.pixels.sum())
-
-
-def occurrence(label_maps: Iterable[np.ndarray], classes: int) -> Occurrence:
-    """Count the label maps, uint8 (H, W), 255 left out."""
-    found = Occurrence(*np.zeros((3, classes), np.int64))
-    for labels in label_maps:
-        pixels = np.bincount(labels.ravel(), minlength=256)[:classes]
-        found.pixels[:] += pixels
-        found.pictures[:] += pixels > 0
-        found.around[pixels > 0] += pixels.sum()
-    return found
 
 
 def inverse_log(found: Occurrence, *, constant: float = 1.10) -> np.ndarray:
@@ -46,7 +23,7 @@ def median_frequency(found: Occurrence) -> np.ndarray:
     """The median of f over f, f the class's share of the counted pixels of the pictures that hold it (Eigen and
     Fergus 2015, arXiv:1411.4734; SegNet's weights). A class that never occurs weighs 0."""
     frequency = _quotient(found.pixels, found.around)
-    there = found.pictures > 0
+    there = found.images > 0
     return _quotient(np.median(frequency[there]) if there.any() else 0.0, frequency)
 
 
@@ -57,8 +34,8 @@ def effective_number(found: Occurrence, *, beta: float = 0.999) -> np.ndarray:
     n is the number of pictures that hold the class, not of its pixels, which repeat one another: over the millions
     of pixels of a class every beta of the paper (0.9 to 0.9999) gives all classes one weight.
     """
-    weights = _quotient(1.0 - beta, 1.0 - beta**found.pictures)
-    there = found.pictures > 0
+    weights = _quotient(1.0 - beta, 1.0 - beta**found.images)
+    there = found.images > 0
     return weights / weights[there].mean() if there.any() else weights
 
 
@@ -120,9 +97,9 @@ def _given(asked: str) -> list[float]:
 
 
 def class_weights(
-    asked: str, options: Mapping[str, Any], classes: Sequence[str], label_maps: Iterable[np.ndarray]
+    asked: str, options: Mapping[str, Any], classes: Sequence[str], found: Occurrence
 ) -> list[float] | None:
-    """One weight a class, or None for `none`. `label_maps` are read only when they have to be counted.
+    """One weight a class, or None for `none`, from how often each occurs in the training split.
 
     Raises UserError as check_class_weights does.
     """
@@ -136,7 +113,7 @@ def class_weights(
         for key, value in options.items()
         if key.startswith(f"{PREFIX}.")
     }
-    return CLASS_WEIGHTS[asked](occurrence(label_maps, len(classes)), **own).tolist()
+    return CLASS_WEIGHTS[asked](found.of(len(classes)), **own).tolist()
 
 
 def _is_number(value: Any) -> bool:

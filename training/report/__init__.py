@@ -184,7 +184,7 @@ def _write_images(path: Path, evaluation: Evaluation, quality: np.ndarray) -> No
 
 def _write_csv(path: Path, rows: list[list[Any]]) -> None:
     text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
+    csv.writer(text).writerows(metrics.strict(rows))  # empty where a score does not exist
     _write(path, text.getvalue().encode())
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from runtime.files import write_whole
-from training.metrics import strict
+from training.metrics import percent, strict
 from training.report import html, pictures
 
 Interval = dict[str, Any] | None
@@ -31,11 +31,11 @@ class Row(NamedTuple):
 
 # Head, and the cell of a row.
 COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
-    ("mIoU %", lambda row: f"{100 * row.scores['miou']:.2f}"),
+    ("mIoU %", lambda row: percent(row.scores["miou"], unit="")),
     ("95% interval", lambda row: _range(row.interval)),
     ("to the first", lambda row: f"{100 * row.difference:+.2f}" if row.difference_interval else "-"),
     ("its interval", lambda row: _range(row.difference_interval, "+")),
-    ("pixel accuracy %", lambda row: f"{100 * row.scores['pixel_accuracy']:.2f}"),
+    ("pixel accuracy %", lambda row: percent(row.scores["pixel_accuracy"], unit="")),
     ("parameters", lambda row: "-" if row.parameters is None else f"{row.parameters / 1e6:.2f}M"),
     ("file", lambda row: f"{row.bytes / 1e6:.2f} MB"),
     ("a picture", lambda row: f"{row.milliseconds:.1f} ms"),

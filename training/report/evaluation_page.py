@@ -152,7 +152,8 @@ def _overview(facts: Facts) -> str:
     cards = [("mIoU", _per_cent(result["miou"]), more)]
     if before:
         points = 100 * (result["miou"] - _number(before["miou"]))
-        cards.append(("change", f"{points:+.2f}", f"points; before: {_per_cent(before['miou'])}"))
+        change = "-" if np.isnan(points) else f"{points:+.2f}"
+        cards.append(("change", change, f"points; before: {_per_cent(before['miou'])}"))
     cards += [
         ("pixel accuracy", _per_cent(result["pixel_accuracy"]), ""),
         ("mean accuracy", _per_cent(result["mean_accuracy"]), "recall, mean over classes"),
