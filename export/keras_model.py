@@ -105,7 +105,10 @@ def _spec(
     colours = tuple(palette or spread_palette(len(classes)))
     if len(colours) != len(classes):
         raise UserError(f"palette has {len(colours)} colours for {len(classes)} classes: one each is needed")
-    return DatasetSpec(LABELLED, tuple(classes), colours, ("train", "val"), size)
+    try:
+        return DatasetSpec(LABELLED, tuple(classes), colours, ("train", "val"), size)
+    except ValueError as error:
+        raise UserError(f"classes cannot be used: {error}") from error
 
 
 @contextlib.contextmanager

@@ -217,6 +217,11 @@ def table(parity: Parity) -> str:
     return "\n".join(f"  {name:<26}{value}" for name, value in rows)
 
 
+def ids_of(logits: np.ndarray) -> np.ndarray:
+    """int32 (H, W), wider than the ids of any file: in bytes on both sides ids from 256 on would come round alike."""
+    return logits.argmax(-1).astype(np.int32)
+
+
 def keras_predict(model: Any) -> Predict:
     """The reference: the Keras model in float32 with training=False, its ids by argmax over its logits."""
     import tensorflow as tf
@@ -227,6 +232,6 @@ def keras_predict(model: Any) -> Predict:
 
     def predict(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logits = logits_of(tf.constant(rgb[None])).numpy()[0]
-        return logits.argmax(-1).astype(np.uint8), logits
+        return ids_of(logits), logits
 
     return predict

@@ -195,7 +195,7 @@ def predictor(flatbuffer: bytes, output: str, threads: int = 2) -> parity.Predic
 
         def from_scores(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             logits = run(rgb)
-            return logits.argmax(-1).astype(np.uint8), logits
+            return parity.ids_of(logits), logits
 
         return from_scores
     twin = runner(scores_twin(flatbuffer), threads)

@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 
 from runtime import strict_json
+from runtime.class_names import MOST_CLASSES
 from runtime.errors import UserError
 
 FORMAT = 1
@@ -170,8 +171,9 @@ def foreign_labels(path: str | os.PathLike[str]) -> tuple[str, ...] | None:
     texts = [text for name, text in _entries(Path(path)).items() if name.lower().endswith(".txt")]
     if len(texts) != 1:
         return None
-    lines = texts[0].decode("utf-8", errors="replace").splitlines()
-    return tuple(line.strip() for line in lines if line.strip()) or None
+    # Not splitlines, which ends lines at other letters too; an empty line is a class without a name.
+    lines = [line.strip() for line in texts[0].decode("utf-8", errors="replace").rstrip().split("\n")]
+    return tuple(line or f"class {place}" for place, line in enumerate(lines)) if any(lines) else None
 
 
 def stated_normalisation(data: bytes) -> tuple[list[float], list[float]] | None:
@@ -232,6 +234,10 @@ def _bundle(content: Any, path: Path) -> Bundle:
         raise ValueError(f"{len(labels)} labels, {len(palette)} colours, output {facts['output']!r}")
     if not all(0 <= channel <= 255 for colour in palette for channel in colour):
         raise ValueError("its colours have to be of numbers from 0 to 255")
+    if len(labels) > MOST_CLASSES:
+        raise UserError(
+            f"{path} has {len(labels)} classes; up to {MOST_CLASSES} fit into ids of 8 bits, which it gives."
+        )
     return Bundle(labels, palette, facts["ignore_id"], facts["output"], (height, width), facts)
 
 

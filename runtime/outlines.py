@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from runtime.class_names import chosen
 from runtime.errors import UserError
 from runtime.files import whole_file
 from runtime.polygons import polygons
@@ -35,13 +36,7 @@ def chosen_classes(text: str | None, labels: tuple[str, ...]) -> frozenset[int] 
     """The ids of the classes in a list such as car,person; UserError names one that the model does not have."""
     if text is None:
         return None
-    names = [part.strip() for part in text.split(",")]
-    for name in names:
-        if name not in labels:
-            raise UserError(
-                f"--polygon-classes {name!r} is no class of the model; choose from {', '.join(labels)}."
-            )
-    return frozenset(labels.index(name) for name in names)
+    return frozenset(labels.index(name) for name in chosen(text, labels, "--polygon-classes"))
 
 
 def geojson(found: Segmentation, classes: Collection[int] | None = None) -> dict[str, Any]:

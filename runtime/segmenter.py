@@ -31,11 +31,12 @@ from runtime.bundle import (
     spread_palette,
     stated_normalisation,
 )
+from runtime.class_names import MOST_CLASSES
 from runtime.errors import UserError
 from runtime.polygons import polygons
 from runtime.quiet import stderr_closed
 
-MAX_CLASSES = 256  # ids are uint8
+MAX_IDS = 256  # ids are uint8
 WANTED = "a segmenter takes one (1, H, W, 3) image and gives class ids (1, H, W) or scores (1, H, W, C)"
 
 
@@ -62,7 +63,7 @@ class Segmentation:
 
     def shares(self) -> dict[int, float]:
         """Class id -> its share of the pixels, 0..1, for the classes that are there, largest first."""
-        counts = np.bincount(self.ids.ravel(), minlength=MAX_CLASSES) / self.ids.size
+        counts = np.bincount(self.ids.ravel(), minlength=MAX_IDS) / self.ids.size
         present = sorted(np.flatnonzero(counts), key=lambda index: -counts[index])
         return {int(index): float(counts[index]) for index in present}
 
@@ -211,8 +212,12 @@ class Segmenter:
                     f"size {self.size} and {channels} channels; export it again."
                 )
             return labels, palette
-        count = channels if channels > 1 else MAX_CLASSES
+        count = channels if channels > 1 else MAX_IDS
         labels = foreign_labels(self.path) or ()
+        if channels == 1 and len(labels) > MOST_CLASSES:  # their ids would come round to 0
+            raise UserError(
+                f"{self.path} names {len(labels)} classes; up to {MOST_CLASSES} fit into ids of 8 bits."
+            )
         if len(labels) > count or (channels > 1 and len(labels) != count):
             labels = ()
         # A mask of others does not say how many classes there are: every uint8 id gets a name.
@@ -266,8 +271,10 @@ def _checked_ends(interpreter: Interpreter, path: Path) -> tuple[dict[str, Any],
         raise UserError(
             f"{path} turns {_shown(taken['shape'])} into {_shown(shape)}, no map of it; {WANTED}."
         )
-    if len(shape) == 4 and shape[3] > MAX_CLASSES:
-        raise UserError(f"{path} gives {shape[3]} classes; up to {MAX_CLASSES} are shown.")
+    if len(shape) == 4 and shape[3] > MOST_CLASSES:
+        raise UserError(
+            f"{path} gives {shape[3]} classes; up to {MOST_CLASSES} fit into ids of 8 bits beside void."
+        )
     return taken, given
 
 

@@ -56,7 +56,10 @@ class Converted:
         known = _spec_of_data(self.recipe, count) if self.recipe.data else None
         classes = tuple(self.facts.get("classes") or ()) or (known.classes if known else numbered(count))
         palette = tuple(tuple(colour) for colour in self.facts.get("palette") or ()) or _palette(classes)
-        return DatasetSpec(self.facts["source"]["name"], classes, palette, ("train", "val"), (512, 1024))
+        try:
+            return DatasetSpec(self.facts["source"]["name"], classes, palette, ("train", "val"), (512, 1024))
+        except ValueError as error:
+            raise UserError(f"{card.card_path(self.weights_path)} cannot be used: {error}.") from error
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from runtime.class_names import check_number
+
 ImageSize = tuple[int, int] | None
 
 IMAGE = "image"  # input: RGB, (B, H, W, 3), uint8 or float, 0..255
@@ -39,6 +41,12 @@ def check_count(name: str, value: Any, at_least: int = 1) -> int:
     if not _is_int(value) or value < at_least:
         raise ValueError(f"{name} must be a whole number of at least {at_least}, not {value!r}")
     return int(value)
+
+
+def check_classes(classes: Any) -> int:
+    """2 to 255 of them, because ids are bytes and 255 is void; ValueError on anything else."""
+    check_number(check_count("classes", classes, at_least=2))
+    return int(classes)
 
 
 def check_counts(**values: Any) -> None:

@@ -63,7 +63,7 @@ def deeplabv3(
     "aux_logits", as large as the logits, for the loss alone, from the backbone's P4; `multiple` see above.
     Raises ValueError on a value that makes no sense.
     """
-    contract.check_count("classes", classes, at_least=2)
+    contract.check_classes(classes)
     contract.check_counts(aspp_filters=aspp_filters, projection_kernel=projection_kernel, multiple=multiple)
     contract.check_fraction("dropout", dropout)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)

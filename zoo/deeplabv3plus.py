@@ -77,7 +77,7 @@ def deeplabv3plus(
     the logits, for the loss alone, from the backbone's P4.
     Raises ValueError on a value that makes no sense.
     """
-    contract.check_count("classes", classes, at_least=2)
+    contract.check_classes(classes)
     contract.check_counts(
         aspp_filters=aspp_filters, low_level_filters=low_level_filters, decoder_filters=decoder_filters,
         decoder_convolutions=decoder_convolutions, decoder_kernel=decoder_kernel,

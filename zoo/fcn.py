@@ -50,7 +50,7 @@ def fcn(
     backbone's P4; `multiple` is what the sides are filled up to, with grey, before the logits are cut again.
     Raises ValueError on a value that makes no sense.
     """
-    contract.check_count("classes", classes, at_least=2)
+    contract.check_classes(classes)
     contract.check_counts(
         head_filters=head_filters, head_convolutions=head_convolutions, head_rate=head_rate, multiple=multiple
     )

@@ -96,7 +96,7 @@ def _check(
     decoder_layers: Any,
     score_stride: Any,
 ) -> None:
-    contract.check_count("classes", classes, at_least=2)
+    contract.check_classes(classes)
     contract.check_counts(
         queries=queries, points=points, encoder_layers=encoder_layers, decoder_layers=decoder_layers,
         heads=heads, hidden=hidden,

@@ -46,7 +46,7 @@ def segformer(
     None takes the paper's for the backbone; `decoder_norm` and `multiple` see above; `dropout` drops whole
     channels before the classifier. Raises ValueError on a value that makes no sense.
     """
-    contract.check_count("classes", classes, at_least=2)
+    contract.check_classes(classes)
     contract.check_fraction("dropout", dropout)
     contract.check_count("multiple", multiple)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)

@@ -46,7 +46,7 @@ def threshold(*, classes: int = 19, image_size: contract.ImageSize = None, value
     of a region are the logarithm of its classes' shares, once counted (`RegionVotes`). Raises ValueError on a value
     that makes no sense.
     """
-    contract.check_count("classes", classes, at_least=2)
+    contract.check_classes(classes)
     if contract.check_count("value", value, at_least=0) >= GREYS:
         raise ValueError(f"value must be a grey level, 0 to {GREYS - 1}, not {value!r}")
     image = contract.image_input(contract.check_image_size(image_size))
@@ -62,7 +62,7 @@ def otsu(*, classes: int = 19, image_size: contract.ImageSize = None, levels: in
     a region are the logarithm of its classes' shares, once counted (`RegionVotes`). Raises ValueError on a value
     that makes no sense.
     """
-    contract.check_count("classes", classes, at_least=2)
+    contract.check_classes(classes)
     if contract.check_count("levels", levels, at_least=2) > MOST_LEVELS:
         raise ValueError(f"levels must be at most {MOST_LEVELS}, not {levels!r}")
     image = contract.image_input(contract.check_image_size(image_size))

@@ -83,7 +83,7 @@ def unet(
     `auxiliary` adds "aux_logits", as large as the logits, for the loss alone, from a 3x3 convolution of
     `auxiliary_filters`; `multiple` see above. Raises ValueError on a value that makes no sense.
     """
-    contract.check_count("classes", classes, at_least=2)
+    contract.check_classes(classes)
     contract.check_count("base_filters", base_filters)
     contract.check_count("depth", depth, at_least=2)
     contract.check_count("head_filters", head_filters, at_least=0)

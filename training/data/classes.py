@@ -23,11 +23,12 @@ import numpy as np
 
 from runtime import strict_json
 from runtime.bundle import spread_palette
+from runtime.class_names import MOST_CLASSES, check_names
 from runtime.errors import UserError
 from training.data import labels
 from training.data.labels import Colour
 from training.data.masks import Repainted, read_painted
-from training.data.spec import IGNORE_ID, MOST_CLASSES, MOST_IDS, check_names, lookup_table
+from training.data.spec import IGNORE_ID, MOST_IDS, lookup_table
 
 KEYS = ("name", "by", "classes", "ignore", "nearest", "images", "masks", "image_end", "mask_end")
 CLASS_KEYS = ("name", "id", "ids", "colour", "colours")

@@ -56,7 +56,12 @@ def _sets(data_dir: Path | str | None) -> dict[str, list[Record]]:
 
 
 def _spec(name: str, record: Record) -> DatasetSpec:
-    return DatasetSpec(name, record.labels, record.palette, SPLITS, (record.height, record.width))
+    try:
+        return DatasetSpec(name, record.labels, record.palette, SPLITS, (record.height, record.width))
+    except ValueError as error:
+        raise UserError(
+            f"The correction {record.id} is of classes that cannot be trained: {error}."
+        ) from error
 
 
 def _example(folder: Path, record: Record) -> Example:

@@ -1,7 +1,6 @@
 """What a data set is: classes, palette, ignore id, splits, and label taxonomies. NumPy only."""
 
 import dataclasses
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from runtime import strict_json
+from runtime.class_names import check_names
 
 IGNORE_ID = 255
 MOST_IDS = 65_536  # label files hold up to 16 bits a pixel
-MOST_CLASSES = 255  # train ids are bytes, and 255 is ignored
 
 
 @dataclass(frozen=True)
@@ -39,27 +38,6 @@ class Example:
     part: str = ""
     weight: float = 1.0
     remarks: Callable[[], Sequence[str]] | None = None
-
-
-def check_names(names: Sequence[str]) -> None:
-    """ValueError, naming the name, unless each can be a line of labels.txt, is there once, and all fit into a byte."""
-    if len(names) > MOST_CLASSES:
-        raise ValueError(
-            f"there are {len(names)} classes, and up to {MOST_CLASSES} fit into an id of 8 bits beside void"
-        )
-    for place, name in enumerate(names):
-        if not name.strip():
-            raise ValueError(f"the name of class {place} is empty")
-        # Control characters, line and paragraph separators, halves of surrogate pairs.
-        if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp", "Cs") for letter in name):
-            raise ValueError(
-                f"the name of class {place}, {name!r}, holds a line break or another control character"
-            )
-    twice = (
-        next((name for name in names if names.count(name) > 1), None) if len({*names}) < len(names) else None
-    )
-    if twice is not None:
-        raise ValueError(f"the class {twice!r} is there twice")
 
 
 @dataclass(frozen=True)

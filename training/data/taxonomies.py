@@ -28,6 +28,7 @@ import numpy as np
 
 from runtime import strict_json
 from runtime.bundle import spread_palette
+from runtime.class_names import check_names
 from runtime.errors import UserError
 from training.data.spec import IGNORE_ID, DatasetSpec, Example
 
@@ -289,6 +290,10 @@ def mapped(source: DatasetSpec, name: str, mapping: Targets) -> tuple[DatasetSpe
     new = tuple(dict.fromkeys(to for to in mapping.values() if to is not None))
     if len(new) > IGNORE_ID:
         raise UserError(f"The mapping of classes makes {len(new)} classes; a label map holds {IGNORE_ID}.")
+    try:
+        check_names(new)
+    except ValueError as error:
+        raise UserError(f"The mapping of classes is of no use: {error}.") from error
     colours = dict(zip(source.classes, source.palette, strict=True))
     first: dict[str, Colour] = {}
     for old, to in mapping.items():

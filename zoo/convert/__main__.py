@@ -13,6 +13,7 @@ from typing import Any
 import keras
 
 import zoo
+from runtime.class_names import MOST_CLASSES
 from runtime.errors import UserError, exit_on_user_error
 from runtime.quiet import stderr_closed
 from zoo.convert import card, hub, readers, recognise
@@ -90,6 +91,10 @@ def _arguments(match: Match, classes: int | None) -> Mapping[str, Any]:
         raise ValueError(f"is a {match.model}, which has no classes; leave --classes out")
     if classes < 2:
         raise ValueError(f"can have 2 classes or more, not {classes}")
+    if classes > MOST_CLASSES:
+        raise ValueError(
+            f"can have up to {MOST_CLASSES} classes, which fit into ids of 8 bits, not {classes}"
+        )
     return {**match.arguments, "classes": classes}
 
 

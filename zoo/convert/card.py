@@ -16,6 +16,7 @@ import numpy as np
 
 import zoo
 from runtime import strict_json
+from runtime.class_names import mended
 from runtime.errors import UserError
 from runtime.files import whole_file
 from zoo.convert.checkpoint import Match
@@ -42,11 +43,12 @@ def of(match: Match, arguments: Mapping[str, Any], name: str, sha256: str) -> di
     """The card of a conversion: `arguments` are those that the model was built with, without image_size; `name` and
     `sha256` tell the checkpoint. Class names and colours are the checkpoint's where it has as many classes."""
     count = arguments.get("classes")
+    names = mended(match.classes or ())
     return {
         "format": FORMAT,
         "model": match.model,
         "arguments": dict(arguments),
-        "classes": match.classes if match.classes and len(match.classes) == count else None,
+        "classes": list(names) if names and len(names) == count else None,
         "palette": match.palette if match.palette and len(match.palette) == count else None,
         "source": {"kind": match.source, "name": name, "sha256": sha256},
     }
