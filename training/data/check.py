@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from runtime.errors import UserError
+from training.data import ruined
 from training.data.occurrence import Occurrence, counted
 from training.data.spec import Example
 
@@ -29,7 +30,7 @@ def check(
     """
     good, sentences = [], list(problems)
     count = occurrence is not None
-    with ThreadPoolExecutor(workers) as pool:
+    with ruined.heard() as warnings, ThreadPoolExecutor(workers) as pool:
         looked = pool.map(lambda example: _look(example, count), examples)
         for done, (example, (problem, pixels)) in enumerate(zip(examples, looked, strict=True)):
             if problem is None:
@@ -40,6 +41,14 @@ def check(
                 occurrence.add(pixels)
             if progress:
                 progress(done + 1, len(examples))
+        warned = warnings()
+    if warned:
+        bad = ruined.found(good)
+        for place in bad:
+            if occurrence is not None:
+                occurrence.add(counted(good[place].read()[1]), -1)
+        sentences += bad.values()
+        good = [example for place, example in enumerate(good) if place not in bad]
     return good, sentences
 
 

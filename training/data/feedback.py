@@ -67,7 +67,9 @@ def _spec(name: str, record: Record) -> DatasetSpec:
 def _example(folder: Path, record: Record) -> Example:
     picture, mask = (feedback.path_of(folder, record.id, kind) for kind in ("picture", "corrected"))
     read = functools.partial(_read, picture, mask, len(record.labels))
-    return Example(f"{record.id:06d}", read, raw=lambda: (read_rgb(picture), read_ids(mask)))
+    return Example(
+        f"{record.id:06d}", read, raw=lambda: (read_rgb(picture), read_ids(mask)), place=str(picture)
+    )
 
 
 def _read(picture: Path, mask: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:

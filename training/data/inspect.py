@@ -24,7 +24,7 @@ import numpy as np
 
 from runtime.errors import UserError, exit_on_user_error
 from training.checkpoints import write_atomically
-from training.data import mixture, opened, samples
+from training.data import mixture, opened, ruined, samples
 from training.data.spec import IGNORE_ID, DatasetSpec, Example
 from training.progress import counter
 from training.train import Parser, setting
@@ -314,7 +314,13 @@ def inspect(
         if note and note not in said:
             print(note)
             said.add(note)
-        parts[split] = Part(examples, list(scan(examples, progress=counter(f"reading {split}"))), problems)
+        with ruined.heard() as warnings:
+            seen = list(scan(examples, progress=counter(f"reading {split}")))
+            warned = warnings()
+        if warned:
+            bad = ruined.found(examples)
+            seen = [one._replace(problem=one.problem or bad.get(place)) for place, one in enumerate(seen)]
+        parts[split] = Part(examples, seen, problems)
         for remarks in dict.fromkeys(example.remarks for example in examples if example.remarks):
             print(*(f"{split}: {sentence}" for sentence in remarks()), sep="\n")
     if len(missing) == len(parts):

@@ -79,7 +79,7 @@ def pair(
     """
     reader = functools.partial(read_pair, image, label, table=table, allowed=allowed, read=read)
     raw = functools.partial(read_raw, image, label, read=read)
-    return Example(name, reader, group=group or image.parent.name, raw=raw)
+    return Example(name, reader, group=group or image.parent.name, raw=raw, place=str(image))
 
 
 def read_raw(image: Path, label: Path, *, read: ReadIds = read_ids) -> tuple[np.ndarray, np.ndarray]:

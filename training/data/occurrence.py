@@ -30,11 +30,11 @@ class Occurrence:
     images: np.ndarray = field(default_factory=_zeros)
     around: np.ndarray = field(default_factory=_zeros)
 
-    def add(self, pixels: np.ndarray) -> None:
-        """Count one image, by its `counted`."""
-        self.pixels += pixels
-        self.images += pixels > 0
-        self.around[pixels > 0] += pixels[:IGNORE_ID].sum()
+    def add(self, pixels: np.ndarray, times: int = 1) -> None:
+        """Count one image, by its `counted`; -1 times takes it back."""
+        self.pixels += times * pixels
+        self.images += times * (pixels > 0)
+        self.around[pixels > 0] += times * pixels[:IGNORE_ID].sum()
 
     def of(self, classes: int) -> "Occurrence":
         """That of the first ids alone, which are the classes."""

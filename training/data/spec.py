@@ -23,6 +23,7 @@ class Example:
     (H, W, 3), and the train ids, uint8 (H, W), 255 where nothing counts; it raises
     `runtime.errors.UserError`, naming the file, when either cannot be trusted.
 
+    `place` is what messages call the image: its file, "" where it is known by its name alone.
     `group` is what neighbouring pictures share (a city, a drive, a folder), "" where nothing says.
     `remarks()` are sentences on the label maps of its data set, to be said aloud once all have been read.
     `raw()` returns the RGB image and the label map as it is stored, neither mapped nor compared with anything:
@@ -38,6 +39,7 @@ class Example:
     part: str = ""
     weight: float = 1.0
     remarks: Callable[[], Sequence[str]] | None = None
+    place: str = ""
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,7 @@ def examples(
             functools.partial(_pair, class_files.decode, records, index, source, table, shown),
             raw=functools.partial(_pair, class_files.as_stored, records, index, source, table, shown),
             remarks=table.remarks,
+            place=f"{shown} {index} picture",
         )
         for index in range(len(records))
     ], []
