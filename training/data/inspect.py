@@ -322,7 +322,8 @@ def inspect(
             seen = [one._replace(problem=one.problem or bad.get(place)) for place, one in enumerate(seen)]
         parts[split] = Part(examples, seen, problems)
         for remarks in dict.fromkeys(example.remarks for example in examples if example.remarks):
-            print(*(f"{split}: {sentence}" for sentence in remarks()), sep="\n")
+            for sentence in remarks():
+                print(f"{split}: {sentence}")
     if len(missing) == len(parts):
         raise missing[0]
     first = next((part.examples[0] for part in parts.values() if part.examples), None)

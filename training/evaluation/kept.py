@@ -46,7 +46,7 @@ def load(folder: Path, like: dict[str, Any], spec: DatasetSpec, names: list[str]
     """The evaluation in a folder, without its further metrics and its seconds, if it is of the provenance (and of the
     translation, if any) that `like` says, of these classes and pictures, each looked at once; else None."""
     try:
-        scores = strict_json.checked(strict_json.read(folder / "scores.json"), {"classes": list[str]})
+        scores = strict_json.checked(strict_json.read(folder / "scores.json"), {"classes": dict[str, Any]})
         with np.load(folder / "counts.npz", allow_pickle=False) as stored:
             found, counts = stored["names"].tolist(), stored["counts"]
         matrix = np.array(scores["confusion_matrix"], np.int64)
