@@ -10,6 +10,7 @@ Source: https://www.tensorflow.org/lite/models/convert/metadata (layout of the f
 import colorsys
 import functools
 import hashlib
+import io
 import json
 import os
 import struct
@@ -26,10 +27,13 @@ import numpy as np
 from runtime import strict_json
 from runtime.class_names import MOST_CLASSES
 from runtime.errors import UserError
+from runtime.strict_json import shown
 
 FORMAT = 1
 NOTE = "kerbside.json"
 MAX_NOTE_BYTES = 4_000_000  # a few kB in practice; keeps a ZIP bomb in a stranger's file out
+MAX_ARCHIVE_BYTES, MAX_ENTRIES = 16_000_000, 64  # of the whole archive: two files of a few kB in practice
+MAX_LABEL, MAX_LABELS = 200, 10_000  # letters of one, and lines; ids have 8 bits
 # The types of the facts in a note that somebody here reads; those NEEDED are in every file of ours.
 FACTS: dict[str, Any] = {
     "format": int,
@@ -49,7 +53,14 @@ FACTS: dict[str, Any] = {
 }
 NEEDED = tuple(FACTS)[:8]
 _COPY_AGAIN = "copy or export it again"
-_BAD_ARCHIVE = (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError, EOFError)
+_BAD_ARCHIVE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError),
+    *(
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+    ),  # of encryption, of names that are no text, of places outside
+)
 
 Colour = tuple[int, int, int]
 
@@ -172,7 +183,10 @@ def foreign_labels(path: str | os.PathLike[str]) -> tuple[str, ...] | None:
     if len(texts) != 1:
         return None
     # Not splitlines, which ends lines at other letters too; an empty line is a class without a name.
-    lines = [line.strip() for line in texts[0].decode("utf-8", errors="replace").rstrip().split("\n")]
+    text = texts[0].decode("utf-8", errors="replace").rstrip()
+    if text.count("\n") >= MAX_LABELS:
+        return None
+    lines = [line.strip()[:MAX_LABEL] for line in text.split("\n")]
     return tuple(line or f"class {place}" for place, line in enumerate(lines)) if any(lines) else None
 
 
@@ -231,7 +245,7 @@ def _bundle(content: Any, path: Path) -> Bundle:
     labels = tuple(facts["labels"])
     palette = tuple((red, green, blue) for red, green, blue in facts["palette"])
     if len(labels) != len(palette) or facts["output"] not in ("mask", "scores"):
-        raise ValueError(f"{len(labels)} labels, {len(palette)} colours, output {facts['output']!r}")
+        raise ValueError(f"{len(labels)} labels, {len(palette)} colours, output {shown(facts['output'])}")
     if not all(0 <= channel <= 255 for colour in palette for channel in colour):
         raise ValueError("its colours have to be of numbers from 0 to 255")
     if len(labels) > MOST_CLASSES:
@@ -242,17 +256,40 @@ def _bundle(content: Any, path: Path) -> Bundle:
 
 
 def _entries(path: Path) -> dict[str, bytes]:
-    """The small files in the archive behind the flatbuffer, by name; none when there is no archive."""
-    if not zipfile.is_zipfile(path):
-        return {}
+    """The note and the texts in the archive behind the flatbuffer, by name; none when there is no archive.
+
+    Only the end of the file is looked at, and of the archive only what is asked of it here: few entries, small, stored
+    or deflated, so that no archive takes more memory than its bounds.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
-            small = [info for info in archive.infolist() if info.file_size <= MAX_NOTE_BYTES]
-            return {info.filename: archive.read(info) for info in small}
-    except _BAD_ARCHIVE as e:
+        with open(path, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - MAX_ARCHIVE_BYTES))
+            tail = io.BytesIO(file.read())
+        if not zipfile.is_zipfile(tail):
+            return {}
+        with zipfile.ZipFile(tail) as archive:
+            infos, number = archive.infolist(), len(archive.infolist())
+            asked = [
+                info for info in infos if info.filename == NOTE or info.filename.lower().endswith(".txt")
+            ]
+            small = [info for info in asked if info.file_size <= MAX_NOTE_BYTES]
+            total = sum(info.file_size for info in small)
+            if number > MAX_ENTRIES or total > MAX_ARCHIVE_BYTES:
+                raise UserError(
+                    f"{path} is damaged: the archive at its end has {number} entries, of which {total / 1e6:.1f} MB "
+                    f"would be read; {_COPY_AGAIN}."
+                )
+            return {info.filename: _entry(archive, info) for info in small}
+    except _BAD_ARCHIVE as error:
         raise UserError(
-            f"{path} is damaged: the archive at its end cannot be read ({e}); {_COPY_AGAIN}."
-        ) from e
+            f"{path} is damaged: the archive at its end cannot be read ({shown(str(error))}); {_COPY_AGAIN}."
+        ) from error
+
+
+def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise zipfile.BadZipFile(f"{info.filename} is packed by method {info.compress_type}")
+    return archive.read(info)
 
 
 def _u32(data: bytes, at: int) -> int:

@@ -25,6 +25,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from runtime import trial
 from runtime.bundle import read_bundle, read_model
 from runtime.errors import UserError, exit_on_user_error
 from runtime.files import write_whole
@@ -166,8 +167,10 @@ class PromptedSegmenter:
 
 def _half(path: Path, part: str, inputs: Sequence[str], outputs: Sequence[str], threads: int) -> Any:
     """The signature runner of one of the two files."""
-    read_bundle(path)  # refuses a damaged file
-    interpreter = load_interpreter(read_model(path), path, threads)
+    data = read_model(path)
+    if read_bundle(path) is None:  # which refuses a damaged file of ours
+        trial.once(path, data, threads)
+    interpreter = load_interpreter(data, path, threads)
     signatures = interpreter.get_signature_list()
     if len(signatures) == 1:
         ((name, ends),) = signatures.items()

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from runtime import image
+from runtime import image, trial
 from runtime.bundle import (
     Bundle,
     Colour,
@@ -105,15 +105,18 @@ class Segmenter:
 
     Attributes: `size` (height, width) of the model's input, `labels`, `palette`, `output` ("mask" or
     "scores"), `bundle` (the note inside one of our files, else None), `path`, `threads`.
+    A file without our hash is run once in a process of its own first, see `runtime.trial`, unless it is `trusted`.
     Raises UserError, one sentence, when the file is missing, damaged, or no segmenter.
     """
 
-    def __init__(self, path: str | os.PathLike[str], threads: int = 2) -> None:
+    def __init__(self, path: str | os.PathLike[str], threads: int = 2, *, trusted: bool = False) -> None:
         if threads < 1:
             raise UserError(f"threads is {threads}; it has to be 1 or more.")
         self.path, self.threads = Path(path), threads
         self.bundle: Bundle | None = read_bundle(self.path)
         data = read_model(self.path)
+        if self.bundle is None and not trusted:
+            trial.once(self.path, data, threads)
         self._lock = threading.Lock()
         self._interpreter = _load(data, self.path, threads)
         self._input, self._output = _checked_ends(self._interpreter, self.path)
