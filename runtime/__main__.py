@@ -13,6 +13,7 @@ from typing import Any
 
 from runtime.errors import UserError, exit_on_user_error
 from runtime.files import write_whole
+from runtime.fit import FITS, checked_fit, naming
 from runtime.folders import distinct, files_below
 from runtime.image import IMAGE_SUFFIXES, read_rgb
 from runtime.outlines import COCO_FILE, FORMATS, SIDE_FILES, chosen_classes, chosen_formats, coco_file
@@ -71,6 +72,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="FRAMES",
         help="of a video: show a new class once it was seen in so many frames in a row (default 1: at once)",
     )
+    result.add_argument(
+        "--fit",
+        default="auto",
+        metavar="|".join(FITS),
+        help="how an image of another shape than the model's comes before it (default auto: by its aspect)",
+    )
     result.add_argument("--overwrite", action="store_true", help="replace results that are there already")
     return result
 
@@ -79,6 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     if not 0.0 <= args.opacity <= 1.0:
         raise UserError(f"--opacity is {args.opacity}; it has to be from 0 to 1.")
+    checked_fit(args.fit, "--fit")
     if not args.input.exists():
         raise UserError(f"{args.input} does not exist; name an image, a folder of images, or a video.")
     video = args.input.suffix.lower() in VIDEO_SUFFIXES and args.input.is_file()
@@ -117,7 +125,9 @@ def run_video(segmenter: Segmenter, args: argparse.Namespace) -> int:
         if overlay.resolve() == args.input.resolve():
             raise UserError(f"--out {overlay} is the video itself; name another file.")
     refuse_existing([overlay, report], args.overwrite)
-    facts = segment_video(segmenter, args.input, overlay, report, args.opacity, live_line, args.smooth)
+    facts = segment_video(
+        segmenter, args.input, overlay, report, args.opacity, live_line, args.smooth, fit=args.fit
+    )
     live_line("")
     print(
         f"{overlay}: {facts['frames']} frames at {facts['frames_per_second']} frames/s"
@@ -141,7 +151,7 @@ def run_images(segmenter: Segmenter, args: argparse.Namespace, formats: Collecti
     with coco_file(coco, segmenter, classes) if "coco" in formats else nullcontext() as annotations:
         for number, (source, stem) in enumerate(jobs.items(), start=1):
             try:
-                found = segment_image(segmenter, source, stem, args.opacity, formats, classes)
+                found = segment_image(segmenter, source, stem, args, formats, classes)
                 times.append(found.seconds)
                 if annotations:
                     annotations.add(str(stem.relative_to(args.out).with_name(source.name)), found)
@@ -161,18 +171,26 @@ def segment_image(
     segmenter: Segmenter,
     source: Path,
     stem: Path,
-    opacity: float,
+    args: argparse.Namespace,
     formats: Collection[str],
     classes: Collection[int] | None,
 ) -> Segmentation:
     """Write one image's files, and give what was found."""
-    found = segmenter.segment(read_rgb(source))
-    facts: dict[str, Any] = {"image": source.name, "model": segmenter.path.name, **found.report()}
+    rgb = read_rgb(source)
+    with naming(source):
+        fit = segmenter.placing((rgb.shape[0], rgb.shape[1]), args.fit).fit
+    found = segmenter.segment(rgb, fit)
+    facts: dict[str, Any] = {
+        "image": source.name,
+        "model": segmenter.path.name,
+        "fit": fit,
+        **found.report(),
+    }
     if "json" in formats:
         facts["polygons"] = found.polygons(classes=classes)
     mask, overlay, report, *sides = outputs(stem, formats)
     write_whole(mask, found.mask_png())
-    write_whole(overlay, found.overlay_png(opacity))
+    write_whole(overlay, found.overlay_png(args.opacity))
     shapes = [content for name, (_, content) in SIDE_FILES.items() if name in formats]
     for path, content in zip(sides, shapes, strict=True):
         write_whole(path, (json.dumps(content(found, classes)) + "\n").encode())

@@ -33,6 +33,7 @@ from runtime.bundle import (
 )
 from runtime.class_names import MOST_CLASSES
 from runtime.errors import UserError
+from runtime.fit import Placing, checked_fit, frames, join_ids, join_scores, placing
 from runtime.polygons import polygons
 from runtime.quiet import stderr_closed
 
@@ -129,47 +130,57 @@ class Segmenter:
         self.output = "scores" if channels > 1 else "mask"
         self.labels, self.palette = self._names(channels)
 
-    def segment(self, rgb: np.ndarray) -> Segmentation:
-        """Class ids of a picture, uint8 (H, W, 3) RGB of any size, at that size."""
-        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
-            raise UserError(
-                f"the picture is {rgb.dtype} {rgb.shape}; uint8 RGB of shape (H, W, 3) is needed."
-            )
+    def segment(self, rgb: np.ndarray, fit: str = "auto") -> Segmentation:
+        """Class ids of an image, uint8 (H, W, 3) RGB of any size, at that size; `fit` says how it is placed before the
+        model: see `placing`."""
         start = time.perf_counter()
-        ids = self._ids(self.invoke(self.prepare(rgb)), (rgb.shape[0], rgb.shape[1]))
+        size = _checked_size(rgb)
+        place = self.placing(size, fit)
+        ids = self._ids(self._maps(rgb, fit), place, size)
         return Segmentation(ids, self.labels, self.palette, time.perf_counter() - start, rgb)
 
-    def scores(self, rgb: np.ndarray) -> np.ndarray:
-        """Scores of a picture, float32 (H, W, C) at its size, quantised ones as the numbers they stand for.
+    def scores(self, rgb: np.ndarray, fit: str = "auto") -> np.ndarray:
+        """Scores of an image, float32 (H, W, C) at its size, quantised ones as the numbers they stand for.
 
         UserError when the file gives class ids only.
         """
         if self.output != "scores":
             raise UserError(f"{self.path} gives class ids, not scores; export it with --output scores.")
-        raw, (scale, zero) = self.invoke(self.prepare(rgb)), self._output["quantization"]
-        values = (raw.astype(np.float32) - zero) * np.float32(scale) if scale else raw.astype(np.float32)
-        if values.shape[:2] == rgb.shape[:2]:
-            return values
-        size = (rgb.shape[1], rgb.shape[0])
-        planes = (np.ascontiguousarray(values[..., index]) for index in range(values.shape[2]))
-        return np.stack(
-            [cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in planes], axis=-1
-        )
+        size = _checked_size(rgb)
+        place, (scale, zero) = self.placing(size, fit), self._output["quantization"]
+        maps = self._maps(rgb, fit)
+        if place.whole and maps[0].shape[:2] == size:
+            values = maps[0].astype(np.float32)
+        else:
+            planes = (join_scores(maps, place, index) for index in range(maps[0].shape[2]))
+            values = np.stack([image.resize_rgb(plane, size) for plane in planes], axis=-1)
+        return (values - zero) * np.float32(scale) if scale else values
+
+    def placing(self, size: tuple[int, int], fit: str = "auto") -> Placing:
+        """Where an image of `size` (height, width) lies before the model: `fit` is one of `runtime.fit.FITS`.
+
+        `auto` goes by the image's aspect in one of our own files. A file of others is stretched to, as it always was,
+        since nothing is known of what it was made for.
+        """
+        way = checked_fit(fit)
+        if way == "auto" and self.bundle is None:
+            way = "stretch"
+        return placing(way, size, self.size)
 
     def warm_up(self) -> "Segmenter":
         """Run once on black, because the first run allocates; itself, for chaining."""
         self.invoke(self.prepare(np.zeros((*self.size, 3), np.uint8)))
         return self
 
-    def prepare(self, rgb: np.ndarray) -> np.ndarray:
-        """The picture as the model wants it, (1, H, W, 3)."""
-        small = image.resize_rgb(rgb, self.size)
+    def prepare(self, rgb: np.ndarray, fit: str = "auto") -> np.ndarray:
+        """The image as the model wants it, (N, H, W, 3): N is 1 but for `tiles`. `invoke` takes one of them."""
+        small = np.stack(frames(rgb, self.placing(_checked_size(rgb), fit)))
         kind = self._input["dtype"]
         if kind == np.int8:
-            small = (small.astype(np.int16) - 128).astype(np.int8)
-        elif kind == np.float32:
-            small = ((small - self._mean) / self._scale).astype(np.float32)
-        return np.ascontiguousarray(small[None])
+            return (small.astype(np.int16) - 128).astype(np.int8)
+        if kind == np.float32:
+            return ((small - self._mean) / self._scale).astype(np.float32)
+        return small
 
     def invoke(self, batch: np.ndarray) -> np.ndarray:
         """The model alone: (1, H, W, 3) as `prepare` gives it -> ids (h, w) or scores (h, w, C), as they come
@@ -183,10 +194,18 @@ class Segmenter:
             raw = self._interpreter.get_tensor(self._output["index"])
         return raw[0] if self.output == "scores" else raw.reshape(raw.shape[1:3])
 
-    def _ids(self, raw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """The model's output -> class ids, uint8, at `size`."""
+    def _maps(self, rgb: np.ndarray, fit: str) -> list[np.ndarray]:
+        """What the model gives for each window on the image, as `invoke` gives it."""
+        return [self.invoke(window[None]) for window in self.prepare(rgb, fit)]
+
+    def _ids(self, maps: list[np.ndarray], place: Placing, size: tuple[int, int]) -> np.ndarray:
+        """The model's outputs -> class ids of the image, uint8, at `size`."""
         if self.output == "scores":
-            return _upscaled_argmax(raw, size)
+            return _upscaled_argmax(maps, place, size)
+        return image.resize_ids(join_ids([self._checked_ids(raw) for raw in maps], place), size)
+
+    def _checked_ids(self, raw: np.ndarray) -> np.ndarray:
+        """The model's output -> class ids, uint8 (h, w); UserError when it is none of this file's."""
         scale, zero = self._output["quantization"]
         if scale:
             raw = (raw.astype(np.float32) - zero) * scale
@@ -203,7 +222,7 @@ class Segmenter:
         if ids.min() < 0 or ids.max() >= limit:
             wrong = int(ids.min() if ids.min() < 0 else ids.max())
             raise UserError(f"{self.path} gives class id {wrong}; its labels allow ids 0 to {limit - 1}.")
-        return image.resize_ids(ids.astype(np.uint8), size)
+        return ids.astype(np.uint8)
 
     def _names(self, channels: int) -> tuple[tuple[str, ...], tuple[Colour, ...]]:
         """Labels and palette: the file's own, or numbered classes in generated colours."""
@@ -299,18 +318,24 @@ def _float_input(data: bytes, bundle: Bundle | None) -> tuple[np.ndarray, np.nda
     return np.asarray(mean, np.float32), np.asarray(std, np.float32)
 
 
-def _upscaled_argmax(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Scores (h, w, C) -> ids uint8 at `size`: bilinear first, argmax after, so that edges are not blocky.
+def _checked_size(rgb: np.ndarray) -> tuple[int, int]:
+    """(height, width) of an image; UserError unless it is uint8 RGB."""
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
+        raise UserError(f"the picture is {rgb.dtype} {rgb.shape}; uint8 RGB of shape (H, W, 3) is needed.")
+    return rgb.shape[0], rgb.shape[1]
+
+
+def _upscaled_argmax(maps: list[np.ndarray], place: Placing, size: tuple[int, int]) -> np.ndarray:
+    """Scores (h, w, C) of each window -> ids uint8 at `size`: bilinear first, argmax after, lest edges be blocky.
 
     Class by class, because (H, W, C) at the size of a photograph can take gigabytes.
     """
-    if scores.shape[:2] == size:
-        return scores.argmax(axis=-1).astype(np.uint8)
+    if place.whole and maps[0].shape[:2] == size:
+        return maps[0].argmax(axis=-1).astype(np.uint8)
     best = np.full(size, -np.inf, np.float32)
     ids = np.zeros(size, np.uint8)
-    for index in range(scores.shape[2]):
-        plane: np.ndarray = np.ascontiguousarray(scores[..., index], dtype=np.float32)
-        plane = cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    for index in range(maps[0].shape[2]):
+        plane = image.resize_rgb(join_scores(maps, place, index), size)
         better = plane > best
         np.copyto(best, plane, where=better)
         ids[better] = index

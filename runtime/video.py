@@ -23,6 +23,7 @@ import numpy as np  # noqa: E402
 from runtime.containers import opened  # noqa: E402
 from runtime.errors import UserError  # noqa: E402
 from runtime.files import whole_file, write_whole  # noqa: E402
+from runtime.fit import naming  # noqa: E402
 from runtime.segmenter import Segmentation, Segmenter  # noqa: E402
 from runtime.signals import noted_signals  # noqa: E402
 from runtime.steady import steady  # noqa: E402
@@ -53,10 +54,12 @@ def segment_video(
     progress: Progress,
     smooth: int = 1,
     most_frames: float = math.inf,
+    fit: str = "auto",
 ) -> dict[str, Any]:
     """Write `overlay` (.mp4 or .webm) and `report` (.json), both also when Ctrl-C ends it early; what the report holds.
 
-    That is: video, model, frames, frames_expected, complete (False when stopped), cut_off (the file ends before the
+    That is: video, model, fit (how frames lie before the model: see `Segmenter.placing`), frames,
+    frames_expected, complete (False when stopped), cut_off (the file ends before the
     frames that it announces), smooth, rate (frames a second of the video), size [H, W], seconds, frames_per_second
     (reached here), seconds_busy (decode, segment, encode, which run at the same time), classes (the legend, shares
     over all frames). `smooth`: see `runtime.steady`. After `most_frames` it is stopped, whatever the header said.
@@ -71,6 +74,8 @@ def segment_video(
                 f"{path} cannot be read as a video: no frame could be decoded; give one of "
                 f"{', '.join(SUFFIXES)}."
             )
+        with naming(path):
+            way = segmenter.placing((frame.shape[0], frame.shape[1]), fit).fit
         rate = capture.get(cv2.CAP_PROP_FPS)
         rate = rate if math.isfinite(rate) and 0.1 <= rate <= 1000 else USUAL_RATE
         expected = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
@@ -80,7 +85,7 @@ def segment_video(
             progress(_line(frames, expected, time.perf_counter() - start))
 
         def segment(bgr: np.ndarray) -> Segmentation:
-            found = segmenter.segment(np.ascontiguousarray(bgr[..., ::-1]))
+            found = segmenter.segment(np.ascontiguousarray(bgr[..., ::-1]), way)
             return replace(found, ids=hold(found.ids))
 
         with whole_file(overlay) as part:
@@ -92,6 +97,7 @@ def segment_video(
     facts: dict[str, Any] = {
         "video": path.name,
         "model": segmenter.path.name,
+        "fit": way,
         "frames": drawn.frames,
         "frames_expected": expected,
         "complete": not drawn.stopped,

@@ -100,6 +100,44 @@ def test_scores_and_scores_at_half_size(tmp_path):
     assert (half.segment(rgb).ids == expected).all()
 
 
+@pytest.fixture(scope="module")
+def scores_bytes() -> bytes:
+    return tiny.scores_model()
+
+
+@pytest.mark.parametrize("fit", ["auto", "letterbox", "tiles"])
+@pytest.mark.parametrize("size", [(8, 12), (4, 12), (8, 3), (8, 30), (20, 12), (16, 48), (1, 1), (1, 9), (9, 1)])
+def test_each_fit_gives_the_true_image_area(ours, tmp_path, scores_bytes, size, fit):
+    """Nothing of the border is in ids, shares, scores and outlines, and a pixel's class stays at the pixel."""
+    green = np.full((*size, 3), (9, 200, 9), np.uint8)  # the border, grey, is class 0
+    found = Segmenter(ours).segment(green, fit)
+    assert found.ids.shape == size and found.shares() == {1: 1.0}
+    if min(size) > 1:
+        assert [row["area"] for row in found.polygons(min_area=1, edges=True)] == [size[0] * size[1]]
+    scores = Segmenter(write(tmp_path / "s.tflite", scores_bytes))
+    assert scores.segment(green, fit).shares() == {1: 1.0}
+    np.testing.assert_allclose(scores.scores(green, fit), np.full((*size, 3), (4.5, 100, 4.5)), atol=1e-4)
+    ids = np.repeat(np.arange(size[1]) * 3 // size[1], size[0]).reshape(size[::-1]).T
+    bands = np.eye(3, dtype=np.uint8)[ids] * 200
+    for segmenter in (Segmenter(ours), scores):
+        wrong = segmenter.segment(bands, fit).ids != ids
+        assert wrong.sum() <= 2 * 2 * size[0]  # a resized edge may move by a pixel, and there are two edges
+
+
+def test_auto_is_for_our_own_files_and_others_are_stretched(ours, tmp_path, mask_bytes):
+    rgb, _ = tiny.colours(4, 12)
+    own, foreign = Segmenter(ours), Segmenter(write(tmp_path / "f.tflite", mask_bytes))
+    assert own.placing((4, 12)).fit == "letterbox" and foreign.placing((4, 12)).fit == "stretch"
+    assert (own.prepare(rgb)[0, 2:6] == rgb).all() and (own.prepare(rgb)[0, :2] == 128).all()
+    assert (foreign.prepare(rgb) == cv2.resize(rgb, (12, 8))[None]).all()
+    assert (foreign.prepare(rgb, "letterbox") == own.prepare(rgb)).all()
+    assert own.prepare(rgb, "tiles").shape == (3, 8, 12, 3)  # 24 wide: two steps of up to 9
+    for call in (own.segment, own.prepare):
+        with pytest.raises(UserError) as error:
+            call(rgb, "Letterbox")
+        one_sentence(error, "fit is 'Letterbox'", "auto, letterbox, stretch, tiles")
+
+
 def test_what_each_input_type_is_fed(tmp_path, ours):
     rgb = np.arange(8 * 12 * 3, dtype=np.uint8).reshape(8, 12, 3)
     assert (Segmenter(ours).prepare(rgb)[0] == rgb).all()
