@@ -13,6 +13,7 @@ import numpy as np
 import streamlit as st
 
 from runtime.errors import UserError
+from runtime.fit import FITS
 from runtime.image import read_rgb
 from runtime.palettes import NAMES as PALETTES
 from runtime.segmenter import Segmentation, Segmenter
@@ -23,6 +24,13 @@ UPLOAD_MB = 20
 PICTURES = ["png", "jpg", "jpeg", "webp", "bmp"]
 SHOWN_SIDE = 1400  # pixels: larger pictures are shown smaller, and downloaded whole
 BINARY, OTSU = "Binary threshold", "Otsu's threshold"
+FIT_NAMES = {
+    "auto": "by its shape",
+    "letterbox": "whole, with a border",
+    "stretch": "stretched",
+    "tiles": "in overlapping tiles",
+}
+FITTED = {"letterbox": "letterboxed", "stretch": "stretched", "tiles": "in tiles"}
 HOW_TO_GET_A_MODEL = """\
 **No model yet.** `make train` trains one, and
 `python -m export runs/NAME --format tflite --precision int8 --size 512x1024` turns it into the `.tflite` file
@@ -121,7 +129,7 @@ def choose_method(tab: str) -> tuple[object, ...]:
         "Model", [*files, BINARY, OTSU], index=0 if files else 1, format_func=short_name, key=f"{tab}_method"
     )
     if method in files:
-        return (files[method], files[method].stat().st_mtime_ns)
+        return (files[method], files[method].stat().st_mtime_ns, choose_fit(tab))
     if method == OTSU:
         levels = st.radio("Levels", (2, 3, 4), horizontal=True, key=f"{tab}_levels")
         if levels > 2:
@@ -132,6 +140,22 @@ def choose_method(tab: str) -> tuple[object, ...]:
     if method == OTSU:
         return (OTSU, side, 2)
     return (BINARY, st.slider("Threshold", 0, 255, 127, key=f"{tab}_threshold"), side)
+
+
+def choose_fit(tab: str) -> str:
+    """How a picture of another shape than the model's comes before it: a row of `runtime.fit.FITS`."""
+    return st.selectbox(
+        "Fit",
+        FITS,
+        format_func=FIT_NAMES.__getitem__,
+        key=f"{tab}_fit",
+        help="How an image of another shape than the model's input comes before it. Tiles take longest.",
+    )
+
+
+def fit_of(method: tuple[object, ...]) -> str:
+    """The fit that a method of a model's file holds; without one it is auto."""
+    return str(method[2]) if len(method) > 2 else FITS[0]
 
 
 def choose_colours(tab: str) -> str:
@@ -159,7 +183,7 @@ def segment_rgb(rgb: np.ndarray, method: tuple[object, ...]) -> Segmentation:
         return binary(rgb, value=method[1], foreground=method[2])
     if method[0] == OTSU:
         return otsu(rgb, foreground=method[1]) if method[2] == 2 else multi_otsu(rgb, method[2])
-    return load_segmenter(str(method[0]), method[1]).segment(rgb)
+    return load_segmenter(str(method[0]), method[1]).segment(rgb, fit_of(method))
 
 
 def for_the_screen(result: Segmentation) -> Segmentation:
@@ -177,6 +201,8 @@ def about(result: Segmentation, method: tuple[object, ...]) -> str:
         return " · ".join(parts)
     segmenter = load_segmenter(str(method[0]), method[1])
     parts.append(f"model input {segmenter.size[1]}×{segmenter.size[0]}")
+    if height * segmenter.size[1] != width * segmenter.size[0]:
+        parts.append(FITTED[segmenter.placing((height, width), fit_of(method)).fit])
     note = segmenter.bundle
     if note is not None:
         parts += [fact for fact in (note.model, note.data, note.precision) if fact]

@@ -54,8 +54,7 @@ def segmented(upload: object, method: tuple[object, ...], opacity: float, smooth
     data, name = common.checked_upload(upload)
     limits = {"most_frames": MOST_FRAMES, "most_pixels": MOST_PIXELS}
     line = st.empty()
-    made = segment_safely(
-        Path(str(method[0])), data, name, {**limits, "opacity": opacity, "smooth": smooth}, line.caption
-    )
+    options = {**limits, "opacity": opacity, "smooth": smooth, "fit": common.fit_of(method)}
+    made = segment_safely(Path(str(method[0])), data, name, options, line.caption)
     line.empty()
     return made

@@ -14,24 +14,28 @@ import numpy as np
 
 from runtime.errors import UserError, exit_on_user_error
 from runtime.files import write_whole
+from runtime.fit import FITS, checked_fit
 from runtime.image import read_rgb
 from runtime.segmenter import Segmenter
 
 WARM_UP = 3  # the first runs allocate and fill caches
 
 
-def measure(segmenters: list[Segmenter], rgb: np.ndarray, runs: int) -> list[dict[str, Any]]:
+def measure(
+    segmenters: list[Segmenter], rgb: np.ndarray, runs: int, fit: str = "auto"
+) -> list[dict[str, Any]]:
     """One row a segmenter: `model_ms` (the interpreter alone) and `whole_ms` (resize, model, resize back),
-    each {"median", "p10", "p90"} in milliseconds over `runs` rounds."""
-    batches = [segmenter.prepare(rgb) for segmenter in segmenters]
+    each {"median", "p10", "p90"} in milliseconds over `runs` rounds; `fit` as `Segmenter.placing` takes it."""
+    batches = [segmenter.prepare(rgb, fit) for segmenter in segmenters]
     model = np.zeros((runs, len(segmenters)))
     whole = np.zeros((runs, len(segmenters)))
     for number in range(-WARM_UP, runs):
         for index, segmenter in enumerate(segmenters):
             start = time.perf_counter()
-            segmenter.invoke(batches[index])
+            for window in batches[index]:
+                segmenter.invoke(window[None])
             middle = time.perf_counter()
-            segmenter.segment(rgb)
+            segmenter.segment(rgb, fit)
             if number >= 0:
                 model[number, index] = middle - start
                 whole[number, index] = time.perf_counter() - middle
@@ -40,6 +44,7 @@ def measure(segmenters: list[Segmenter], rgb: np.ndarray, runs: int) -> list[dic
             "file": str(segmenter.path),
             "bytes": segmenter.path.stat().st_size,
             "input": list(segmenter.size),
+            "fit": segmenter.placing((rgb.shape[0], rgb.shape[1]), fit).fit,
             "output": segmenter.output,
             "threads": segmenter.threads,
             "runs": runs,
@@ -75,6 +80,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--image", type=Path, metavar="FILE", help="picture to segment (default: noise of 480x360 pixels)"
     )
+    result.add_argument(
+        "--fit", default="auto", metavar="|".join(FITS), help="how the picture is placed (default auto)"
+    )
     result.add_argument("--json", type=Path, metavar="FILE", help="write the rows to this file too")
     return result
 
@@ -88,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
         rgb = read_rgb(args.image)
     else:
         rgb = np.random.default_rng(0).integers(0, 256, (360, 480, 3), dtype=np.uint8)
-    rows = measure(segmenters, rgb, args.runs)
+    rows = measure(segmenters, rgb, args.runs, checked_fit(args.fit, "--fit"))
     print(f"picture {rgb.shape[1]}x{rgb.shape[0]}, {args.threads} threads, {args.runs} interleaved runs")
     print(table(rows))
     if args.json:

@@ -106,7 +106,9 @@ def scores_bytes() -> bytes:
 
 
 @pytest.mark.parametrize("fit", ["auto", "letterbox", "tiles"])
-@pytest.mark.parametrize("size", [(8, 12), (4, 12), (8, 3), (8, 30), (20, 12), (16, 48), (1, 1), (1, 9), (9, 1)])
+@pytest.mark.parametrize(
+    "size", [(8, 12), (4, 12), (8, 3), (8, 30), (20, 12), (16, 48), (1, 1), (1, 9), (9, 1)]
+)
 def test_each_fit_gives_the_true_image_area(ours, tmp_path, scores_bytes, size, fit):
     """Nothing of the border is in ids, shares, scores and outlines, and a pixel's class stays at the pixel."""
     green = np.full((*size, 3), (9, 200, 9), np.uint8)  # the border, grey, is class 0

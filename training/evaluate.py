@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from runtime.errors import UserError, exit_on_user_error
+from runtime.fit import FITS
 from training import evaluation
 from training.data import mixture, taxonomies
 from training.data.spec import DatasetSpec, Example
@@ -94,6 +95,11 @@ def _looking_flags(command: Parser) -> None:
     look.add_argument(
         "--stride", metavar="HxW", help="from one window to the next; two thirds of --window if not given"
     )
+    look.add_argument(
+        "--fit",
+        metavar="|".join(FITS),
+        help="how a .tflite takes images of another shape than its own, as python -m runtime; auto if not given",
+    )
 
 
 class Job(NamedTuple):
@@ -135,7 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{job.name} {args.split} has no pixel of a class that counts here, all is void: there are no scores"
         )
     result = {**evaluation.result(measured), **plan.to_json(), **job.about}
-    place = "-".join(part for part in (job.name, args.split, str(plan)) if part)
+    fit = f"fit-{args.fit}" if args.fit else ""
+    place = "-".join(part for part in (job.name, args.split, str(plan), fit) if part)
     folder = Path(args.out) if args.out else job.subject.folder / place
     _report(args, job, measured, result, folder)
     print(f"{evaluation.text(result)}\n\n{took}; written to {folder}")
@@ -147,7 +154,7 @@ def _assemble(args: argparse.Namespace, plan: inference.Plan) -> Job:
     asked, widths = evaluation.asked(args.metrics), evaluation.trimap_widths(args.trimap_widths)
     own, mapping = taxonomies.named(args.classes) if args.classes else (None, None)
     there = Data(args.data, mixture.folders(args.data_dir, args.data or ""), own)
-    found = open_subject(Path(args.subject), args.threads, plan, there)
+    found = open_subject(Path(args.subject), args.threads, plan, there, args.fit)
 
     from training import report
     from training.recipe import split_options

@@ -22,6 +22,7 @@ def provenance(
     the data stay what they are."""
     return {
         "weights_sha256": _sha256(found.weights) if found.weights else "",
+        **({"fit": found.fit} if found.fit else {}),
         "data": {
             "name": data,
             "split": split,
@@ -53,7 +54,8 @@ def load(folder: Path, like: dict[str, Any], spec: DatasetSpec, names: list[str]
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error):
         return None
     same = all(
-        scores.get(key) == like.get(key) for key in ("weights_sha256", "data", "translation", "tta", "window")
+        scores.get(key) == like.get(key)
+        for key in ("weights_sha256", "fit", "data", "translation", "tta", "window")
     )
     if not (same and list(scores["classes"]) == list(spec.classes) and found == names):
         return None

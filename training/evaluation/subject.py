@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from runtime.errors import UserError
+from runtime.fit import checked_fit
 from training.evaluation import Predict, Score, inference
 from training.quiet import start_tensorflow
 
@@ -18,7 +19,8 @@ class Subject:
     """What is measured: how it predicts, what it was trained on, where its evaluation goes.
 
     `score` is None where it gives class ids alone (a `.tflite` of the variant mask). `weights` is the file that it
-    is known by, `run` the run folder that it came from, if there is one.
+    is known by, `run` the run folder that it came from, if there is one. `fit` is how a `.tflite`, which has one size,
+    takes images of another shape (runtime/fit.py).
     """
 
     predict: Predict
@@ -31,6 +33,7 @@ class Subject:
     labels: tuple[str, ...] | None = None
     weights: Path | None = None
     run: Path | None = None
+    fit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,21 +48,34 @@ class Data:
 NO_DATA = Data()
 
 
-def open_subject(path: Path, threads: int, plan: inference.Plan = PLAIN, data: Data = NO_DATA) -> Subject:
-    """Open a run folder, FILE.weights.h5 of zoo.convert, or a .tflite, to be looked at as `plan` says."""
-    return _file(path, threads, plan) if path.suffix == ".tflite" else _run(path, plan, data)
+def open_subject(
+    path: Path, threads: int, plan: inference.Plan = PLAIN, data: Data = NO_DATA, fit: str | None = None
+) -> Subject:
+    """Open a run folder, FILE.weights.h5 of zoo.convert, or a .tflite, to be looked at as `plan` says; `fit` (a
+    row of `runtime.fit.FITS`, auto if not given) is for a .tflite, and a UserError elsewhere."""
+    if path.suffix == ".tflite":
+        return _file(path, threads, plan, checked_fit(fit or "auto", "--fit"))
+    if fit is not None:
+        raise UserError(
+            f"--fit {fit} is for a .tflite, which takes one size; {path} takes each image at its own: leave it out"
+        )
+    return _run(path, plan, data)
 
 
-def _file(path: Path, threads: int, plan: inference.Plan) -> Subject:
+def _file(path: Path, threads: int, plan: inference.Plan, fit: str) -> Subject:
     from runtime import Segmenter
     from runtime.bundle import read_bundle
 
     segmenter, bundle = Segmenter(path, threads=threads), read_bundle(path)
     if not plan.plain:
         _check_file(segmenter, plan)
-    score = _score(segmenter.scores, plan) if segmenter.output == "scores" else None
+
+    def scores(rgb: np.ndarray) -> np.ndarray:
+        return segmenter.scores(rgb, fit)
+
+    score = _score(scores, plan) if segmenter.output == "scores" else None
     return Subject(
-        (lambda rgb: segmenter.segment(rgb).ids) if plan.plain else _predict(segmenter.scores, plan),
+        (lambda rgb: segmenter.segment(rgb, fit).ids) if plan.plain else _predict(scores, plan),
         score,
         str(bundle.facts.get("data", "")) if bundle else "",
         None,
@@ -69,6 +85,7 @@ def _file(path: Path, threads: int, plan: inference.Plan) -> Subject:
         bundle.labels if bundle else None,
         path,
         next((above for above in path.resolve().parents[:2] if (above / "recipe.json").is_file()), None),
+        fit,
     )
 
 
