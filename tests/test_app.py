@@ -111,6 +111,18 @@ def test_upload_wins_over_the_example(root, model):
     assert any("picture 30×20" in text.value for text in page.markdown)
 
 
+def test_how_a_picture_of_another_shape_comes_before_the_model_is_said_and_chosen(root, model):
+    tiny.write_bundle(root / "models" / "tiny.tflite", model)
+    page = opened()
+    green = np.full((12, 36, 3), (3, 250, 3), np.uint8)  # twice as wide as the model's 3:2
+    page.file_uploader[0].set_value([("green.png", png(green), "image/png")]).run()
+    for chosen, said in ((None, "letterboxed"), ("tiles", "in tiles"), ("stretch", "stretched")):
+        if chosen:
+            page.selectbox(key="segment_fit").select(chosen).run()
+        assert not page.exception and legend(page) == {"green": "100.0%"}
+        assert any(f"model input 12×8 · {said}" in text.value for text in page.markdown)
+
+
 @pytest.mark.parametrize(
     ("data", "part"),
     [

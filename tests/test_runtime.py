@@ -140,6 +140,47 @@ def test_auto_is_for_our_own_files_and_others_are_stretched(ours, tmp_path, mask
         one_sentence(error, "fit is 'Letterbox'", "auto, letterbox, stretch, tiles")
 
 
+def test_an_evaluation_takes_the_fit_that_is_asked_for(ours):
+    from training.evaluation.subject import open_subject
+
+    rgb = np.random.default_rng(7).integers(0, 256, (4, 12, 3), np.uint8)
+    segmenter, seen = Segmenter(ours), []
+    for asked, fit in (
+        (None, "auto"),
+        ("letterbox", "letterbox"),
+        ("stretch", "stretch"),
+        ("tiles", "tiles"),
+    ):
+        subject = open_subject(ours, 1, fit=asked)
+        seen.append(subject.predict(rgb))
+        assert subject.fit == fit and (seen[-1] == segmenter.segment(rgb, fit).ids).all()
+    assert (seen[0] == seen[1]).all() and (seen[1] != seen[2]).any() and (seen[2] != seen[3]).any()
+    with pytest.raises(UserError, match="--fit is 'crop'; it has to be one of"):
+        open_subject(ours, 1, fit="crop")
+    with pytest.raises(UserError, match="--fit tiles is for a .tflite, .*runs/x"):
+        open_subject(Path("runs/x"), 1, fit="tiles")
+
+
+@pytest.mark.skipif(not CAMVID.is_dir(), reason="needs CamVid in ../shared/data/camvid")
+def test_auto_is_better_than_stretching_on_a_real_street():
+    """Five images of val: 16:9, 3:1 and 9:16 lose much when they are stretched (docs/runtime.md)."""
+    from benchmarks.shapes import cut
+    from runtime.image import read_rgb
+    from training import metrics
+
+    root = Path(__file__).resolve().parents[1]
+    segmenter = Segmenter(root / "models" / "deeplabv3plus_mobilenet_v2_camvid_int8.tflite")
+    for aspect, gain in ((16 / 9, 0.005), (3, 0.08), (9 / 16, 0.05)):
+        matrices = dict.fromkeys(("stretch", "auto"), 0)
+        for path in sorted(CAMVID.glob("*.png"))[::20]:
+            label = cv2.imread(str(CAMVID.parent / "valannot" / path.name), cv2.IMREAD_UNCHANGED)
+            rgb, truth = cut(read_rgb(path), aspect), cut(np.where(label > 10, 255, label), aspect)
+            for fit in matrices:
+                matrices[fit] += metrics.confusion_matrix(truth, segmenter.segment(rgb, fit).ids, 11)
+        miou = {fit: metrics.scores(matrix, segmenter.labels)["miou"] for fit, matrix in matrices.items()}
+        assert miou["auto"] > miou["stretch"] + gain, (aspect, miou)
+
+
 def test_what_each_input_type_is_fed(tmp_path, ours):
     rgb = np.arange(8 * 12 * 3, dtype=np.uint8).reshape(8, 12, 3)
     assert (Segmenter(ours).prepare(rgb)[0] == rgb).all()

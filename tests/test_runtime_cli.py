@@ -70,6 +70,29 @@ def test_one_image(model, tmp_path, capsys):
     assert (cv2.imread(str(out / "street_overlay.png"))[..., ::-1] == rgb).all()
 
 
+def test_the_fit_is_chosen_and_said(model, tmp_path, capsys):
+    rgb, ids = tiny.colours(4, 12)
+    cv2.imwrite(str(tmp_path / "wide.png"), rgb[..., ::-1])
+    for asked, used in ((), "letterbox"), (("--fit", "stretch"), "stretch"), (("--fit", "tiles"), "tiles"):
+        out = tmp_path / used
+        assert run(model, tmp_path / "wide.png", "--out", out, *asked) == 0
+        assert json.loads((out / "wide.json").read_text())["fit"] == used
+        assert cv2.imread(str(out / "wide_mask.png"), cv2.IMREAD_UNCHANGED).shape == (4, 12)
+    found = cv2.imread(str(tmp_path / "letterbox" / "wide_mask.png"), cv2.IMREAD_UNCHANGED)
+    assert (found == ids).all()
+    cv2.imwrite(str(tmp_path / "strip.png"), np.zeros((2, 400, 3), np.uint8))
+    assert run(model, tmp_path / "strip.png", "--out", tmp_path / "o") == 0
+    capsys.readouterr()
+    assert run(model, tmp_path / "strip.png", "--out", tmp_path / "p", "--fit", "tiles") == 2
+    assert f"{tmp_path / 'strip.png'}: an image of 400x2 pixels takes" in capsys.readouterr().err
+    assert run(model, tmp_path / "wide.png", "--out", tmp_path / "q", "--fit", "crop") == 2
+    said = capsys.readouterr().err
+    assert "--fit is 'crop'; it has to be one of auto, letterbox, stretch, tiles." in said
+    assert not (tmp_path / "q").exists()
+    sys.stdout.flush()
+    assert exit_on_user_error(benchmark.main, [str(model), "--runs", "1", "--fit", "tiles"]) == 0
+
+
 def test_folder_with_bad_files_goes_on_and_says_so(model, tmp_path, capsys):
     photos = tmp_path / "photos"
     for name in ("a.png", "sub/b.png", "same.png", "same.bmp"):

@@ -55,6 +55,20 @@ def test_frames_to_wait_are_1_to_255(frames):
         steady(frames)
 
 
+def test_frames_of_another_shape_are_placed_as_asked(model, tmp_path, capsys):
+    film(tmp_path / "wide.mp4", 3, size=(64, 32))  # 2:1 before a model of 3:2
+    for asked, used in ((), "letterbox"), (("--fit", "tiles"), "tiles"):
+        assert run(model, tmp_path / "wide.mp4", "--out", tmp_path / used, *asked) == 0
+        facts = json.loads((tmp_path / used / "wide.json").read_text())
+        assert facts["fit"] == used and facts["size"] == [32, 64]
+        assert {row["name"]: row["share"] for row in facts["classes"]} == {"green": 0.5, "blue": 0.5}
+    film(tmp_path / "strip.mp4", 2, size=(1600, 8))
+    capsys.readouterr()
+    assert run(model, tmp_path / "strip.mp4", "--out", tmp_path / "o", "--fit", "tiles") == 2
+    assert f"{tmp_path / 'strip.mp4'}: an image of 1600x8 pixels takes" in capsys.readouterr().err
+    assert not (tmp_path / "o" / "strip.json").exists()
+
+
 def test_a_video_gets_the_name_asked_for(model, tmp_path, capsys):
     film(tmp_path / "drive.mp4", 9)
     assert run(model, tmp_path / "drive.mp4", "--out", tmp_path / "o" / "seen.mp4", "--smooth", 3) == 0

@@ -72,6 +72,23 @@ def test_a_larger_picture_keeps_its_size(page, files, tmp_path):
     assert (ids == label)[1:].mean() > 0.8 and (ids == label)[12::24, 12::24].all()
 
 
+@pytest.mark.parametrize(
+    ("size", "auto"), [((216, 384), "letterbox"), ((288, 288), "stretch"), ((384, 192), "tiles")]
+)
+def test_a_picture_of_another_shape_comes_by_the_rule_of_our_runtime(page, files, tmp_path, size, auto):
+    rgb, label = colour_examples(size, 2, block=24)[1].read()
+    picture = tmp_path / "street.png"
+    cv2.imwrite(str(picture), rgb[..., ::-1])
+    assert f", {auto}" in choose(page, files["int8", "scores"], picture)
+    assert Segmenter(files["int8", "scores"]).placing(size).fit == auto
+    for fit in ("letterbox", "stretch", "tiles", "auto"):
+        page.select_option("#fit", fit)
+        page.locator(f"#status:has-text(', {auto if fit == 'auto' else fit}')").wait_for()
+        ids = saved_ids(page)
+        assert ids.shape == label.shape and (ids == label)[12::24, 12::24].all(), fit
+        assert (ids == label).mean() > 0.8
+
+
 def test_a_mask_file_and_what_is_no_picture_are_refused_in_one_sentence(page, files, tmp_path):
     page.set_input_files("#model", files["int8", "mask"])
     page.locator("#status.error:has-text('export with --output scores')").wait_for()

@@ -4,14 +4,27 @@ package example.kerbside
 
 import android.content.Context
 import android.graphics.Bitmap
+import android.graphics.Canvas
+import android.graphics.Color
+import android.graphics.Paint
+import android.graphics.Rect
 import java.io.Closeable
 import java.io.FileInputStream
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
 import java.nio.MappedByteBuffer
 import java.nio.channels.FileChannel
+import kotlin.math.max
+import kotlin.math.min
+import kotlin.math.roundToInt
 import org.tensorflow.lite.DataType
 import org.tensorflow.lite.Interpreter
+
+/** How a picture of another shape than the model's comes before it: the names and the rule of runtime/fit.py. */
+enum class Fit { AUTO, LETTERBOX, STRETCH, TILES }
+
+/** Class ids of a picture, row by row, `height * width` of them, of the picture's own aspect and nothing around it. */
+class Mask(val ids: ByteArray, val height: Int, val width: Int)
 
 /**
  * One `mask` file: uint8 RGB (1, H, W, 3) in, uint8 class ids (1, H, W) out. Not thread-safe: one call at a time.
@@ -36,10 +49,80 @@ class RoadSegmenter(context: Context, asset: String, threads: Int = 4) : Closeab
         }
     }
 
-    /** Class ids, row by row, `height * width` of them; the picture is scaled to the model's size. */
-    fun segment(picture: Bitmap): ByteArray {
-        val scaled = Bitmap.createScaledBitmap(picture, width, height, true)
-        scaled.getPixels(pixels, 0, width, 0, 0, width, height)
+    /** Class ids of the picture: at the size at which the model saw it, which has the picture's aspect but for STRETCH. */
+    fun segment(picture: Bitmap, fit: Fit = Fit.AUTO): Mask {
+        val way = if (fit == Fit.AUTO) chosen(picture) else fit
+        val (rows, columns) = inner(picture, way)
+        val (tops, lefts) = Pair(starts(rows, height), starts(columns, width))
+        if (way == Fit.TILES) {
+            require(tops.size * lefts.size <= MOST_WINDOWS) { "the picture takes more than $MOST_WINDOWS tiles" }
+        }
+        val (down, across) = Pair(max(0, height - rows) / 2, max(0, width - columns) / 2) // of a letterbox's border
+        val all = ByteArray(rows * columns)
+        for ((row, top) in tops.withIndex()) for ((column, left) in lefts.withIndex()) {
+            run(shown(picture, Rect(across - left, down - top, across - left + columns, down - top + rows)))
+            // Each pixel is taken from the window in which it lies most centrally.
+            val (first, last) = own(tops, row, height, rows)
+            val (from, to) = own(lefts, column, width, columns)
+            for (y in first until last) {
+                ids.position((y - top + down) * width + from - left + across)
+                ids.get(all, y * columns + from, to - from)
+            }
+        }
+        return Mask(all, rows, columns)
+    }
+
+    /** Tiles beyond twice and 0.6 times the model's aspect, else letterbox for a wider picture and stretch for a narrower. */
+    private fun chosen(picture: Bitmap): Fit {
+        val wider = picture.width.toDouble() * height / (picture.height.toDouble() * width)
+        if (wider in 0.6..2.0) return if (wider > 1) Fit.LETTERBOX else Fit.STRETCH
+        val (rows, columns) = inner(picture, Fit.TILES)
+        val count = starts(rows, height).size * starts(columns, width).size
+        return if (count <= MOST_WINDOWS) Fit.TILES else Fit.LETTERBOX
+    }
+
+    /** Rows and columns of the picture before the model. */
+    private fun inner(picture: Bitmap, way: Fit): Pair<Int, Int> {
+        val (down, across) = Pair(picture.height / height.toDouble(), picture.width / width.toDouble())
+        val (less, more) = Pair(min(down, across), max(down, across))
+        val scale = when (way) {
+            Fit.LETTERBOX -> 1 / more
+            Fit.TILES -> max(1.0, 1.3 * less / more) / less // one side 1.3 times the model's at least
+            else -> return Pair(height, width)
+        }
+        val found = Pair((picture.height * scale).roundToInt(), (picture.width * scale).roundToInt())
+        return if (way == Fit.TILES) Pair(max(height, found.first), max(width, found.second))
+        else Pair(max(1, found.first), max(1, found.second))
+    }
+
+    /** Where windows begin that cover `length` evenly, each over a quarter of the one before it at least. */
+    private fun starts(length: Int, side: Int): List<Int> {
+        val step = max(1, side * 3 / 4)
+        val steps = max(0, (length - side + step - 1) / step)
+        return List(steps + 1) { if (steps == 0) 0 else (it.toDouble() * (length - side) / steps).roundToInt() }
+    }
+
+    /** Of windows along one axis, the part of `length` whose nearest middle is that of number `index`. */
+    private fun own(starts: List<Int>, index: Int, side: Int, length: Int): Pair<Int, Int> {
+        fun between(one: Int) = (starts[one] + starts[one + 1] + side) / 2
+        return Pair(
+            if (index == 0) 0 else between(index - 1),
+            if (index == starts.size - 1) length else between(index),
+        )
+    }
+
+    /** What one window shows: the picture drawn to `place`, grey where it does not reach. */
+    private fun shown(picture: Bitmap, place: Rect): Bitmap {
+        val window = Bitmap.createBitmap(width, height, Bitmap.Config.ARGB_8888)
+        val canvas = Canvas(window)
+        canvas.drawColor(Color.rgb(128, 128, 128))
+        canvas.drawBitmap(picture, null, place, Paint(Paint.FILTER_BITMAP_FLAG))
+        return window
+    }
+
+    /** The model on one window of its own size, into `ids`. */
+    private fun run(window: Bitmap) {
+        window.getPixels(pixels, 0, width, 0, 0, width, height)
         rgb.rewind()
         for (pixel in pixels) {
             rgb.put((pixel shr 16).toByte()).put((pixel shr 8).toByte()).put(pixel.toByte())
@@ -47,10 +130,13 @@ class RoadSegmenter(context: Context, asset: String, threads: Int = 4) : Closeab
         rgb.rewind()
         ids.rewind()
         interpreter.run(rgb, ids)
-        return ByteArray(height * width).also { ids.rewind(); ids.get(it) }
     }
 
     override fun close() = interpreter.close()
+
+    private companion object {
+        const val MOST_WINDOWS = 32
+    }
 
     private fun mapped(context: Context, asset: String): MappedByteBuffer =
         context.assets.openFd(asset).use { place ->

@@ -16,6 +16,7 @@ import numpy as np
 
 from runtime import Segmenter
 from runtime.errors import UserError, exit_on_user_error
+from runtime.fit import FITS, checked_fit
 from runtime.signals import noted_signals
 
 
@@ -55,15 +56,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("model", metavar="MODEL.tflite")
     parser.add_argument("--camera", default="0", help="picamera2, a number (default 0), a device or a video")
     parser.add_argument("--threads", type=int, default=4)
+    parser.add_argument("--fit", default="auto", metavar="|".join(FITS), help="as python -m runtime (auto)")
     parser.add_argument("--frames", type=int, help="stop after so many")
     parser.add_argument("--last", type=Path, help="write the last overlay to this PNG or JPEG")
     parser.add_argument("--show", action="store_true", help="show overlays in a window")
     args = parser.parse_args(argv)
+    fit = checked_fit(args.fit, "--fit")
     segmenter = Segmenter(args.model, threads=args.threads).warm_up()
     times, result, number, start = deque(maxlen=1000), None, 0, time.perf_counter()
     with noted_signals() as stop:
         for number, rgb in enumerate(frames(args.camera, segmenter.size), start=1):
-            result = segmenter.segment(rgb)
+            result = segmenter.segment(rgb, fit)
             times.append(result.seconds)
             if args.show:
                 cv2.imshow("Kerbside", result.overlay()[..., ::-1])

@@ -1,5 +1,6 @@
 // A Kerbside `scores` file in the browser, through MediaPipe's ImageSegmenter on the CPU.
 // Everything comes from this folder: the code and the WebAssembly from the npm package beside this file.
+import { joined, placing } from "./fit.js";
 import { FilesetResolver, ImageSegmenter } from "./node_modules/@mediapipe/tasks-vision/vision_bundle.mjs";
 
 const WASM = new URL("./node_modules/@mediapipe/tasks-vision/wasm", import.meta.url).href;
@@ -61,13 +62,18 @@ async function choosePicture(file) {
   }
 }
 
-/** Class ids of the picture, at the picture's size. */
-function segmentOnce() {
-  const result = segmenter.segment(picture);
-  const { width, height } = result.categoryMask;
+/** Class ids of an image, at its size: MediaPipe stretches it to the model's. */
+function idsOf(image) {
+  const result = segmenter.segment(image);
   const ids = result.categoryMask.getAsUint8Array().slice();
   result.close();
-  return { ids, width, height };
+  return ids;
+}
+
+/** Class ids of the picture, at the picture's size, as the chosen fit places it before the model. */
+function segmentOnce() {
+  const place = placing(byId("fit").value, picture, note.size);
+  return { ids: joined(place, picture, idsOf), width: picture.width, height: picture.height, fit: place.fit };
 }
 
 function run() {
@@ -85,7 +91,7 @@ function run() {
   const best = Math.min(...rest).toFixed(1);
   say(`${best} ms a picture (best of ${TIMED_RUNS}; the first took ${first} ms), ` +
     `${note.model} ${note.precision} ${note.size[1]}×${note.size[0]}, ` +
-    `${pictureName} ${picture.width}×${picture.height}`);
+    `${pictureName} ${picture.width}×${picture.height}, ${found.fit}`);
 }
 
 /** An ImageData with one colour a class id. */
@@ -160,5 +166,6 @@ async function on(input, choose) {
 
 byId("model").addEventListener("change", (event) => on(event.target, chooseModel));
 byId("picture").addEventListener("change", (event) => on(event.target, choosePicture));
+byId("fit").addEventListener("change", () => on(byId("picture"), choosePicture));
 byId("opacity").addEventListener("input", () => found && draw());
 byId("save").addEventListener("click", save);
