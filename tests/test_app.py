@@ -169,7 +169,7 @@ def test_the_opacity_slider_does_not_segment_again(root, model, monkeypatch):
 
     calls = []
     once = Segmenter.segment
-    monkeypatch.setattr(Segmenter, "segment", lambda self, rgb: calls.append(1) or once(self, rgb))
+    monkeypatch.setattr(Segmenter, "segment", lambda self, *given: calls.append(1) or once(self, *given))
     tiny.write_bundle(root / "models" / "tiny.tflite", model)
     page = opened()
     assert len(calls) == 1

@@ -63,7 +63,7 @@ def test_a_model_is_not_run_again_for_another_opacity(root, model, monkeypatch):
 
     calls = []
     once = Segmenter.segment
-    monkeypatch.setattr(Segmenter, "segment", lambda self, rgb: calls.append(1) or once(self, rgb))
+    monkeypatch.setattr(Segmenter, "segment", lambda self, *given: calls.append(1) or once(self, *given))
     for name in "ab":
         tiny.write_bundle(root / "models" / f"{name}.tflite", model)
     page = opened("compare")
