@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from streamlit.components.v2 import component
 
+from runtime.encoding import encoded
+
 SHOWN_SIDE = 1200  # pixels: what is sent to the browser is at most as large
 
 _HTML = """
@@ -208,9 +210,9 @@ def canvas(
     height, width = size or rgb.shape[:2]
     scale = min(1.0, SHOWN_SIDE / max(rgb.shape[:2]))
     small = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else rgb
-    coded = cv2.imencode(".jpg", np.ascontiguousarray(small[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
+    coded = encoded(small, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, 90])
     data: dict[str, Any] = {
-        "image": "data:image/jpeg;base64," + base64.b64encode(coded.tobytes()).decode(),
+        "image": "data:image/jpeg;base64," + base64.b64encode(coded).decode(),
         "width": width,
         "height": height,
         "mode": mode,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from runtime.encoding import memory_for
 from runtime.errors import UserError
 from runtime.fit import FITS
 from runtime.image import read_rgb
@@ -179,6 +180,11 @@ def segment(data: bytes, name: str, method: tuple[object, ...]) -> Segmentation:
 
 def segment_rgb(rgb: np.ndarray, method: tuple[object, ...]) -> Segmentation:
     """`segment` of a picture that has been decoded, uint8 (H, W, 3)."""
+    with memory_for("This image"):
+        return _segment_rgb(rgb, method)
+
+
+def _segment_rgb(rgb: np.ndarray, method: tuple[object, ...]) -> Segmentation:
     if method[0] == BINARY:
         return binary(rgb, value=method[1], foreground=method[2])
     if method[0] == OTSU:

@@ -11,8 +11,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import UserError, exit_on_user_error
-from runtime.files import write_whole
+from runtime.encoding import memory_for
+from runtime.errors import UserError, WriteError, exit_on_user_error
+from runtime.files import write_together
 from runtime.fit import FITS, checked_fit, naming
 from runtime.folders import distinct, files_below
 from runtime.image import IMAGE_SUFFIXES, read_rgb
@@ -147,14 +148,26 @@ def run_images(segmenter: Segmenter, args: argparse.Namespace, formats: Collecti
     coco = args.out / COCO_FILE
     written = (path for stem in jobs.values() for path in outputs(stem, formats))
     refuse_existing([*written, *([coco] if "coco" in formats else [])], args.overwrite)
-    start, times, bad = time.perf_counter(), array("d"), 0
+    start, times, bad, unwritten = time.perf_counter(), array("d"), 0, 0
     with coco_file(coco, segmenter, classes) if "coco" in formats else nullcontext() as annotations:
         for number, (source, stem) in enumerate(jobs.items(), start=1):
             try:
-                found = segment_image(segmenter, source, stem, args, formats, classes)
+                with memory_for(str(source)):
+                    found = segment_image(segmenter, source, stem, args, formats, classes)
                 times.append(found.seconds)
                 if annotations:
                     annotations.add(str(stem.relative_to(args.out).with_name(source.name)), found)
+            except WriteError as error:
+                if not error.full:
+                    unwritten += 1
+                    live_line("")
+                    print(f"bad: {error}", file=sys.stderr)
+                    continue
+                live_line("")
+                raise UserError(
+                    f"{str(error).removesuffix('.')}, after {len(times)} of {len(jobs)} images, which are whole; make "
+                    "room, then give the same command with --overwrite."
+                ) from error
             except UserError as error:
                 bad += 1
                 live_line("")
@@ -163,8 +176,8 @@ def run_images(segmenter: Segmenter, args: argparse.Namespace, formats: Collecti
             left = spent / number * (len(jobs) - number)
             live_line(f"image {number}/{len(jobs)}  {number / spent:.1f} images/s  {left:.0f} s left")
     live_line("")
-    print(summary(times, bad, time.perf_counter() - start, args.out))
-    return 2 if bad else 0
+    print(summary(times, bad, time.perf_counter() - start, args.out, unwritten))
+    return 2 if bad or unwritten else 0
 
 
 def segment_image(
@@ -189,12 +202,12 @@ def segment_image(
     if "json" in formats:
         facts["polygons"] = found.polygons(classes=classes)
     mask, overlay, report, *sides = outputs(stem, formats)
-    write_whole(mask, found.mask_png())
-    write_whole(overlay, found.overlay_png(args.opacity))
     shapes = [content for name, (_, content) in SIDE_FILES.items() if name in formats]
+    written = {mask: found.mask_png(), overlay: found.overlay_png(args.opacity)}
     for path, content in zip(sides, shapes, strict=True):
-        write_whole(path, (json.dumps(content(found, classes)) + "\n").encode())
-    write_whole(report, (json.dumps(facts, indent=2) + "\n").encode())
+        written[path] = (json.dumps(content(found, classes)) + "\n").encode()
+    written[report] = (json.dumps(facts, indent=2) + "\n").encode()
+    write_together(written)  # no mask stands there without its overlay
     return found
 
 
@@ -232,13 +245,14 @@ def refuse_existing(paths: list[Path], overwrite: bool) -> None:
         raise UserError(f"{there[0]}{more} exists already; give --overwrite or another --out.")
 
 
-def summary(times: Sequence[float], bad: int, seconds: float, out: Path) -> str:
+def summary(times: Sequence[float], bad: int, seconds: float, out: Path, unwritten: int = 0) -> str:
     text = f"{len(times)} image{'s' * (len(times) != 1)} in {seconds:.1f} s"
     if times:
         middle = sorted(times)[len(times) // 2]
         text += f" ({len(times) / seconds:.1f} images/s with files, {middle * 1e3:.1f} ms to segment one)"
         text += f" -> {out}"
-    return text + (f"; {bad} could not be read" if bad else "")
+    text += f"; {bad} could not be read" if bad else ""
+    return text + (f"; {unwritten} could not be written" if unwritten else "")
 
 
 if __name__ == "__main__":

@@ -10,12 +10,26 @@ class UserError(Exception):
     and says what would be right."""
 
 
+class WriteError(UserError):
+    """What the disk did not take. `full` says that it will not take the next file either: no room, or read-only."""
+
+    def __init__(self, message: str, full: bool = False) -> None:
+        super().__init__(message)
+        self.full = full
+
+
 def exit_on_user_error(main: Callable[..., Any], *args: Any) -> int:
     """Run an entry point: 0 or its own code when it ends well, 2 on a UserError, 130 on Ctrl-C."""
     try:
         return int(main(*args) or 0)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print(
+            "error: there is not enough memory for this; end other programs, or take less at once.",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print("stopped.", file=sys.stderr)

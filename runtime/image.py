@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from runtime import MAX_PIXELS
+from runtime.encoding import encoded, memory_for
 from runtime.errors import UserError
 from runtime.headers import MOST_SCANS, READABLE, Header, for_decoder, read_header
 
@@ -34,10 +35,13 @@ def read_rgb(source: str | os.PathLike[str] | bytes, name: str | None = None) ->
     Raises UserError for whatever cannot be trusted: see `checked_bytes`.
     """
     data, shown, header = checked_bytes(source, name)
-    try:
-        rgb = cv2.imdecode(np.frombuffer(for_decoder(data, header), np.uint8), cv2.IMREAD_COLOR_RGB)
-    except cv2.error as error:
-        raise UserError(_damaged(shown, header.kind)) from error
+    with memory_for(shown):
+        try:
+            rgb = cv2.imdecode(np.frombuffer(for_decoder(data, header), np.uint8), cv2.IMREAD_COLOR_RGB)
+        except cv2.error as error:
+            if error.code == cv2.Error.StsNoMem:
+                raise
+            raise UserError(_damaged(shown, header.kind)) from error
     if rgb is None or rgb.dtype != np.uint8 or rgb.ndim != 3:
         raise UserError(_damaged(shown, header.kind))
     if sorted(rgb.shape[:2]) != sorted((header.height, header.width)):
@@ -111,8 +115,7 @@ def png(array: np.ndarray) -> bytes:
     """Class ids, uint8 (H, W), or RGB, uint8 (H, W, 3), as the bytes of a PNG."""
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
         raise ValueError(f"uint8 (H, W) or (H, W, 3) expected, got {array.dtype} {array.shape}")
-    bgr = array if array.ndim == 2 else array[..., ::-1]
-    return bytes(cv2.imencode(".png", np.ascontiguousarray(bgr))[1])
+    return encoded(array, ".png")
 
 
 def colour(ids: np.ndarray, palette: Palette) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 
 from runtime.class_names import chosen
 from runtime.errors import UserError
-from runtime.files import whole_file
+from runtime.files import refused, whole_file
 from runtime.polygons import polygons
 from runtime.segmenter import Segmentation, Segmenter
 
@@ -150,7 +150,10 @@ def coco_file(path: Path, segmenter: Segmenter, classes: Collection[int] | None)
         tempfile.TemporaryFile("w+") as images,
         tempfile.TemporaryFile("w+") as annotations,
     ):
-        yield Coco(images, annotations, classes)
+        try:
+            yield Coco(images, annotations, classes)
+        except OSError as error:  # of the temporary files
+            raise refused(path, error) from error
         with whole_file(path) as part, part.open("w", encoding="utf-8") as file:
             file.write(f'{{"info": {json.dumps({"description": segmenter.path.name})},\n')
             file.write(f'"categories": {json.dumps(categories)},\n')

@@ -27,8 +27,9 @@ import numpy as np
 
 from runtime import trial
 from runtime.bundle import read_bundle, read_model
+from runtime.encoding import encoded
 from runtime.errors import UserError, exit_on_user_error
-from runtime.files import write_whole
+from runtime.files import write_together
 from runtime.image import overlay, read_rgb
 from runtime.segmenter import _load as load_interpreter
 
@@ -211,13 +212,17 @@ def main(arguments: list[str] | None = None) -> int:
     segmenter = PromptedSegmenter(args.encoder, args.decoder, args.threads).set_image(rgb)
     masks, scores = segmenter.predict(points, labels, box, multimask=not args.one)
     best = np.argsort(-scores)
+    made: dict[Path, bytes] = {}
     for rank, index in enumerate(best):
         shown = overlay(rgb, np.where(masks[index], 0, 255).astype(np.uint8), ((255, 60, 40),), 0.5)
         stem = args.out / args.picture.stem
-        write_whole(stem.with_name(f"{stem.name}_mask{rank}.png"), _png(255 * masks[index].astype(np.uint8)))
-        write_whole(stem.with_name(f"{stem.name}_overlay{rank}.png"), _png(shown[..., ::-1]))
+        made[stem.with_name(f"{stem.name}_mask{rank}.png")] = encoded(
+            255 * masks[index].astype(np.uint8), ".png"
+        )
+        made[stem.with_name(f"{stem.name}_overlay{rank}.png")] = encoded(shown, ".png")
     found = [{"iou_expected": float(scores[index]), "share": float(masks[index].mean())} for index in best]
-    write_whole(stem.with_name(f"{stem.name}.json"), (json.dumps({"masks": found}, indent=2) + "\n").encode())
+    made[stem.with_name(f"{stem.name}.json")] = (json.dumps({"masks": found}, indent=2) + "\n").encode()
+    write_together(made)
     expected = ", ".join(f"{row['iou_expected']:.2f}" for row in found)
     print(f"{len(found)} masks, expected IoU {expected} -> {args.out}")
     return 0
@@ -231,10 +236,6 @@ def _numbers(text: str, count: int) -> list[float]:
     if len(found) != count:
         raise UserError(f"'{text}' is not {count} numbers with commas between, such as 410,120.")
     return found
-
-
-def _png(array: np.ndarray) -> bytes:
-    return bytes(cv2.imencode(".png", np.ascontiguousarray(array))[1])
 
 
 if __name__ == "__main__":

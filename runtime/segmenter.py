@@ -32,6 +32,7 @@ from runtime.bundle import (
     stated_normalisation,
 )
 from runtime.class_names import MOST_CLASSES
+from runtime.encoding import encoded
 from runtime.errors import UserError
 from runtime.fit import Placing, checked_fit, frames, join_ids, join_scores, placing
 from runtime.polygons import polygons
@@ -343,8 +344,7 @@ def _upscaled_argmax(maps: list[np.ndarray], place: Placing, size: tuple[int, in
 
 
 def _png(array: np.ndarray) -> bytes:
-    bgr = array if array.ndim == 2 else array[..., ::-1]
-    return bytes(cv2.imencode(".png", np.ascontiguousarray(bgr))[1])
+    return encoded(array, ".png")
 
 
 def _shown(shape: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from runtime import image
+from runtime import encoding, image
 from runtime.errors import UserError
 from runtime.segmenter import Segmentation
 
@@ -69,11 +69,10 @@ def _is_in(ids: np.ndarray, classes: Collection[int]) -> np.ndarray:
 
 def encoded(rgb: np.ndarray, kind: str = ".jpg") -> bytes:
     """An RGB picture or ids, uint8 (H, W, 3) or (H, W), as a file of this kind, ".jpg" or ".png"."""
-    bgr = rgb if rgb.ndim == 2 else rgb[..., ::-1]
     # Full resolution of colour: JPEG's usual half would wash thin outlines out.
     options = [cv2.IMWRITE_JPEG_QUALITY, 92, cv2.IMWRITE_JPEG_SAMPLING_FACTOR]
     options = [*options, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444] if kind == ".jpg" else []
-    return bytes(cv2.imencode(kind, np.ascontiguousarray(bgr), options)[1])
+    return encoding.encoded(rgb, kind, options)
 
 
 def for_a_screen(found: Segmentation, side: int) -> Segmentation:

@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
+from runtime.encoding import encoded
 from runtime.errors import UserError, exit_on_user_error
 from training.data import cityscapes
 from training.data.drawing import backdrop, layout, lens, street
@@ -157,7 +157,7 @@ def _save(path: Path, array: np.ndarray) -> None:
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(cv2.imencode(".png", array)[1].tobytes())
+        part.write_bytes(encoded(array if array.ndim == 2 else array[..., ::-1], ".png"))
         part.replace(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}.") from None

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from runtime import strict_json
+from runtime.encoding import encoded
 from runtime.errors import UserError
 from runtime.figures import error_picture
 from runtime.image import colour
@@ -53,7 +54,7 @@ def preview(path: Path, samples: Sequence[tuple[np.ndarray, ...]], spec: Dataset
     rows = [cv2.copyMakeBorder(row, 0, height - row.shape[0], 0, 0, cv2.BORDER_CONSTANT) for row in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = np.vstack([_titles(4 * PREVIEW_WIDTH), *rows])
-    _write(path, cv2.imencode(path.suffix, np.ascontiguousarray(picture[..., ::-1]))[1].tobytes())
+    _write(path, encoded(picture, path.suffix))
 
 
 def _titles(width: int) -> np.ndarray:

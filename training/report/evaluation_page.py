@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from runtime.encoding import encoded
 from runtime.figures import error_picture
 from runtime.image import colour
 from training import evaluation as measuring
@@ -246,7 +247,7 @@ def _tile(rgb: np.ndarray, suffix: str) -> bytes:
         # Colours of classes must not be mixed; photographs must be.
         rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if suffix == ".jpg" else cv2.INTER_NEAREST)
     rgb = np.clip(rgb, 0, 255).astype(np.uint8)
-    return cv2.imencode(suffix, np.ascontiguousarray(rgb[..., ::-1]))[1].tobytes()
+    return encoded(rgb, suffix)
 
 
 def _iou(result: dict[str, Any]) -> list[float]:
