@@ -5,6 +5,7 @@ as good as the run is not written.
 """
 
 import argparse
+import dataclasses
 import functools
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from export import (
     exporter,
 )
 from runtime.errors import UserError, exit_on_user_error
+from training.data import mixture
 from training.data.spec import Example
 from training.quiet import start_tensorflow
 from training.train import Parser
@@ -38,11 +40,17 @@ def parser() -> Parser:
     command.add_argument(
         "run", metavar="RUN", help="a run folder, such as runs/NAME, or FILE.weights.h5 of zoo.convert"
     )
-    source = command.add_argument_group("of converted weights, the pictures to compare and calibrate on")
-    source.add_argument("--data", metavar="DATA", help="a data set of the same classes, such as cityscapes")
-    source.add_argument("--data-dir", metavar="DIR")
-    source.add_argument("--classes", metavar="TAXONOMY")
-    source.add_argument("--pictures", metavar="DIR", help="or pictures without labels")
+    source = command.add_argument_group("the images to compare and calibrate on")
+    source.add_argument(
+        "--data",
+        metavar="DATA",
+        help="of converted weights, a data set of the same classes, such as cityscapes",
+    )
+    source.add_argument(
+        "--data-dir", metavar="DIR", nargs="+", help="its folder; of a run, where its data lies now"
+    )
+    source.add_argument("--classes", metavar="TAXONOMY", help="of converted weights, those of --data")
+    source.add_argument("--pictures", metavar="DIR", help="or images without labels, which give no score")
     command.add_argument(
         "--format",
         choices=tuple(EXPORTERS),
@@ -121,10 +129,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     task = MODEL_TASKS.get(run.recipe.model, "semantic")
     if isinstance(run, Converted):
         run = _with_data(run, args)
-    elif args.data or args.data_dir or args.classes or args.pictures:
-        raise UserError(
-            f"{args.run} is a run and is compared on its own data: leave --data and --pictures out"
-        )
+    else:
+        run = _moved(run, args)
     examples = examples_of(run, args.pictures)
     if task == "prompted":
         sizes = [_size_of_model(run, sizes)]
@@ -193,12 +199,30 @@ def _with_data(run: Any, args: argparse.Namespace) -> Any:
     if args.pictures and args.data:
         raise UserError("--pictures and --data exclude each other: name one of them")
     if args.data:
-        return run.on(args.data, args.data_dir, args.classes)
+        return run.on(args.data, mixture.folders(args.data_dir, args.data), args.classes)
     if not args.pictures:
         raise UserError(
             f"{args.run} does not say what it was trained on: name the data to compare on with --data and "
             "--data-dir, or a folder of pictures with --pictures"
         )
+    return run
+
+
+def _moved(run: Any, args: argparse.Namespace) -> Any:
+    """A run with its own data where the command says that it lies now, or with a folder of images in its place."""
+    if args.data not in (None, run.recipe.data) or args.classes:
+        given = f"--data {args.data}" if args.data not in (None, run.recipe.data) else "--classes"
+        raise UserError(
+            f"{args.run} is a run on {run.recipe.data} and is compared on that: leave {given} out; --data-dir says "
+            "where it lies now, --pictures names images without labels"
+        )
+    if args.pictures and args.data_dir:
+        raise UserError("--pictures and --data-dir exclude each other: name one of them")
+    if args.pictures:
+        return dataclasses.replace(run, labelled=False)
+    if args.data_dir:
+        run = run.at(args.data_dir)
+        run.check_classes()
     return run
 
 

@@ -194,7 +194,7 @@ def pass_through(run: Any, model: Any, candidate: Predict, job: Job, examples: E
         run.spec,
         job.size,
         progress=counter("comparing"),
-        labelled=bool(run.recipe.data),
+        labelled=run.labelled,
     )
     print(table(found), flush=True)
     gate(found, job.precision, job.out.name, job.allow_loss)

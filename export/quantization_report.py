@@ -76,6 +76,7 @@ def parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("run", metavar="RUN", help="a run folder, such as runs/NAME")
+    command.add_argument("--data-dir", metavar="DIR", nargs="+", help="where the run's data lies now")
     command.add_argument("--precision", choices=("int8", "mixed"), default="int8")
     command.add_argument("--size", metavar="HxW", help="of the file; that of the data if not given")
     command.add_argument("--pictures", type=int, default=4, metavar="N", help="of val, to measure on; 4")
@@ -348,9 +349,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from training.run import load
     from training.validation import MODEL_TASKS
 
-    run = load(args.run)
+    run: Any = load(args.run)
     if run.recipe.model in MODEL_TASKS or not run.recipe.data:
         raise UserError(f"{args.run} is no run of a semantic segmenter: there are no logits to report on")
+    if args.data_dir:
+        run = run.at(args.data_dir)
+        run.check_classes()
     examples = examples_of(run)
     size = checked_size(args.size) if args.size else size_of_data(run, examples)
     model = run.model(image_size=size)

@@ -1,5 +1,6 @@
 """The one kind of error a user sees: a sentence on stderr and exit code 2, never a traceback."""
 
+import io
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +20,8 @@ class WriteError(UserError):
 
 
 def exit_on_user_error(main: Callable[..., Any], *args: Any) -> int:
-    """Run an entry point: 0 or its own code when it ends well, 2 on a UserError, 130 on Ctrl-C."""
+    """Run an entry point: 0 or its own code when it ends well, 2 on a UserError or when memory ends, 130 on Ctrl-C."""
+    _print_any_name()
     try:
         return int(main(*args) or 0)
     except UserError as error:
@@ -34,3 +36,11 @@ def exit_on_user_error(main: Callable[..., Any], *args: Any) -> int:
     except KeyboardInterrupt:
         print("stopped.", file=sys.stderr)
         return 130
+
+
+def _print_any_name() -> None:
+    r"""Let a console whose encoding lacks a letter, as Windows' cp1252 lacks Chinese, show it as \uXXXX: the command
+    would end with a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -76,6 +76,7 @@ def colour_run(folder: Path, size: tuple[int, int]) -> types.SimpleNamespace:
         recipe=recipe,
         spec=colour_spec(),
         weights_path=weights,
+        labelled=True,
         model=lambda image_size=None: colour_model(image_size or size),
     )
 

@@ -300,7 +300,7 @@ def test_a_run_keeps_its_classes_and_asks_the_data_no_more(tmp_path):
     folder.mkdir()
     run.keep_classes(folder, spec)
     assert run.read_classes(folder) == spec
-    (folder / "checkpoints/step-1").mkdir(parents=True)
+    (folder / "checkpoints/step-00000001.checkpoint").mkdir(parents=True)
     changed = data.spec("folder", None, write(tmp_path / "yard", ["train/a"], ["road", "sky", "car"]))
     with pytest.raises(UserError, match="road, car, sky, and the data now has road, sky, car"):
         run.keep_classes(folder, changed)

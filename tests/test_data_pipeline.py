@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from runtime.errors import UserError
-from training.data import pipeline
+from training.data import memory, pipeline
 from training.data.augment import NONE, Augmentation
 from training.data.spec import Example
 
@@ -108,7 +108,7 @@ def test_a_cache_that_does_not_fit_reads_again_and_says_so():
 
 
 def test_the_limit_is_a_quarter_of_the_memory_at_hand():
-    free = pipeline.available_memory()
+    free = memory.available()
     assert 10**8 < free < 10**14
     said: list[str] = []
     pipeline.DecodedCache(Counted(2).examples, say=said.append)

@@ -1,6 +1,7 @@
 """Every row of EXPORTERS, every precision and output; the file's contents; what the command refuses."""
 
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -23,7 +24,7 @@ from runtime.errors import UserError, exit_on_user_error
 from tests.exported import COLOURS, NAMES, colour_examples, colour_model, colour_run, perturb
 from training.converted import recipe_fields
 from training.run import load
-from zoo.convert import card
+from zoo.convert import card, hdf5
 
 SIZE = (33, 48)
 TFLITE = [(precision, output) for precision in PRECISIONS for output in OUTPUTS]
@@ -315,14 +316,14 @@ def test_weights_build_their_own_model(real_run, precision, capsys):
 
 
 def test_weights_that_are_not_as_good_are_not_written(real_run, tmp_path, monkeypatch):
-    def spoilt(path: Path) -> None:
+    def spoilt(whole: io.BytesIO) -> bytes:
         model = load(real_run).model()
         model.get_layer("classifier").set_weights(
             [0 * value for value in model.get_layer("classifier").get_weights()]
         )
-        model.save_weights(path)
+        return hdf5.weights_bytes(model)
 
-    monkeypatch.setattr(card, "_halve", spoilt)
+    monkeypatch.setattr(hdf5, "_halved", spoilt)
     out = tmp_path / "x.weights.h5"
     with pytest.raises(UserError, match=r"x\.weights\.h5 is not written.*of pixels agree"):
         main([str(real_run), "--format", "weights", "--precision", "fp16", "--out", str(out)])

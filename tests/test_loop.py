@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from runtime.errors import UserError
 from tests.test_step import small_model
-from training import loop, validation
+from training import checkpoints, loop, report, validation
 from training.data.augment import NONE
 from training.data.pipeline import DecodedCache
 from training.data.spec import DatasetSpec, Example
@@ -33,7 +33,9 @@ def examples(count: int, seed: int) -> list[Example]:
     return [make(index) for index in range(count)]
 
 
-def train(tmp_path: Path, *, callbacks=(), training=None, said=None, **changes) -> loop.Progress:
+def train(
+    tmp_path: Path, *, callbacks=(), training=None, said=None, weights=None, **changes
+) -> loop.Progress:
     values = {"model": "deeplabv3plus", "data": "camvid", "data_dir": "d", "crop": (32, 32), "batch": 4,
               "epochs": 4, "learning_rate": 0.05, "warmup_epochs": 0.0, "ema": 0.5,
               "augmentation": NONE, **changes}  # fmt: skip
@@ -49,6 +51,7 @@ def train(tmp_path: Path, *, callbacks=(), training=None, said=None, **changes) 
         tmp_path,
         strategy=strategy,
         callbacks=callbacks,
+        class_weights=weights,
         say=(said if said is not None else []).append,
     )
 
@@ -123,9 +126,40 @@ def test_ten_bad_steps_in_a_row_end_the_run_with_the_reason(tmp_path: Path) -> N
             optimizer="sgd",
             weight_decay=1.0,
             epochs=300,
+            batch=1,  # an epoch of 16 steps
             said=said,
         )
     assert "not finite" in said[-1]
+
+
+def test_an_epoch_without_one_finite_step_is_no_perfect_curve(tmp_path: Path) -> None:
+    """The row says nan, nothing is the best, the run ends with the reason, and may begin anew with another recipe."""
+    with pytest.raises(UserError, match="epoch 1 had no finite step, .* --learning-rate"):
+        train(tmp_path, weights=[float("nan")] * 3)
+    row = report.read_history(tmp_path)[0]
+    assert np.isnan(row["loss"]) and row["skipped"] == 4 and 0 <= row["val_miou"] <= 1
+    assert not (tmp_path / "best.weights.h5").exists()
+    assert checkpoints.has_begun(tmp_path / "checkpoints")
+    report.draw_curves(tmp_path / "curves.png", [row])
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (
+            "OOM when allocating tensor with shape[4,32]",
+            "a batch of 4 crops of 32x32 does not fit .* --accumulate",
+        ),
+        ("tensorboard/events.v2; No space left on device", "the disk is full; the last checkpoint is whole"),
+    ],
+)
+def test_when_memory_or_disk_ends_there_is_a_sentence(tmp_path: Path, message: str, said: str) -> None:
+    class Exhausted(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None) -> None:
+            raise tf.errors.ResourceExhaustedError(None, None, message)
+
+    with pytest.raises(UserError, match=said):
+        train(tmp_path, callbacks=[Exhausted()])
 
 
 def test_a_picture_that_vanishes_during_training_is_named(tmp_path: Path) -> None:

@@ -51,6 +51,13 @@ def test_the_hash_is_of_the_recipe_and_not_of_the_machine() -> None:
         ({"learning_rate": float("nan")}, ["learning_rate is nan"]),
         ({"crop": (16, 64)}, ["crop"]),
         ({"epochs": 0}, ["epochs is 0"]),
+        ({"model_options": {"ratess": (3, 6)}}, ["no option ratess", "rates, aspp_filters"]),
+        ({"model_options": {"aspp_filters": "abc"}}, ["--set aspp_filters is 'abc'", "a whole number"]),
+        ({"model_options": {"aspp_filters": True}}, ["--set aspp_filters is True", "a whole number"]),
+        ({"model_options": {"classes": 5}}, ["no option classes"]),
+        ({"model_options": "abc"}, ["model_options"]),
+        ({"seed": 1.5}, ["seed"]),
+        ({"batch": True}, ["batch"]),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused_and_the_valid_ones_are_listed(changes, words) -> None:

@@ -1,15 +1,22 @@
 """Exact resume through the real command: kill -9, Ctrl-C, damaged checkpoints, two runs at once."""
 
+import json
+import shlex
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from export.__main__ import main as export_main
+from runtime.errors import UserError
 from tests.tiny import TINY_MODEL, assert_refused, command, environment, run, write_camvid
-from training import checkpoints
+from training import checkpoints, compare, evaluate, train
+from training.recipe import from_json
 
 EPOCHS = 5
 TRAIN = ["deeplabv3plus", "--data", "camvid", "--data-dir", "data", *TINY_MODEL, "--epochs", str(EPOCHS),
@@ -105,9 +112,13 @@ def test_ctrl_c_saves_in_the_middle_of_an_epoch_and_says_how_to_go_on(place: Pat
     output = process.communicate()[0]
     assert process.returncode == 130 and "the same command goes on" in output
     assert "Traceback" not in output
-    again = run(place, "training.train", *TRAIN, "--name", "stopped")
+    # The data has moved, and no other flag is needed; the run keeps the new place.
+    shutil.copytree(place / "data", place / "moved")
+    again = run(place, "training.train", "--resume", "runs/stopped", "--data-dir", "moved")
     assert again.returncode == 0, again.stderr[-3000:]
     assert_same_run(place / "runs" / "straight", place / "runs" / "stopped")
+    assert from_json(place / "runs" / "stopped" / "recipe.json").data_dir == "moved"
+    assert not list((place / "runs" / "stopped" / "checkpoints").glob("begun"))
 
 
 @pytest.mark.slow
@@ -153,9 +164,100 @@ def test_a_finished_run_says_so_and_trains_nothing(place: Path) -> None:
     assert before <= (place / "runs" / "straight" / "history.csv").stat().st_mtime_ns
 
 
-def test_evaluate_a_run(place: Path) -> None:
-    import json
+def changed_data(place: Path) -> Path:
+    """The data with an image more, and with ids that stand for other classes in all train masks."""
+    folder = place / "changed"
+    shutil.copytree(place / "data", folder)
+    for path in (folder / "trainannot").iterdir():
+        ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), np.where(ids < 11, 10 - ids, ids).astype(np.uint8))
+    for kind in ("val", "valannot"):
+        shutil.copy(folder / kind / "000.png", folder / kind / "new.png")
+    return folder
 
+
+def test_data_that_has_changed_is_refused_naming_what(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    folder = changed_data(place)
+    before = {path: path.read_bytes() for path in (place / "runs/straight").iterdir() if path.is_file()}
+    with pytest.raises(UserError) as refused:
+        train.main(["--resume", "runs/straight", "--data-dir", str(folder)])
+    for words in (
+        "the data is not what runs/straight was trained on",
+        "train has 6 images whose labels mean other classes (000, 001, 002, ...)",
+        "val has 1 image more (new)",
+        "--init runs/straight",
+        "--fresh",
+    ):
+        assert words in str(refused.value)
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_a_run_of_before_data_json_goes_on_and_then_keeps_one(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    shutil.copytree(place / "runs/straight", place / "runs/older")
+    for name in ("data.json", "best.sha256"):
+        (place / "runs/older" / name).unlink()
+    assert train.main(["--resume", "runs/older"]) == 0
+    assert "this run is finished" in capsys.readouterr().out
+    assert (place / "runs/older/data.json").read_bytes() == (place / "runs/straight/data.json").read_bytes()
+
+
+def test_best_weights_that_are_gone_are_missed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    shutil.copytree(place / "runs/straight", place / "runs/without")
+    (place / "runs/without/best.weights.h5").unlink()
+    with pytest.raises(UserError, match="best.weights.h5 is not there, though the run has written it"):
+        train.main(["--resume", "runs/without"])
+
+
+def test_a_run_whose_data_has_moved_is_evaluated_compared_and_exported(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    lost = place / "runs/lost"
+    shutil.copytree(place / "runs/straight", lost)
+    recipe = (lost / "recipe.json").read_text()
+    (lost / "recipe.json").write_text(recipe.replace('"data_dir": "data"', '"data_dir": "gone"'))
+    weights = ["runs/lost", "--format", "weights"]
+    for main, words in ((evaluate.main, ["runs/lost"]), (export_main, weights)):
+        with pytest.raises(UserError, match="The data folder gone does not exist; --data-dir"):
+            main(words)
+    assert evaluate.main(["runs/lost", "--data-dir", "data", "--metrics", "none"]) == 0
+    scores = [
+        json.loads((place / "runs" / name / "evaluation/camvid-val/scores.json").read_text())["miou"]
+        for name in ("lost", "straight")
+        if (place / "runs" / name / "evaluation").exists()
+    ]
+    assert len(set(scores)) == 1
+    assert compare.main(["runs/straight", "runs/lost", "--data-dir", "data", "--out", "c"]) == 0
+    assert export_main([*weights, "--data-dir", "data", "--out", "by-data.weights.h5"]) == 0
+    assert export_main([*weights, "--pictures", "data/val", "--out", "by-images.weights.h5"]) == 0
+    for more in (
+        ["--data", "scenes"],
+        ["--classes", "road11"],
+        ["--data-dir", "data", "--pictures", "data/val"],
+    ):
+        with pytest.raises(UserError, match="leave .* out|exclude each other"):
+            export_main([*weights, *more])
+
+
+@pytest.mark.slow
+def test_more_epochs_than_a_finished_run_had_get_the_command_that_goes_on(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    with pytest.raises(UserError, match="python -m training.train deeplabv3plus ") as refused:
+        train.main([*TRAIN, "--name", "straight", "--epochs", str(EPOCHS + 1)])
+    words = shlex.split(str(refused.value).rpartition("weights: python -m training.train ")[2])
+    assert train.main(words) == 0
+    made = from_json(place / "runs" / "straight-2" / "recipe.json")
+    assert (made.epochs, made.init) == (1, "runs/straight")
+
+
+def test_evaluate_a_run(place: Path) -> None:
     done = run(place, "training.evaluate", "runs/straight")
     assert done.returncode == 0, done.stderr[-3000:]
     assert "miou" in done.stdout and "Bicyclist" in done.stdout

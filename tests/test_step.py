@@ -16,7 +16,7 @@ from tests.small import COUNTED, SMALL
 from tests.test_sam import TINY
 from tests.tiny import REPOSITORY, environment
 from training import train
-from training.gradients import check_parts
+from training.gradients import check_logits, check_parts
 from training.optimisation import build_optimizer, rate_factors
 from training.recipe import Recipe
 from training.step import make_train_step, make_trainee
@@ -372,3 +372,28 @@ def test_two_mirrored_devices_do_what_one_does() -> None:
         [sys.executable, "-c", TWO_DEVICES], cwd=REPOSITORY, env=environment(), capture_output=True, text=True
     )
     assert "the same on 2 strategies" in done.stdout, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize(
+    ("changes", "classes", "replicas", "way_out"),
+    [
+        ({"batch": 4, "crop": (1024, 1024)}, 511, 1, ""),  # 2**31 - 2**22
+        ({"batch": 4, "crop": (1024, 1024)}, 512, 1, "2,147,483,648 logits.*--accumulate 2$"),
+        ({"batch": 4, "crop": (1024, 1024)}, 512, 2, ""),
+        ({"batch": 4, "crop": (1024, 1024), "accumulate": 2}, 512, 1, ""),
+        (
+            {"batch": 6, "crop": (1024, 1024)},
+            1024,
+            1,
+            "--accumulate 6$",
+        ),  # one crop has 2**30, two have one too many
+        ({"batch": 1, "crop": (4096, 4096)}, 150, 1, "choose a smaller --crop$"),
+    ],
+)
+def test_more_logits_than_32_bits_count_are_refused(changes, classes, replicas, way_out) -> None:
+    recipe = Recipe(model="deeplabv3plus", data="camvid", data_dir="d", **changes)
+    if not way_out:
+        check_logits(recipe, classes, replicas)
+        return
+    with pytest.raises(UserError, match=way_out):
+        check_logits(recipe, classes, replicas)

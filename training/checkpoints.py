@@ -1,15 +1,21 @@
 """The state of a run on disk: one file a checkpoint, atomic, hashed, the last few kept.
 
-A file is one line of JSON, then the arrays as an uncompressed .npz. The line holds the SHA-256 of what follows and
-the small numbers of the run (step, best score, history), so a file is either whole or known to be damaged.
+A file is one line of JSON, then the arrays as an uncompressed .npz. The line holds the small numbers of the run (step,
+best score, history) and ends with the SHA-256 of all the rest of the file, the line's own bytes too, so a file is
+either whole or known to be damaged. (Format 1, which does not name itself, has a hash of what follows the line alone.)
 No pickled object is ever read.
+
+Until the first checkpoint is there, an empty file named `begun` stands in for it: it says that a run which has results
+and no checkpoint was interrupted in its first epoch, and that nobody took its checkpoints away.
 """
 
 import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +24,22 @@ import numpy as np
 from runtime.errors import UserError
 
 KEEP = 3
+FORMAT = 2
+BEGUN = "begun"
+HEAD = re.compile(rb'(\{.*), "sha256": "([0-9a-f]{64})"\}', re.DOTALL)
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """`write(temporary)`, then fsync and rename: `path` is the old file or the new one, never half of it.
 
-    A failure (a full disk, say) removes the temporary file and raises UserError; `path` is untouched.
+    The temporary file is a new one: a link of its name would lead the bytes elsewhere. A failure (a full disk, say)
+    removes it and raises UserError; `path` is untouched.
     """
-    # The suffix stays: h5py and Keras choose the format by it.
+    # The suffix stays: the format may be chosen by it.
     temporary = path.with_name(f".writing-{path.name}")
     try:
+        temporary.unlink(missing_ok=True)
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
         write(temporary)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
@@ -38,11 +50,23 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise UserError(
             f"{path} could not be written ({error.strerror or error}); what was there before is whole: "
             "free some space or choose another folder, then run the same command again"
         ) from error
+
+
+def write_bytes(path: Path, *parts: bytes | memoryview) -> None:
+    """`write_atomically` of what is in memory."""
+
+    def put(temporary: Path) -> None:
+        with open(temporary, "wb") as file:
+            for part in parts:
+                file.write(part)
+
+    write_atomically(path, put)
 
 
 def encode(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> tuple[bytes, memoryview]:
@@ -50,25 +74,47 @@ def encode(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> tuple[bytes, 
     body = io.BytesIO()
     np.savez(body, **arrays)  # type: ignore[arg-type]
     payload = body.getbuffer()
-    head = json.dumps({**meta, "sha256": hashlib.sha256(payload).hexdigest()}).encode() + b"\n"
-    return head, payload
+    start = json.dumps({**meta, "format": FORMAT}).encode().removesuffix(b"}")
+    return start + f', "sha256": "{_digest(start, payload)}"}}\n'.encode(), payload
+
+
+def _digest(start: bytes, payload: bytes | memoryview) -> str:
+    """Of a file of format 2: the first line before its hash, and the arrays."""
+    digest = hashlib.sha256(start + b"\n")
+    digest.update(payload)
+    return digest.hexdigest()
 
 
 def save(folder: Path, step: int, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Path:
     """Write `step-00000123.checkpoint` and remove all but the newest `KEEP`. Returns its path."""
-    head, payload = encode(arrays, {**meta, "step": step})
     path = folder / f"step-{step:08d}.checkpoint"
-
-    def write(temporary: Path) -> None:
-        with open(temporary, "wb") as file:
-            file.write(head)
-            file.write(payload)
-
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, write)
-    for old in sorted(folder.glob("step-*.checkpoint"))[:-KEEP]:
-        old.unlink()
+    make_folder(folder)
+    write_bytes(path, *encode(arrays, {**meta, "step": step}))
+    with suppress(OSError):  # what cannot be removed does no harm
+        (folder / BEGUN).unlink(missing_ok=True)
+        for old in sorted(folder.glob("step-*.checkpoint"))[:-KEEP]:
+            old.unlink()
     return path
+
+
+def begin(folder: Path) -> None:
+    """Note that a run begins here, before it has anything to keep."""
+    make_folder(folder)
+    if not listed(folder):
+        write_bytes(folder / BEGUN)
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether the run is in its first epoch, so that results without a checkpoint are nothing lost."""
+    return (folder / BEGUN).is_file()
+
+
+def make_folder(folder: Path) -> None:
+    """With all above it. UserError when something else is there, or the disk refuses."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made ({error.strerror}): move away what is there") from error
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -79,16 +125,33 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 def decode(content: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """What `encode` was given. Raises ValueError, with the reason, if it is damaged."""
     head, newline, payload = content.partition(b"\n")
+    parts = HEAD.fullmatch(head) if newline else None
     try:
-        meta = json.loads(head) if newline else None
-    except ValueError:
+        meta = json.loads(head) if parts else None
+    except (ValueError, RecursionError):
         meta = None
-    if not isinstance(meta, dict) or "sha256" not in meta:
+    if parts is None or not isinstance(meta, dict):
         raise ValueError("its first line is not the header of a checkpoint")
-    if hashlib.sha256(payload).hexdigest() != meta["sha256"]:
+    covers_all = meta.get("format") == FORMAT
+    digest = _digest(parts[1], payload) if covers_all else hashlib.sha256(payload).hexdigest()
+    if digest.encode() != parts[2]:
         raise ValueError("its SHA-256 does not match its content")
     with np.load(io.BytesIO(payload), allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}, meta
+
+
+def listed(folder: Path) -> list[Path]:
+    """All checkpoints of a folder, the oldest first; [] where there is no such folder. UserError when what is there
+    cannot be listed: to take that for no checkpoints would begin the run anew."""
+    if not os.path.lexists(folder):
+        return []
+    try:
+        return sorted(path for path in folder.iterdir() if re.fullmatch(r"step-\d+\.checkpoint", path.name))
+    except OSError as error:
+        raise UserError(
+            f"{folder}, which holds the run's checkpoints, cannot be read ({error.strerror}): bring it back, choose "
+            "another --name, or start over with --fresh"
+        ) from error
 
 
 def latest(folder: Path, say: Callable[[str], None]) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
@@ -97,9 +160,10 @@ def latest(folder: Path, say: Callable[[str], None]) -> tuple[dict[str, np.ndarr
     1. Newest first. 2. A damaged one is named and the one before is tried. 3. If all are damaged the folder
     is refused: starting from scratch would silently throw the run away. 4. No file at all: a new run.
     """
+    paths = listed(folder)[::-1]
     for leftover in folder.glob(".writing-*"):
-        leftover.unlink()
-    paths = sorted(folder.glob("step-*.checkpoint"), reverse=True)
+        with suppress(OSError):
+            leftover.unlink()
     for path in paths:
         try:
             return read(path)

@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(args.subjects) < 2:
         raise UserError(f"{args.subjects[0]} alone has nothing to be compared with: name two or more")
     own, mapping = taxonomies.named(args.classes) if args.classes else (None, None)
-    there = Data(args.data, mixture.folders(args.data_dir, args.data or ""), own)
+    there = Data(args.data, args.data_dir, own)
     found = [open_subject(Path(text), args.threads, data=there) for text in args.subjects]
     shown = _pictures(args, found, own, mapping)
     labels = _labels(args.subjects)
@@ -113,7 +113,8 @@ def _pictures(
     base = next((subject for subject in knowing if subject.data_dir or subject.data_options), None)
     base = base or next(iter(knowing), None)
     options = split_options(base.data_options, args.split) if base else {}
-    folder = mixture.folders(args.data_dir, name) or (base.data_dir if base else None)
+    # A run has --data-dir in the place of its own folder already.
+    folder = base.data_dir if base and base.data_dir else mixture.folders(args.data_dir, name)
     taxonomy = own or (base.taxonomy if base else None)
     if taxonomy is None and found[0].labels:
         taxonomy = translation.common(found[0].labels, data.specs(name, folder, options))

@@ -62,6 +62,11 @@ class Converted:
             raise UserError(f"{card.card_path(self.weights_path)} cannot be used: {error}.") from error
 
     @property
+    def labelled(self) -> bool:
+        """Whether it is compared on data with labels."""
+        return bool(self.recipe.data)
+
+    @property
     def arguments(self) -> dict[str, Any]:
         """Those of zoo.build for its model."""
         return dict(self.facts["arguments"])

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import zoo
 from runtime.signals import noted_signals
-from training import checkpoints, folder, loop, metrics, report
+from training import best, checkpoints, folder, loop, metrics, report
 from training.data.pipeline import DecodedCache
 from training.data.spec import IGNORE_ID, DatasetSpec
 from training.progress import bar
@@ -53,6 +53,7 @@ def train(
     found = checkpoints.latest(run_folder / "checkpoints", say)
     if found is not None:
         progress = Progress(**found[1]["progress"])
+        best.check_present(run_folder)
         say(f"this run is finished: {progress.step} pictures, mIoU {metrics.percent(progress.best_miou)}.")
         return progress
     counter = Counter(model)
@@ -78,8 +79,8 @@ def train(
     report.write_scores(run_folder / "evaluation" / f"{recipe.data}-val", result, matrix, title)
     report.preview(report.preview_path(run_folder, 1), _samples(model, validation), spec)
     for region, shares in enumerate(np.exp(table)):
-        best = int(shares.argmax())
-        say(f"region {region} is {spec.classes[best]}: {100 * shares[best]:.1f}% of its pixels.")
+        most = int(shares.argmax())
+        say(f"region {region} is {spec.classes[most]}: {100 * shares[most]:.1f}% of its pixels.")
     say(metrics.table(result))
     return progress
 
@@ -143,8 +144,8 @@ def cross_entropy(counts: np.ndarray, table: np.ndarray) -> float:
 
 def _write(recipe: Recipe, model: keras.Model, run_folder: Path, progress: Progress) -> None:
     """best.weights.h5, history.csv, and last the checkpoint, which says that the run is finished."""
-    best = run_folder / "best.weights.h5"
-    checkpoints.write_atomically(best, lambda temporary: model.save_weights(temporary))
+    checkpoints.begin(run_folder / "checkpoints")
+    best.write(run_folder, model)
     folder.write_history(run_folder / "history.csv", progress.history)
     arrays = {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.variables}
     checkpoints.save(run_folder / "checkpoints", progress.step, arrays, {"progress": progress.__dict__})

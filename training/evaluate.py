@@ -121,6 +121,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     plan = inference.plan(args.tta, args.window, args.stride)
     job = _assemble(args, plan)
     subject = job.subject
+    fit = f"fit-{args.fit}" if args.fit else ""
+    place = "-".join(part for part in (job.name, args.split, str(plan), fit) if part)
+    folder = Path(args.out) if args.out else job.subject.folder / place
+    if folder.exists() and not folder.is_dir():  # before an hour's work, not after it
+        raise UserError(f"{folder} is a file, and the scores go into a folder: name another one with --out")
     measured = evaluation.measure_or_refuse(
         args.subject,
         job.examples,
@@ -141,9 +146,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{job.name} {args.split} has no pixel of a class that counts here, all is void: there are no scores"
         )
     result = {**evaluation.result(measured), **plan.to_json(), **job.about}
-    fit = f"fit-{args.fit}" if args.fit else ""
-    place = "-".join(part for part in (job.name, args.split, str(plan), fit) if part)
-    folder = Path(args.out) if args.out else job.subject.folder / place
     _report(args, job, measured, result, folder)
     print(f"{evaluation.text(result)}\n\n{took}; written to {folder}")
     return 0
@@ -153,7 +155,7 @@ def _assemble(args: argparse.Namespace, plan: inference.Plan) -> Job:
     """Open what is measured, its data, and what lies between the classes of both."""
     asked, widths = evaluation.asked(args.metrics), evaluation.trimap_widths(args.trimap_widths)
     own, mapping = taxonomies.named(args.classes) if args.classes else (None, None)
-    there = Data(args.data, mixture.folders(args.data_dir, args.data or ""), own)
+    there = Data(args.data, args.data_dir, own)
     found = open_subject(Path(args.subject), args.threads, plan, there, args.fit)
 
     from training import report
@@ -164,7 +166,8 @@ def _assemble(args: argparse.Namespace, plan: inference.Plan) -> Job:
     name = args.data or found.data
     if not name:
         raise UserError(f"{args.subject} does not say what it was trained on: name the data with --data")
-    data_dir = mixture.folders(args.data_dir, name) or (found.data_dir if name == found.data else None)
+    own_dir = found.data_dir if name == found.data else None  # of a run, with --data-dir in its place
+    data_dir = own_dir if found.run and own_dir else mixture.folders(args.data_dir, name) or own_dir
     options = {**(found.data_options if name == found.data else {}), **dict(map(setting, args.data_set))}
     options = split_options(options, args.split)
     spec, examples, labelled = _load(args, name, data_dir, found, options)

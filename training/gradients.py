@@ -14,6 +14,8 @@ from runtime.errors import UserError
 from training import losses
 from training.recipe import Recipe
 
+MOST_ELEMENTS = 2**31 - 1  # of a tensor; many kernels count with 32 bits
+
 # images (B, h, w, 3), RGB 0..255 -> logits (B, h, w, C) float32
 Logits = Callable[[tf.Tensor], tf.Tensor]
 
@@ -73,6 +75,23 @@ def check_parts(recipe: Recipe, replicas: int) -> None:
             f"a batch of {recipe.batch} cannot be shared by {devices} in {recipe.accumulate} parts each, all of one "
             f"size: choose --batch {-(-recipe.batch // (replicas * recipe.accumulate)) * replicas * recipe.accumulate}"
         )
+
+
+def check_logits(recipe: Recipe, classes: int, replicas: int) -> None:
+    """UserError when the logits that a replica computes at once are more than TensorFlow's kernels can count."""
+    height, width = recipe.crop
+    each, at_once = height * width * classes, recipe.batch // replicas // recipe.accumulate
+    if each * at_once <= MOST_ELEMENTS:
+        return
+    share = recipe.batch // replicas
+    parts = next(
+        (n for n in range(1, share + 1) if share % n == 0 and share // n * each <= MOST_ELEMENTS), None
+    )
+    way_out = f"take them in parts with --accumulate {parts}" if parts else "choose a smaller --crop"
+    raise UserError(
+        f"{at_once} crops of {height}x{width} with {classes} classes have {each * at_once:,} logits, and TensorFlow "
+        f"takes up to {MOST_ELEMENTS:,} at once: {way_out}"
+    )
 
 
 def _terms(recipe: Recipe, model: keras.Model, teacher: Logits | None) -> list[losses.Term]:

@@ -4,6 +4,7 @@ Not `Model.fit`: its BackupAndRestore replays an epoch on later weights and lose
 early-stopping counts, and a NaN spoils BatchNorm before any callback sees it.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ import tensorflow as tf
 
 from runtime.errors import UserError
 from runtime.signals import noted_signals
-from training import checkpoints, folder, report, state
+from training import best, checkpoints, folder, report, state
 from training.data.pipeline import DecodedCache, read_errors, samples, steps_per_epoch, training_batches
 from training.data.spec import DatasetSpec
 from training.distributed import ALONE, Cluster
@@ -70,6 +71,8 @@ def train(
     if progress.step >= total or progress.stopped_early:
         say(f"this run is finished: {progress.step} steps, best mIoU {percent(progress.best_miou)}.")
         return progress
+    if cluster.chief:
+        checkpoints.begin(run_folder / "checkpoints")
     step = make_train_step(trainee, recipe, strategy, class_weights, teacher)
     task = task_of(recipe.model)
     loss_of = partial(validation_loss, parse(recipe.loss, recipe.loss_options))
@@ -79,7 +82,7 @@ def train(
     saving = _Saving(run_folder, trainee, progress)
     stopping = ended = False
     line = bar(total, "step", progress.step, hidden=not cluster.chief)
-    with noted_signals() as stop, read_errors(), line:
+    with noted_signals() as stop, read_errors(), _enough_memory(recipe), line:
         while progress.step < total and not (stopping or ended):
             epoch, position = divmod(progress.step, steps)
             loss = _one_step(step, feed, hooks, epoch, position, progress, say)
@@ -91,6 +94,7 @@ def train(
                     line.write(_epoch_line(row, recipe.epochs, progress, epoch))
                     track(progress.history)
                 hooks.on_epoch_end(epoch, row)
+                _refuse_lost_epoch(row)
             stopping, ended = cluster.any(stop), cluster.any(progress.stopped_early or model.stop_training)
             if cluster.chief:
                 saving.perhaps(last or stopping)
@@ -100,6 +104,24 @@ def train(
     hooks.on_train_end()
     _sum_up(progress, feed, say)
     return progress
+
+
+@contextmanager
+def _enough_memory(recipe: Recipe) -> Iterator[None]:
+    """What TensorFlow raises when memory ends, or the disk for tensorboard/, as one sentence."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        if "No space left" in error.message:
+            raise UserError(
+                "the disk is full; the last checkpoint is whole: free some space, then run the same command again"
+            ) from error
+        height, width = recipe.crop
+        parts = f" in {recipe.accumulate} parts" if recipe.accumulate > 1 else ""
+        raise UserError(
+            f"a batch of {recipe.batch} crops of {height}x{width}{parts} does not fit into memory: take it in more "
+            "parts with --accumulate, or choose a smaller --batch or --crop"
+        ) from error
 
 
 def _begin(
@@ -183,6 +205,15 @@ def _take(step: Callable[..., Any], images: Any, labels: Any, progress: Progress
     return loss
 
 
+def _refuse_lost_epoch(row: dict[str, Any]) -> None:
+    """UserError after an epoch in which no step could be taken: the next one would not fare better."""
+    if math.isnan(row["loss"]):
+        raise UserError(
+            f"epoch {row['epoch']} had no finite step, so that nothing was learnt in it: lower --learning-rate, use "
+            "--precision float32, or see whether --class-weights makes sense"
+        )
+
+
 def _end_of_epoch(
     recipe: Recipe,
     trainee: Trainee,
@@ -195,11 +226,10 @@ def _end_of_epoch(
     """Validate on the averaged weights, keep the best, write history, curves and previews."""
     with state.averaged(trainee):
         result, loss, previews = evaluator()
-        if result["miou"] > progress.best_miou:
+        if progress.loss_count and result["miou"] > progress.best_miou:
             progress.best_miou, progress.best_epoch, progress.epochs_without_gain = result["miou"], epoch, 0
             if cluster.chief:
-                best = run_folder / "best.weights.h5"
-                checkpoints.write_atomically(best, lambda temporary: trainee.model.save_weights(temporary))
+                best.write(run_folder, trainee.model)
         else:
             progress.epochs_without_gain += 1
     if recipe.patience and progress.epochs_without_gain >= recipe.patience:
@@ -208,7 +238,7 @@ def _end_of_epoch(
         "epoch": epoch + 1,
         "step": progress.step,
         "learning_rate": float(keras.ops.convert_to_numpy(trainee.optimizer.learning_rate)),
-        "loss": progress.loss_sum / max(1, progress.loss_count),
+        "loss": progress.loss_sum / progress.loss_count if progress.loss_count else math.nan,
         "val_loss": loss,
         "val_miou": result["miou"],
         "val_pixel_accuracy": result["pixel_accuracy"],

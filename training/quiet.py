@@ -1,5 +1,6 @@
 """TensorFlow without its start-up notes."""
 
+from runtime.errors import UserError
 from runtime.quiet import stderr_closed
 
 
@@ -11,7 +12,13 @@ def start_tensorflow(devices: bool = True) -> None:
     any of them. Errors still come as Python exceptions.
     """
     with stderr_closed():
+        import keras
         import tensorflow as tf
 
         if devices:
             tf.zeros(1)
+    if keras.backend.backend() != "tensorflow":
+        raise UserError(
+            f"Keras runs on {keras.backend.backend()} in this process, and training needs TensorFlow: import training "
+            "before keras, or set KERAS_BACKEND=tensorflow"
+        )

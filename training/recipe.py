@@ -1,9 +1,13 @@
 """A run's recipe: frozen, typed, validated when it is made, and kept as JSON in the run folder."""
 
+import collections.abc
 import dataclasses
 import hashlib
 import inspect
 import json
+import types
+import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ from runtime import strict_json
 from runtime.errors import UserError
 from training import data as data_sets
 from training import schedules
+from training.data import mixture
 from training.data.augment import Augmentation
 from training.losses import MODEL_LOSSES, check_class_weights, parse, written
 from training.recipes import QUANTIZED, RECIPES
@@ -84,6 +89,7 @@ class Recipe:
             object.__setattr__(self, "taxonomy", self.taxonomy or next(iter(known)))
             names = data_sets.spec(self.data, self.taxonomy, self.data_dir, self.data_options).classes
         self._take_model_defaults()
+        self._check_model_options()
         terms = parse(self.loss or MODEL_LOSSES.get(self.model, "cross_entropy"), self.loss_options)
         object.__setattr__(self, "loss", written(terms))
         check_class_weights(self.class_weights, self.loss_options, names)
@@ -124,6 +130,19 @@ class Recipe:
         if self.backbone:
             _one_of("backbone", self.backbone, BACKBONES)
 
+    def _check_model_options(self) -> None:
+        """UserError for an option that the model does not have, or of another type than it takes."""
+        model = zoo.MODELS[self.model]
+        hints = typing.get_type_hints(model)
+        valid = [name for name in inspect.signature(model).parameters if name not in DECIDED_ELSEWHERE]
+        for name, value in self.model_options.items():
+            if name not in valid:
+                raise UserError(f"{self.model} has no option {name}: --set takes {', '.join(valid)}")
+            if not _fits(value, hints[name]):
+                raise UserError(
+                    f"--set {name} is {value!r}: for {self.model} it has to be {strict_json.named(hints[name])}"
+                )
+
     def sha256(self) -> str:
         """Of what the recipe says, wherever its data lie on this machine."""
         return hashlib.sha256(json.dumps(self.shared(), sort_keys=True).encode()).hexdigest()
@@ -148,6 +167,8 @@ class Recipe:
         ]
 
 
+# Arguments of a model that the data and other fields of the recipe decide.
+DECIDED_ELSEWHERE = ("classes", "image_size", "backbone", "output_stride", "batch_norm_momentum")
 MACHINE_FIELDS = ("data_dir", "teacher")  # the teacher is known by its hash, wherever it lies
 
 _BOUNDS: tuple[tuple[str, float, float], ...] = (
@@ -169,6 +190,16 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
 )
 
 
+def _fits(value: Any, hint: Any) -> bool:
+    """strict_json.fits, where it knows the annotation; the zoo refuses the rest itself."""
+    if typing.get_origin(hint) is collections.abc.Sequence:
+        hint = types.GenericAlias(tuple, (typing.get_args(hint)[0], ...))
+    try:
+        return strict_json.fits(value, hint)
+    except TypeError:
+        return True
+
+
 def _one_of(what: str, value: str, valid: Any) -> None:
     if value not in valid:
         raise UserError(f"unknown {what} '{value}': it must be one of {', '.join(valid)}")
@@ -186,6 +217,15 @@ def from_json(path: Path) -> Recipe:
         raise UserError(f"{path}: {error}") from error
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path} is not a recipe of this version ({error})") from error
+
+
+def at(recipe: Any, folders: Sequence[str] | None) -> Any:
+    """The same recipe, or what is known of one, with its data where --data-dir, `folders`, says; of a mixture each data
+    set that is not named stays where it was."""
+    found = mixture.folders(folders, recipe.data)
+    if found and isinstance(found, dict):
+        found = {**(recipe.data_dir or {}), **found}
+    return dataclasses.replace(recipe, data_dir=found) if found else recipe
 
 
 def architecture(run: Path, model: str) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """A finished (or running) run: its recipe and its model, rebuilt by our own code from recipe.json."""
 
+import dataclasses
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ import keras
 import zoo
 from runtime import strict_json
 from runtime.errors import UserError
-from training import converted, data
+from training import checkpoints, converted, data
 from training.converted import Converted, Origin
+from training.data import fingerprint
 from training.data.occurrence import Occurrence
 from training.data.spec import DatasetSpec, Example
 from training.folder import write_text
 from training.progress import counter
-from training.recipe import Recipe, from_json, split_options
+from training.recipe import Recipe, at, from_json, split_options
 from training.weights import load_weights
 from zoo.convert import card
 
@@ -32,6 +34,21 @@ class Run:
     folder: Path
     recipe: Recipe
     weights_path: Path
+    labelled: bool = True  # False where images without labels take the place of its data
+
+    def at(self, folders: Sequence[str] | None) -> "Run":
+        """The same run with its data where --data-dir says."""
+        return dataclasses.replace(self, recipe=at(self.recipe, folders))
+
+    def check_classes(self) -> None:
+        """UserError when the data, which may have moved, has other classes than those that the run was trained on."""
+        recipe = self.recipe
+        found = data.spec(recipe.data, recipe.taxonomy, recipe.data_dir, recipe.data_options)
+        if found.classes != self.spec.classes:
+            raise UserError(
+                f"{self.folder} was trained on the classes {', '.join(self.spec.classes)}, and {recipe.data} in "
+                f"{_shown(recipe.data_dir)} has {', '.join(found.classes)}: name data of the same classes"
+            )
 
     @property
     def spec(self) -> DatasetSpec:
@@ -69,6 +86,12 @@ def load(path: str | Path) -> Run | Converted:
     return Run(folder, recipe, weights)
 
 
+def _shown(folder: str | Mapping[str, str] | None) -> str:
+    if isinstance(folder, Mapping):
+        return ", ".join(map(str, folder.values()))
+    return str(folder)
+
+
 def read_classes(folder: Path) -> DatasetSpec | None:
     """The classes that a run was trained on; None where it has no classes.json."""
     path = folder / CLASSES
@@ -87,12 +110,28 @@ def keep_classes(folder: Path, spec: DatasetSpec) -> None:
     """Write classes.json, so that nobody needs the data for the names. UserError when the data has other
     classes now than when the run began: its weights would mean something else."""
     kept = read_classes(folder)
-    if kept and kept.classes != spec.classes and any((folder / "checkpoints").glob("step-*")):
+    if kept and kept.classes != spec.classes and checkpoints.listed(folder / "checkpoints"):
         raise UserError(
             f"{folder} was trained on the classes {', '.join(kept.classes)}, and the data now has "
             f"{', '.join(spec.classes)}: choose another --name, or start over with --fresh"
         )
     write_text(folder / CLASSES, json.dumps(spec.as_dict(), indent=2) + "\n")
+
+
+def keep_data(folder: Path, splits: Mapping[str, Sequence[Example]]) -> None:
+    """Write data.json, by which the run knows its data again. UserError, naming what has changed, when it is not the
+    data that the run was begun on: it would be trained on one and be measured on the other."""
+    now = {split: fingerprint.of(examples) for split, examples in splits.items()}
+    if checkpoints.listed(folder / "checkpoints"):
+        before = fingerprint.kept(folder)
+        changed = fingerprint.differences(before, now) if before else []
+        if changed:
+            raise UserError(
+                f"the data is not what {folder} was trained on: {'; '.join(changed)}; bring it back as it was, train "
+                f"on the new data from the run's best weights, with --init {folder} and another --name, or start over "
+                "with --fresh"
+            )
+    fingerprint.keep(folder, now)
 
 
 def load_split(

@@ -12,17 +12,18 @@ import tensorflow as tf
 from runtime.errors import UserError
 from runtime.image import resize_rgb
 from runtime.quiet import stderr_closed
-from training import counting, loop, quantize, report, tracking
+from training import counting, data, folder, loop, quantize, report, tracking
 from training.backbone_weights import load_backbone_weights, restate_norms
 from training.data import is_drawn
 from training.data.occurrence import Occurrence, counted, refuse_unlearnable, remarks, void_remark
 from training.data.pipeline import DecodedCache
 from training.data.spec import DatasetSpec
 from training.distributed import ALONE, Cluster, agree, fingerprint
+from training.gradients import check_logits
 from training.losses import CLASS_WEIGHTS, class_weights
 from training.metrics import percent
 from training.recipe import Recipe
-from training.run import build_model, keep_classes, load_split
+from training.run import build_model, keep_classes, keep_data, load_split
 from training.teacher import open_teacher
 from training.validation import MODEL_TASKS
 from training.weights import load_weights
@@ -62,12 +63,16 @@ def train(
     keras.utils.set_random_seed(recipe.seed)
     tf.config.experimental.enable_op_determinism()
     keras.mixed_precision.set_global_policy(recipe.precision)
+    known = data.spec(recipe.data, recipe.taxonomy, recipe.data_dir, recipe.data_options)
+    check_logits(recipe, len(known.classes), devices.num_replicas_in_sync)
     spec, caches, occurrence = _data(recipe, cluster, say)
     absent = remarks(spec, occurrence["train"], occurrence["val"])
     for sentence in absent:
         say(sentence)
     if cluster.chief:
         keep_classes(run_folder, spec)
+        keep_data(run_folder, {split: cache.examples for split, cache in caches.items()})
+        folder.keep_places(run_folder, recipe)
         if recipe.model not in MODEL_TASKS:
             floor = counting.floor(caches["train"], caches["val"], len(spec.classes))
             say(f"Otsu's threshold, the floor: mIoU {percent(floor)} on val.")

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from runtime.errors import UserError
-from training import checkpoints, folder
+from training import best, checkpoints, folder
 from training.distributed import Cluster
 from training.step import Trainee
 
@@ -72,17 +72,28 @@ def restore(run_folder: Path, trainee: Trainee, say: Callable[[str], None]) -> P
     if found is None:
         return Progress()
     arrays, meta = found
-    count = len(trainee.variables())
-    if set(arrays) != set(trainee.variables()):
+    own = trainee.variables()
+    fits = set(arrays) == set(own) and all(arrays[name].shape == tuple(own[name].shape) for name in own)
+    progress = _progress(meta)
+    if not fits or progress is None:
         raise UserError(
-            f"the checkpoints in {run_folder} hold {len(arrays)} variables but this version builds {count}: "
-            "go on with the version that wrote them, or start over with --fresh"
+            f"the checkpoints in {run_folder} hold {len(arrays)} variables and are not of the {len(own)} that this "
+            "version builds: go on with the version that wrote them, or start over with --fresh"
         )
     _assign(trainee, arrays)
-    progress = Progress(**meta["progress"])
+    if progress.best_epoch >= 0:
+        best.check_present(run_folder)
     folder.write_history(run_folder / "history.csv", progress.history)
     say(f"going on from step {progress.step}.")
     return progress
+
+
+def _progress(meta: dict[str, Any]) -> Progress | None:
+    """None where another version has kept other numbers."""
+    try:
+        return Progress(**meta["progress"])
+    except (KeyError, TypeError):
+        return None
 
 
 def _arrays(trainee: Trainee) -> dict[str, np.ndarray]:

@@ -63,7 +63,7 @@ def parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="An option that is not given takes its value from RECIPES in training/recipes.py.",
     )
-    command.add_argument("model", help="a model of the zoo, such as deeplabv3plus")
+    command.add_argument("model", nargs="?", help="a model of the zoo, such as deeplabv3plus")
     for flags in (_data_flags, _model_flags, _training_flags, _loss_flags, _teacher_flags, _run_flags):
         flags(command)
     return command
@@ -229,6 +229,11 @@ def _run_flags(command: Parser) -> None:
     folder = command.add_argument_group("run folder")
     folder.add_argument("--name", metavar="RUN", help="the folder below runs/; MODEL-DATA if not given")
     folder.add_argument(
+        "--resume",
+        metavar="runs/NAME",
+        help="go on with this run by its own recipe; with --data-dir if its data has moved",
+    )
+    folder.add_argument(
         "--fresh", action="store_true", help="throw away what is in the run folder and start over"
     )
     folder.add_argument(
@@ -287,8 +292,24 @@ def assemble(args: argparse.Namespace) -> Any:
     return Recipe(**values)
 
 
+def _assembled(words: Sequence[str]) -> Any:
+    return assemble(parser().parse_args(words))
+
+
+def _check_name(name: str | None) -> None:
+    """UserError when --name leads out of runs/."""
+    if name is None:
+        return
+    path = Path(os.path.normpath(name))
+    if not name or path.is_absolute() or path.parts[:1] in ((), ("..",)):
+        raise UserError(f"--name '{name}' is no folder below {RUNS}/: choose a name, such as first")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
+    if not args.model and not args.resume:
+        raise UserError("name a model, such as deeplabv3plus, or a run to go on with by --resume runs/NAME")
+    _check_name(args.name)
     with distributed.joined(os.environ.get("TF_CONFIG"), seconds=args.worker_timeout) as cluster:
         return _train(args, cluster)
 
@@ -296,17 +317,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(args: argparse.Namespace, cluster: distributed.Cluster) -> int:
     # TensorFlow is imported late: --help and a wrong flag answer at once.
     start_tensorflow(devices=cluster.size == 1)
-    from training import folder, loop, start, tracking
+    from training import folder, loop, resumed, start, tracking
     from training.teacher import refuse_own_folder
 
-    recipe = assemble(args)
+    if args.resume:
+        recipe, run_folder = resumed.opened(args, vars(parser().parse_args([])), RUNS)
+    else:
+        recipe = assemble(args)
+        run_folder = RUNS / (args.name or f"{recipe.model}-{recipe.data}")
     if cluster.size > 1:
         distributed.agree(cluster, "version", distributed.versions())
         distributed.agree(cluster, "recipe", recipe.shared())
-    run_folder = RUNS / (args.name or f"{recipe.model}-{recipe.data}")
     refuse_own_folder(recipe, run_folder)
     with folder.held(run_folder) if cluster.chief else nullcontext():
         if cluster.chief:
+            if not args.fresh:
+                resumed.refuse_more_epochs(recipe, run_folder, _assembled)
             print(folder.recipe_table(recipe, run_folder), flush=True)
             folder.claim(run_folder, recipe, args.fresh and not distributed.started_over())
             tracking.begin(run_folder, recipe, args.track, args.track_uri)

@@ -5,10 +5,12 @@ from pathlib import Path
 import keras
 
 from runtime.errors import UserError
+from training import best
 
 
 def load_weights(model: keras.Model, path: Path) -> None:
     """Load a .weights.h5 of this very architecture. UserError when it is damaged or of another one."""
+    best.check(path)
     try:
         model.load_weights(path)
     except (OSError, KeyError, ValueError) as error:

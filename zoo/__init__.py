@@ -4,10 +4,17 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from runtime.backend import choose_tensorflow
 from runtime.quiet import stderr_closed
 
 with stderr_closed():  # TensorFlow under Keras starts with notes that nobody can act upon
+    choose_tensorflow()
     import keras
+
+    # What every model here is written for, whatever ~/.keras/keras.json says.
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
 
 from zoo.deeplabv3 import deeplabv3
 from zoo.deeplabv3plus import deeplabv3plus

@@ -1,13 +1,14 @@
 """Every picture and label map is read once before training starts, so that a bad file is named in the first
 minute and not met in the tenth hour."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from runtime.errors import UserError
-from training.data import ruined
+from training.data import fingerprint, ruined
 from training.data.occurrence import Occurrence, counted
 from training.data.spec import Example
 
@@ -22,7 +23,7 @@ def check(
     occurrence: Occurrence | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Example], list[str]]:
-    """Read everything: the examples that can be trusted, and a sentence for each that cannot.
+    """Read everything: the examples that can be trusted, with their checksums, and a sentence for each that cannot.
 
     `problems` are those found when the files were listed; they come first. The labels of the good ones are counted in
     `occurrence`, so that nobody has to read them again for that. `progress(done, count)` is called
@@ -32,9 +33,9 @@ def check(
     count = occurrence is not None
     with ruined.heard() as warnings, ThreadPoolExecutor(workers) as pool:
         looked = pool.map(lambda example: _look(example, count), examples)
-        for done, (example, (problem, pixels)) in enumerate(zip(examples, looked, strict=True)):
+        for done, (example, (problem, known, pixels)) in enumerate(zip(examples, looked, strict=True)):
             if problem is None:
-                good.append(example)
+                good.append(dataclasses.replace(example, checksums=known))
             else:
                 sentences.append(problem)
             if occurrence is not None and pixels is not None:
@@ -64,10 +65,10 @@ def refusal(what: str, problems: Sequence[str], good: int) -> str:
     return "\n".join([head, *lines])
 
 
-def _look(example: Example, count: bool) -> tuple[str | None, np.ndarray | None]:
-    """What is wrong with it, or None; and the pixels of each train id, if they are to be counted."""
+def _look(example: Example, count: bool) -> tuple[str | None, str, np.ndarray | None]:
+    """What is wrong with it, or None; its checksums; and the pixels of each train id, if they are to be counted."""
     try:
-        labels = example.read()[1]
+        image, labels = example.read()
     except UserError as error:
-        return str(error), None
-    return None, counted(labels) if count else None
+        return str(error), "", None
+    return None, fingerprint.checksums(image, labels), counted(labels) if count else None

@@ -10,10 +10,8 @@ Iterate inside `with read_errors():`, which turns a picture that cannot be read 
 
 import contextlib
 import functools
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,7 @@ import tensorflow as tf
 
 from runtime.errors import UserError
 from runtime.image import resize_rgb
-from training.data import augment
+from training.data import augment, memory
 from training.data.spec import Example
 
 # A UserError passes through TensorFlow as text: these mark where its sentence begins and ends.
@@ -99,7 +97,7 @@ class DecodedCache:
         self.examples = examples
         self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._lock = threading.Lock()
-        limit = available_memory() // 4 if limit_bytes is None else limit_bytes
+        limit = memory.available() // 4 if limit_bytes is None else limit_bytes
         needed = sum(len(part) * _decoded_bytes(examples[part[0]]) for part in _parts(examples).values())
         self.enabled = needed <= limit
         if say:
@@ -216,19 +214,6 @@ def read_errors() -> Iterator[None]:
             raise
         sentence = text.split(_BEGIN, 1)[1].split(_END, 1)[0]
         raise UserError(sentence) from None
-
-
-def available_memory() -> int:
-    """Bytes that can be had without swapping: the machine's, or the container's if that is less."""
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-        free = int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
-    with contextlib.suppress(OSError, ValueError):  # "max" where there is no limit
-        group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text(encoding="utf-8"))
-        free = min(free, limit - int((group / "memory.current").read_text(encoding="utf-8")))
-    return max(free, 0)
 
 
 def _read_marked(kept: DecodedCache, index: int) -> tuple[np.ndarray, np.ndarray]:

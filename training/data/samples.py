@@ -9,6 +9,7 @@ import numpy as np
 from runtime.image import colour, overlay
 from training.checkpoints import write_atomically
 from training.data.spec import IGNORE_ID, DatasetSpec
+from training.report import fonts
 
 TILE = 480  # pixels: the width, and the most in height, that a picture is drawn at
 TITLE = 64  # letters over a picture; of a longer name the end is shown
@@ -60,11 +61,17 @@ def draw(path: Path, pictures: Sequence[tuple[str, np.ndarray, np.ndarray]], spe
             axes = figure.add_subplot(grid[row, column])
             axes.imshow(picture.astype(np.uint8), interpolation="nearest")
             axes.set_title(
-                name if len(name) <= TITLE else f"…{name[1 - TITLE :]}", fontsize=9, parse_math=False
+                fonts.drawable(name if len(name) <= TITLE else f"…{name[1 - TITLE :]}"),
+                fontsize=9,
+                parse_math=False,
             )
             axes.set_axis_off()
     patches = [
-        Patch(facecolor=(rgb[0] / 255, rgb[1] / 255, rgb[2] / 255), edgecolor="0.5", label=f"{index} {name}")
+        Patch(
+            facecolor=(rgb[0] / 255, rgb[1] / 255, rgb[2] / 255),
+            edgecolor="0.5",
+            label=f"{index} {fonts.drawable(name)}",
+        )
         for index, (name, rgb) in enumerate(zip(spec.classes, spec.palette, strict=True))
     ]
     patches.append(Patch(facecolor="white", edgecolor="0.5", label="ignored"))
@@ -73,7 +80,7 @@ def draw(path: Path, pictures: Sequence[tuple[str, np.ndarray, np.ndarray]], spe
     shown = axes.legend(handles=patches, loc="center", ncols=PLACES, fontsize=9, frameon=False)
     for entry in shown.get_texts():
         entry.set_parse_math(False)  # a class may be called anything
-    write_atomically(path, lambda temporary: figure.savefig(temporary))
+    write_atomically(path, lambda temporary: fonts.save(figure, temporary))
 
 
 def _small(rgb: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

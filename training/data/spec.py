@@ -30,6 +30,7 @@ class Example:
     ids (H, W) or colours (H, W, 3); None where `read` gives all there is.
     In a mixture `part` is the data set that it is of, and `weight` is how often an epoch of training takes it: 2
     is twice, 0.5 every other epoch; all examples of a part have one weight.
+    `checksums` are those of training/data/fingerprint.py once the example was checked, "" before.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Example:
     weight: float = 1.0
     remarks: Callable[[], Sequence[str]] | None = None
     place: str = ""
+    checksums: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What can be measured: a run, converted weights or a `.tflite`, each opened as a function of a picture."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 
 from runtime.errors import UserError
 from runtime.fit import checked_fit
+from training.data import mixture
 from training.evaluation import Predict, Score, inference
 from training.quiet import start_tensorflow
 
@@ -41,7 +43,7 @@ class Data:
     """What the command line says of the data; None where it says nothing."""
 
     name: str | None = None
-    folder: str | dict[str, str] | None = None
+    folders: Sequence[str] | None = None  # as --data-dir was given
     taxonomy: str | None = None
 
 
@@ -126,7 +128,9 @@ def _run(path: Path, plan: inference.Plan, data: Data) -> Subject:
     if isinstance(run, Converted):
         folder /= path.name.removesuffix(".weights.h5")
         if data.name and not run.facts.get("classes"):  # their number has to tell which classes they are
-            run = run.on(data.name, data.folder, data.taxonomy)
+            run = run.on(data.name, mixture.folders(data.folders, data.name), data.taxonomy)
+    elif data.name in (None, run.recipe.data):
+        run = run.at(data.folders)
     model = run.model()
 
     @tf.function(reduce_retracing=True)

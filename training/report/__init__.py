@@ -20,7 +20,7 @@ from runtime.errors import UserError
 from runtime.figures import error_picture
 from runtime.image import colour
 from training import metrics
-from training.checkpoints import write_atomically
+from training.checkpoints import make_folder, write_atomically
 from training.data.spec import DatasetSpec, Example
 from training.evaluation import Evaluation, Predict
 from training.report import evaluation_page, pictures
@@ -52,7 +52,7 @@ def preview(path: Path, samples: Sequence[tuple[np.ndarray, ...]], spec: Dataset
         return
     height = max(row.shape[0] for row in rows)
     rows = [cv2.copyMakeBorder(row, 0, height - row.shape[0], 0, 0, cv2.BORDER_CONSTANT) for row in rows]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     picture = np.vstack([_titles(4 * PREVIEW_WIDTH), *rows])
     _write(path, encoded(picture, path.suffix))
 
@@ -163,7 +163,7 @@ def write_scores(folder: Path, result: dict[str, Any], matrix: np.ndarray, title
 
 def _write_tables(folder: Path, result: dict[str, Any], matrix: np.ndarray) -> None:
     """scores.json, scores.csv (one class a line) and confusion.csv (pixel counts)."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     names = list(result["classes"])
     content = metrics.strict({**result, "confusion_matrix": matrix.tolist()})
     _write(folder / "scores.json", json.dumps(content, indent=2, allow_nan=False).encode() + b"\n")

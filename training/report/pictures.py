@@ -13,6 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, LinearSegmentedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 
+from training.report import fonts
+
 
 class Theme(NamedTuple):
     """Colours of a chart; `scale` are those of nothing, half and all in a matrix."""
@@ -35,7 +37,7 @@ def png(figure: Figure) -> bytes:
     """The figure as a PNG file."""
     buffer = io.BytesIO()
     # Without the version of matplotlib inside, so that equal charts are equal bytes.
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    fonts.save(figure, buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
 
@@ -66,6 +68,7 @@ def confusion(
 
     Up to 32 classes every cell has its number; beyond that cells are small and the colour alone speaks.
     """
+    names, title = fonts.all_drawable(names), fonts.drawable(title)
     classes = len(names)
     written = classes <= CELLS_WITH_TEXT
     cell = 0.46 if written else 0.135
@@ -142,6 +145,7 @@ def bars(
     theme: Theme = LIGHT,
 ) -> Figure:
     """IoU of each class, 0..1, as bars from the top; `before` are the previous run's, thinner and grey."""
+    names, title = fonts.all_drawable(names), fonts.drawable(title)
     figure = _sheet(5.2, 1.2 + 0.25 * len(names), theme, 130)
     axes = figure.add_subplot()
     places = np.arange(len(names))
@@ -209,7 +213,8 @@ def intervals(
     theme: Theme = LIGHT,
 ) -> Figure:
     """Dots with intervals: a row a name, the panels beside each other."""
-    lines = ["\n".join(textwrap.wrap(name, 20)) for name in names]  # long paths leave room on a phone
+    # Long paths leave room on a phone.
+    lines = ["\n".join(textwrap.wrap(name, 20)) for name in fonts.all_drawable(names)]
     figure = _sheet(1.6 + 3.2 * len(panels), 1.3 + 0.5 * len(names), theme, 130)
     sheets = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
     places = np.arange(len(names))

@@ -251,7 +251,8 @@ def _add_epochs(client: Any, tracked: Tracked, history: Sequence[dict[str, Any]]
             client.log_artifact(tracked.run_id, str(preview), "previews")
         now = int(1000 * time.time())
         # In one transaction, so that an epoch is there in whole or not at all.
-        numbers = [Metric(name, float(value), now, epoch) for name, value in row.items() if name != "epoch"]
+        finite = {name: float(value) for name, value in row.items() if math.isfinite(value)}
+        numbers = [Metric(name, value, now, epoch) for name, value in finite.items() if name != "epoch"]
         client.log_batch(tracked.run_id, metrics=numbers)
 
 

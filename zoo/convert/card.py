@@ -3,22 +3,19 @@
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
-import numpy as np
 
 import zoo
 from runtime import strict_json
 from runtime.class_names import mended
 from runtime.errors import UserError
 from runtime.files import whole_file
+from zoo.convert import hdf5
 from zoo.convert.checkpoint import Match
 
 FORMAT = 1
@@ -57,40 +54,11 @@ def of(match: Match, arguments: Mapping[str, Any], name: str, sha256: str) -> di
 def write(weights: Path, model: keras.Model, facts: Mapping[str, Any], half: bool = False) -> None:
     """Write a model's weights and its card, `facts`, both or neither; `half` keeps float16 of them. Raises UserError
     when the disk refuses."""
+    content = hdf5.weights_bytes(model, half)
     with whole_file(card_path(weights)) as card_part, whole_file(weights) as weights_part:
-        temporary = weights_part.with_name(weights_part.name + SUFFIX)  # Keras goes by the ending
-        try:
-            model.save_weights(temporary)
-            if half:
-                _halve(temporary)
-            os.replace(temporary, weights_part)
-        finally:
-            with suppress(OSError):
-                temporary.unlink()
-        facts = {**facts, "weights_sha256": file_sha256(weights_part)}
+        weights_part.write_bytes(content)
+        facts = {**facts, "weights_sha256": hashlib.sha256(content).hexdigest()}
         card_part.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-
-
-def _halve(path: Path) -> None:
-    """Every float32 array of an HDF5 file as float16, in a file of half the size; Keras takes either."""
-    whole = path.with_name(f"{path.name}.whole")
-    os.replace(path, whole)
-    try:
-        with h5py.File(whole) as source, h5py.File(path, "w") as target:
-
-            def copy(name: str, item: Any) -> None:
-                if isinstance(item, h5py.Dataset):
-                    half = item[()].astype(np.float16) if item.dtype == np.float32 else item[()]
-                    kept = target.create_dataset(name, data=half)
-                else:
-                    kept = target.require_group(name)
-                kept.attrs.update(item.attrs)
-
-            target.attrs.update(source.attrs)
-            source.visititems(copy)
-    finally:
-        with suppress(OSError):
-            whole.unlink()
 
 
 def read(path: Path) -> dict[str, Any]:
