@@ -20,6 +20,7 @@ from training.data.spec import DatasetSpec
 from training.report import fonts, pictures
 
 CHINESE = ("\u9053\u8def", "\u8f66", "sky")  # road, car
+NO_COMMANDS = {"trial.py"}  # what another process of ours starts
 SPEC = DatasetSpec("own", CHINESE, ((0, 0, 0), (255, 0, 0), (0, 0, 255)), ("train",), (16, 24))
 
 
@@ -46,7 +47,9 @@ def test_a_console_without_the_letters_gets_them_escaped(monkeypatch: pytest.Mon
 def test_every_command_goes_through_the_one_door_that_sees_to_consoles_and_memory() -> None:
     for room in ("zoo", "training", "export", "runtime", "examples"):
         for path in (REPOSITORY / room).rglob("*.py"):
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8")
+            if path.name in NO_COMMANDS:
+                continue
             if re.search(r"^if __name__ == .__main__.:", text, re.MULTILINE):
                 assert "sys.exit(exit_on_user_error(main" in text, path
 
