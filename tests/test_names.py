@@ -54,6 +54,15 @@ def test_every_command_goes_through_the_one_door_that_sees_to_consoles_and_memor
                 assert "sys.exit(exit_on_user_error(main" in text, path
 
 
+def test_when_memory_ends_there_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> int:
+        return len(np.zeros((2**20, 2**20, 2**6)))  # 512 TiB
+
+    assert exit_on_user_error(main) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: there is not enough memory") and said.count("\n") == 1
+
+
 @pytest.mark.slow
 def test_a_whole_command_on_cp1252(tmp_path: Path) -> None:
     """It prints the names, and draws them with a legend."""
