@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from runtime.errors import UserError, exit_on_user_error
+from runtime.errors import LITTLE_MEMORY, UserError, exit_on_user_error
 
 try:
     import resource
@@ -110,9 +110,9 @@ def _reason(code: int, errors: IO[bytes], shown: str, bounds: Bounds) -> str:
     errors.seek(max(0, errors.seek(0, os.SEEK_END) - 20_000))
     told = errors.read().decode("utf-8", "replace").splitlines()
     sentence = next((line for line in reversed(told) if line.startswith("error: ")), None)
-    if code == 2 and sentence:
+    if code == 2 and sentence and not sentence.endswith(LITTLE_MEMORY):
         return sentence.removeprefix("error: ")
-    if any(
+    if sentence or any(
         "MemoryError" in line or "std::bad_alloc" in line or "Insufficient memory" in line for line in told
     ):
         return _refusal(shown, f"needed more than {bounds.megabytes} MB of memory")

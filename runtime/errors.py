@@ -6,6 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 
+LITTLE_MEMORY = "there is not enough memory for this; end other programs, or take less at once."
+
+
 class UserError(Exception):
     """Something the user can mend. The message is one clear sentence that names the file and the value
     and says what would be right."""
@@ -28,10 +31,7 @@ def exit_on_user_error(main: Callable[..., Any], *args: Any) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except MemoryError:
-        print(
-            "error: there is not enough memory for this; end other programs, or take less at once.",
-            file=sys.stderr,
-        )
+        print(f"error: {LITTLE_MEMORY}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped.", file=sys.stderr)
