@@ -12,6 +12,7 @@ import pytest
 
 from runtime.errors import UserError
 from training import evaluation, metrics, report
+from training import folder as folder_module
 from training.data.spec import DatasetSpec, Example
 from training.report import evaluation_page, pictures
 
@@ -209,3 +210,50 @@ def test_in_a_browser_light_dark_and_on_a_phone(folder: Path) -> None:
         browser.close()
     assert shown["light"][0] == "rgb(255, 255, 255)" and shown["dark"][0] == "rgb(13, 17, 23)"
     assert shown["light"][1] != shown["dark"][1]
+
+
+FORMULAS = ("$\\frac{a$", "$x_1$", "a^b_c", "\\")
+
+
+@pytest.mark.parametrize("theme", [pictures.LIGHT, pictures.DARK])
+def test_a_class_may_be_called_like_a_formula(theme) -> None:
+    """matplotlib reads what stands between dollars as a formula, and refuses to draw a wrong one."""
+    matrix = np.array([[5, 1, 0, 0], [0, 7, 2, 0], [1, 0, 9, 0], [0, 0, 0, 10**6]])
+    panels = [("$\\frac{a$", [0.1, 0.2, 0.3, 0.4], [None] * 4)]
+    figures = (
+        pictures.confusion(matrix, FORMULAS, FORMULAS[0], theme=theme),
+        pictures.confusion(matrix, FORMULAS, FORMULAS[0], counts=True, theme=theme),
+        pictures.bars(FORMULAS, [0.1, 0.2, 0.3, 0.4], FORMULAS[0], theme=theme),
+        pictures.intervals(FORMULAS, panels, theme=theme),
+    )
+    for figure in figures:
+        drawn = cv2.imdecode(np.frombuffer(pictures.png(figure), np.uint8), cv2.IMREAD_COLOR)
+        assert drawn.std() > 1
+        shown = [
+            text.get_text() for text in figure.axes[0].findobj(pictures.Text) if not text.get_parse_math()
+        ]
+        assert set(FORMULAS) <= set(shown)
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Path:
+    folder_module.write_history(tmp_path / "history.csv", HISTORY)
+    return tmp_path / "history.csv"
+
+
+def test_history_is_read_back(history: Path, capsys) -> None:
+    assert report.read_history(history.parent) == HISTORY and not capsys.readouterr().err
+    history.unlink()
+    assert report.read_history(history.parent) == [] and not capsys.readouterr().err
+
+
+def test_any_damaged_byte_of_history_costs_the_curves_at_most(history: Path, capsys) -> None:
+    whole, lost = history.read_bytes(), 0
+    for place in range(len(whole)):
+        for byte in (0, 10, 34, 44, 120, 255):
+            history.write_bytes(whole[:place] + bytes([byte]) + whole[place + 1 :])
+            rows = report.read_history(history.parent)
+            lost += not rows
+            assert all(set(pictures.COLUMNS) <= set(row) for row in rows)
+    assert lost > len(whole)  # most of these are noticed
+    assert "history.csv cannot be read (" in capsys.readouterr().err

@@ -7,6 +7,7 @@ charts as PNG files, previous.json (what was measured before), and counts.npz, f
 import csv
 import io
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -72,12 +73,22 @@ def draw_curves(path: Path, history: Sequence[dict[str, Any]]) -> None:
 
 
 def read_history(run_folder: Path) -> list[dict[str, float]]:
-    """The rows of a run's history.csv as numbers; [] where there is none."""
+    """The rows of a run's history.csv as numbers; [] where there is none, and, said on stderr, where it cannot be read:
+    a report needs it for its curves alone."""
     path = run_folder / "history.csv"
     if not path.is_file():
         return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        missing = [name for name in pictures.COLUMNS if rows and name not in rows[0]]
+        if not missing:
+            return rows
+        reason = f"it has no column {missing[0]}"
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        reason = str(error).splitlines()[0]
+    print(f"{path} cannot be read ({reason}): the report has no curves of the training.", file=sys.stderr)
+    return []
 
 
 def write_evaluation(

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, LinearSegmentedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from training.report import fonts
 
@@ -31,14 +32,27 @@ LIGHT = Theme("#ffffff", "#1f2328", "#d0d7de", "#0969da", "#afb8c1", ("#ffffff",
 DARK = Theme("#0d1117", "#e6edf3", "#3d444d", "#58a6ff", "#6e7681", ("#0d1117", "#1f6feb", "#cae8ff"))
 CELLS_WITH_TEXT = 32  # up to so many classes a matrix has a number in each cell
 DPI = 110
+COLOUR_BAR = "<colorbar>"  # how matplotlib labels the axes of one
 
 
 def png(figure: Figure) -> bytes:
     """The figure as a PNG file."""
+    _take_names_as_they_are(figure)
     buffer = io.BytesIO()
     # Without the version of matplotlib inside, so that equal charts are equal bytes.
     fonts.save(figure, buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _take_names_as_they_are(figure: Figure) -> None:
+    """No text is a formula: a class may be called $x$, or $\\frac{a$, which matplotlib would refuse to draw.
+
+    But for colour bars, whose powers of ten are formulas and whose texts are our own.
+    """
+    parts = [axes for axes in figure.axes if axes.get_label() != COLOUR_BAR]
+    for part in (*parts, *figure.texts, *figure.legends):
+        for text in part.findobj(Text):
+            text.set_parse_math(False)
 
 
 def _sheet(width: float, height: float, theme: Theme, dpi: int = DPI) -> Figure:
@@ -181,6 +195,7 @@ PANELS = (
     Panel("validation, %", (("val_miou", "mIoU"), ("val_pixel_accuracy", "pixel accuracy")), 100.0),
     Panel("learning rate", (("learning_rate", ""),), 1.0),
 )
+COLUMNS = ("epoch", *(column for panel in PANELS for column, _ in panel.lines))
 
 
 def curves(
