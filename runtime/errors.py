@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-
 LITTLE_MEMORY = "there is not enough memory for this; end other programs, or take less at once."
 
 
