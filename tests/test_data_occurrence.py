@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from runtime.errors import UserError
-from training import data, metrics, start
+from tests.tiny_tflite import mask_model, write_bundle
+from training import data, evaluate, metrics, start
 from training.data import check, occurrence
 from training.data.occurrence import Occurrence, counted
 from training.data.spec import Example
@@ -159,3 +160,14 @@ def test_drawing_is_not_paid_for_twice(monkeypatch):
 )
 def test_a_score_that_does_not_exist_is_a_dash(fraction, shown):
     assert metrics.percent(fraction) == shown
+
+
+def test_evaluation_of_a_void_split_is_refused(tmp_path):
+    root = yard(tmp_path, NONE_IS_ZERO, [1, 2], 0)
+    changes = {"labels": ["road", "car"], "palette": [[1, 2, 3], [4, 5, 6]], "size": SIZE}
+    model = write_bundle(tmp_path / "m.tflite", mask_model(*SIZE), **changes)
+    with pytest.raises(UserError, match="folder val has no pixel of a class that counts here, all is void"):
+        evaluate.main(
+            [str(model), "--data", "folder", "--data-dir", str(root), "--out", str(tmp_path / "out")]
+        )
+    assert not (tmp_path / "out").exists()

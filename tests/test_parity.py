@@ -58,6 +58,15 @@ def test_a_void_pixel_counts_for_agreement_but_not_for_miou():
     assert found.loss == 0.0
 
 
+def test_void_alone_is_no_measurement():
+    ids, logits = np.zeros((2, 4), np.uint8), np.zeros((2, 4, 2), np.float32)
+    example = Example("one", lambda: (np.zeros((2, 4, 3), np.uint8), np.full((2, 4), 255, np.uint8)))
+    spec = DatasetSpec("two", ("left", "right"), ((0, 0, 0), (1, 1, 1)), ("val",), (2, 4))
+    both = predict_always(ids, logits)
+    with pytest.raises(UserError, match="two val has no labelled pixel"):
+        parity.measure(both, both, [example], spec, (2, 4))
+
+
 def made(difference: float = 0.0, agreement: float = 1.0, keras_miou: float = 0.7, file_miou: float = 0.7):
     row = {"pixel_accuracy": 0.9, "classes": {}}
     return parity.Parity(
