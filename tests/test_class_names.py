@@ -16,6 +16,7 @@ from runtime.segmenter import Segmenter
 from tests.tiny_tflite import convert, mask_model, write_bundle
 from training import converted
 from training.data.spec import DatasetSpec, Example
+from zoo.convert import __main__ as convert_main
 from zoo.convert import card
 from zoo.convert.checkpoint import Match
 
@@ -52,6 +53,21 @@ def test_more_classes_than_bytes_hold_are_refused_wherever_they_appear(tmp_path,
             continue
         with pytest.raises((UserError, ValueError), match=f"{count} classes.* 255"):
             build()
+
+
+@pytest.mark.parametrize("count", [255, *MORE])
+def test_a_checkpoint_of_more_classes_is_not_converted(count):
+    """Its own number, or the one asked for."""
+    match = Match("x", "otsu", {"classes": count}, str, {})
+    if count == 255:
+        assert (
+            convert_main._build(match, convert_main._arguments(match, 255)).output["logits"].shape[-1] == 255
+        )
+        return
+    with pytest.raises(ValueError, match=f"cannot be built: there are {count} classes"):
+        convert_main._build(match, convert_main._arguments(match, None))
+    with pytest.raises(ValueError, match=f"up to 255 classes.* not {count}"):
+        convert_main._arguments(match, count)
 
 
 def test_every_model_of_the_zoo_refuses_256_classes():
