@@ -12,7 +12,7 @@ from runtime.image import read_rgb
 from training.data.masks import Colour, orientation, read_colours, read_ids, turned
 from training.data.spec import MOST_IDS, Example
 
-__all__ = ["Colour", "read_colours", "read_ids"]  # they were written here first
+__all__ = ["Colour", "read_colours", "read_ids"]  # readers of data sets find here all that a label map needs
 ReadIds = Callable[[Path], np.ndarray]  # a label file -> raw ids, uint8 or uint16 (H, W)
 MOST_RANGES = 8  # of ids, in a sentence
 
