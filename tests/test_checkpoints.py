@@ -123,6 +123,17 @@ def test_a_folder_of_the_name_is_one_sentence(tmp_path: Path, name: str) -> None
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+def test_a_file_where_results_shall_go_is_named_at_once(tmp_path: Path) -> None:
+    (tmp_path / "evaluation").write_text("", encoding="utf-8")
+    for place in (tmp_path / "evaluation", tmp_path / "evaluation/camvid-val"):
+        for do in (checkpoints.check_folder, checkpoints.make_folder):
+            with pytest.raises(UserError, match="evaluation"):
+                do(place)
+    checkpoints.check_folder(tmp_path / "a/b")
+    checkpoints.check_folder(Path("a/b"))
+    assert [path.name for path in tmp_path.iterdir()] == ["evaluation"]
+
+
 @pytest.mark.parametrize("what", ["a file", "a dangling link"])
 def test_checkpoints_that_cannot_be_listed_are_not_taken_for_none(tmp_path: Path, what: str) -> None:
     folder = tmp_path / "checkpoints"

@@ -11,6 +11,7 @@ from runtime.errors import UserError
 from tests.tiny import TINY_MODEL
 from tests.tiny import run as process
 from training import data, run
+from training.recipe import Recipe
 
 IDS = np.array([[0, 1, 2], [2, 255, 0]], np.uint8)
 NAMES = ["road", "car", "sky"]
@@ -305,6 +306,12 @@ def test_a_run_keeps_its_classes_and_asks_the_data_no_more(tmp_path):
     with pytest.raises(UserError, match="road, car, sky, and the data now has road, sky, car"):
         run.keep_classes(folder, changed)
     assert run.read_classes(folder) == spec
+    here = Recipe(model="unet", data="folder", data_dir="gone")
+    moved = run.Run(folder, here, folder / "best.weights.h5").at([str(tmp_path / "yard")])
+    with pytest.raises(
+        UserError, match="trained on the classes road, car, sky, and folder in .*yard has road, sky"
+    ):
+        moved.check_classes()
     (folder / "classes.json").write_text("{}", encoding="utf-8")
     with pytest.raises(UserError, match="classes.json"):
         run.read_classes(folder)

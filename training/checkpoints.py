@@ -109,6 +109,13 @@ def has_begun(folder: Path) -> bool:
     return (folder / BEGUN).is_file()
 
 
+def check_folder(folder: Path) -> None:
+    """UserError when a folder cannot be made since a file is in its way: to be called before an hour's work."""
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise UserError(f"{there} is a file, and results go into a folder: name another one with --out")
+
+
 def make_folder(folder: Path) -> None:
     """With all above it. UserError when something else is there, or the disk refuses."""
     try:

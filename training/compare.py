@@ -18,6 +18,7 @@ import numpy as np
 
 from runtime.errors import UserError, exit_on_user_error
 from training import evaluation, metrics
+from training.checkpoints import check_folder
 from training.data import mixture, taxonomies
 from training.data.spec import DatasetSpec, Example
 from training.evaluation import Evaluation, Predict, kept, translation
@@ -71,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if len(args.subjects) < 2:
         raise UserError(f"{args.subjects[0]} alone has nothing to be compared with: name two or more")
+    check_folder(Path(args.out))
     own, mapping = taxonomies.named(args.classes) if args.classes else (None, None)
     there = Data(args.data, args.data_dir, own)
     found = [open_subject(Path(text), args.threads, data=there) for text in args.subjects]

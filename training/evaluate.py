@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from runtime.errors import UserError, exit_on_user_error
 from runtime.fit import FITS
 from training import evaluation
+from training.checkpoints import check_folder
 from training.data import mixture, taxonomies
 from training.data.spec import DatasetSpec, Example
 from training.evaluation import boundary, cityscapes_protocol, inference, kept, translation
@@ -124,8 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     fit = f"fit-{args.fit}" if args.fit else ""
     place = "-".join(part for part in (job.name, args.split, str(plan), fit) if part)
     folder = Path(args.out) if args.out else job.subject.folder / place
-    if folder.exists() and not folder.is_dir():  # before an hour's work, not after it
-        raise UserError(f"{folder} is a file, and the scores go into a folder: name another one with --out")
+    check_folder(folder)
     measured = evaluation.measure_or_refuse(
         args.subject,
         job.examples,
