@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from runtime.errors import UserError, exit_on_user_error
+from runtime.figures import confusion_picture
 from tests.tiny import REPOSITORY
 from training.data import samples
 from training.data.spec import DatasetSpec
@@ -81,6 +82,13 @@ def test_a_whole_command_on_cp1252(tmp_path: Path) -> None:
     assert done.returncode == 0 and b"Traceback" not in done.stderr, done.stderr
     assert rb"\u9053\u8def" in done.stdout and b"Glyph" not in done.stderr
     assert (tmp_path / "out/samples.png").exists()
+
+
+def test_the_page_s_matrix_has_the_letters() -> None:
+    """OpenCV brings a font for them: two names do not look alike, as two boxes would."""
+    matrix = np.array([[5, 1], [0, 3]])
+    drawn = [confusion_picture(matrix, (name, "sky")) for name in (CHINESE[1], "\u6865", "\u6865")]
+    assert (drawn[0] != drawn[1]).any() and (drawn[1] == drawn[2]).all()
 
 
 @pytest.mark.parametrize("installed", [True, False])
