@@ -26,6 +26,14 @@ def images(*names: str, shift: int = 0, brighter: int = 0) -> list[Example]:
     return check([make(name) for name in names], [])[0]
 
 
+def keep(folder: Path, splits: dict[str, list[Example]]) -> None:
+    keep_data(folder, {split: of(examples) for split, examples in splits.items()})
+
+
+def of(examples: list[Example]) -> fingerprint.Images:
+    return fingerprint.of(examples, lambda index: examples[index].read())
+
+
 BEFORE = {"train": images("a", "b", "c", "d"), "val": images("e")}
 CHANGES = {
     "train has 1 image more (x)": {"train": images("a", "b", "c", "d", "x")},
@@ -41,21 +49,21 @@ CHANGES = {
 
 @pytest.mark.parametrize("said", CHANGES)
 def test_what_has_changed_is_named(tmp_path: Path, said: str) -> None:
-    keep_data(tmp_path, BEFORE)
+    keep(tmp_path, BEFORE)
     checkpoints.save(tmp_path / "checkpoints", 3, {}, {})
     before = (tmp_path / "data.json").read_bytes()
     if said:
         with pytest.raises(UserError) as refused:
-            keep_data(tmp_path, {**BEFORE, **CHANGES[said]})
+            keep(tmp_path, {**BEFORE, **CHANGES[said]})
         assert f"was trained on: {said}; bring it back" in str(refused.value)
     else:
-        keep_data(tmp_path, BEFORE)
+        keep(tmp_path, BEFORE)
     assert (tmp_path / "data.json").read_bytes() == before
 
 
 def test_data_may_change_until_there_is_a_checkpoint(tmp_path: Path) -> None:
-    keep_data(tmp_path, BEFORE)
-    keep_data(tmp_path, {**BEFORE, "train": images("x")})
+    keep(tmp_path, BEFORE)
+    keep(tmp_path, {**BEFORE, "train": images("x")})
     kept = fingerprint.kept(tmp_path)
     assert kept is not None and [name for name, _ in kept["train"]] == ["x"]
 
@@ -69,7 +77,7 @@ def test_the_checksums_are_crc_32_of_pixels_and_labels() -> None:
 
 def test_of_drawn_data_a_few_images_are_looked_at() -> None:
     _, examples = data.load("scenes", "train", count=20, size=(32, 64))
-    known = [checksum for _, checksum in fingerprint.of(examples)]
+    known = [checksum for _, checksum in of(examples)]
     assert sum(map(bool, known)) == fingerprint.READ and known[0] and known[-1]
 
 
@@ -82,7 +90,7 @@ def test_a_damaged_note_is_named(tmp_path: Path, content: str) -> None:
 
 def test_names_that_are_no_text_can_be_kept(tmp_path: Path) -> None:
     """A file system's names are bytes; Python has them as halves of surrogate pairs."""
-    fingerprint.keep(tmp_path, {"train": fingerprint.of([*images("a"), *images("\u8def")])})
+    fingerprint.keep(tmp_path, {"train": of([*images("a"), *images("\u8def")])})
     odd = Example("odd\udcff", images("a")[0].read)
-    fingerprint.keep(tmp_path, {"train": fingerprint.of([odd])})
-    assert fingerprint.differences(fingerprint.kept(tmp_path) or {}, {"train": fingerprint.of([odd])}) == []
+    fingerprint.keep(tmp_path, {"train": of([odd])})
+    assert fingerprint.differences(fingerprint.kept(tmp_path) or {}, {"train": of([odd])}) == []

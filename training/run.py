@@ -118,10 +118,9 @@ def keep_classes(folder: Path, spec: DatasetSpec) -> None:
     write_text(folder / CLASSES, json.dumps(spec.as_dict(), indent=2) + "\n")
 
 
-def keep_data(folder: Path, splits: Mapping[str, Sequence[Example]]) -> None:
+def keep_data(folder: Path, now: Mapping[str, fingerprint.Images]) -> None:
     """Write data.json, by which the run knows its data again. UserError, naming what has changed, when it is not the
     data that the run was begun on: it would be trained on one and be measured on the other."""
-    now = {split: fingerprint.of(examples) for split, examples in splits.items()}
     if checkpoints.listed(folder / "checkpoints"):
         before = fingerprint.kept(folder)
         changed = fingerprint.differences(before, now) if before else []

@@ -15,6 +15,7 @@ from runtime.quiet import stderr_closed
 from training import counting, data, folder, loop, quantize, report, tracking
 from training.backbone_weights import load_backbone_weights, restate_norms
 from training.data import is_drawn
+from training.data.fingerprint import of as known_by
 from training.data.occurrence import Occurrence, counted, refuse_unlearnable, remarks, void_remark
 from training.data.pipeline import DecodedCache
 from training.data.spec import DatasetSpec
@@ -71,7 +72,9 @@ def train(
         say(sentence)
     if cluster.chief:
         keep_classes(run_folder, spec)
-        keep_data(run_folder, {split: cache.examples for split, cache in caches.items()})
+        keep_data(
+            run_folder, {split: known_by(cache.examples, cache.read) for split, cache in caches.items()}
+        )
         folder.keep_places(run_folder, recipe)
         if recipe.model not in MODEL_TASKS:
             floor = counting.floor(caches["train"], caches["val"], len(spec.classes))
