@@ -25,23 +25,32 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
     Linked folders are followed, save for a link back to a folder that it lies in, which would have no end. UserError
     when a folder cannot be read.
     """
-    return sorted(_below(folder, suffixes, ()))
+    return [path for _, path in named_below(folder, suffixes)]
 
 
-def _below(folder: Path, suffixes: Collection[str], above: tuple[str, ...]) -> Iterator[Path]:
+def named_below(folder: Path, suffixes: Collection[str]) -> list[tuple[str, Path]]:
+    """The same with each file's name below the folder, "sub/a.png"."""
+    return list(_below(folder, "", tuple(suffixes), ()))
+
+
+def _below(
+    folder: Path, name: str, suffixes: tuple[str, ...], above: tuple[str, ...]
+) -> Iterator[tuple[str, Path]]:
     here = os.path.realpath(folder)
     if here in above:
         return
     try:
-        entries = [entry for entry in os.scandir(folder) if not leftover(entry.name)]
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
         raise UserError(f"The folder {folder} cannot be read: {error.strerror or error}.") from error
-    for entry in entries:
+    for entry in entries:  # by name, folders in their place: the order of the paths, without comparing paths
+        if leftover(entry.name):
+            continue
         path = folder / entry.name
         if path.is_dir() if entry.is_symlink() else entry.is_dir():
-            yield from _below(path, suffixes, (*above, here))
-        elif path.suffix.lower() in suffixes and (entry.is_symlink() or entry.is_file()):
-            yield path  # a link to nowhere too: who reads it says so
+            yield from _below(path, f"{name}{entry.name}/", suffixes, (*above, here))
+        elif entry.name.lower().endswith(suffixes) and (entry.is_symlink() or entry.is_file()):
+            yield f"{name}{entry.name}", path  # a link to nowhere too: who reads it says so
 
 
 def read_text(path: Path) -> str:

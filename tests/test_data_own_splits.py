@@ -236,6 +236,24 @@ def test_what_systems_leave_behind_is_no_image(tmp_path):
     assert [path.name for path in files_below(root / "images/train", (".png",))] == ["a.png"]
 
 
+def test_files_come_in_the_order_of_their_paths(tmp_path):
+    for name in (
+        "a/b.png",
+        "a-/c.png",
+        "a.png",
+        "a/B.PNG",
+        "b/a/z.png",
+        "b/a.png",
+        "Z.png",
+        "a/x.jpg",
+        "png",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    there = [path for path in tmp_path.rglob("*") if path.suffix.lower() == ".png"]
+    assert files_below(tmp_path, (".png",)) == sorted(there) and len(there) == 7
+
+
 def test_no_two_names_are_the_same(tmp_path):
     root = write(tmp_path, ["a/b", "a__b", "A__B"])
     list_of(root, "val", ["a/b", "a__b", "A__B"])

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import UserError
-from runtime.folders import distinct, files_below
+from runtime.folders import distinct, named_below
 from runtime.image import IMAGE_SUFFIXES, checked_bytes, read_rgb
 from training.data import classes, labels, layouts, lists, masks, own_splits
 from training.data.layouts import Layout
@@ -145,8 +145,8 @@ def _files(base: Path, end: str, suffixes: tuple[str, ...]) -> tuple[Images, Ima
     """Files below `base` by their name without `end`, and those that do not end so. UserError on two of one name."""
     found: Images = {}
     others: Images = {}
-    for path in files_below(base, suffixes) if base.is_dir() else ():
-        name = lists.without_suffix(path.relative_to(base).as_posix())
+    for whole, path in named_below(base, suffixes) if base.is_dir() else ():
+        name = lists.without_suffix(whole)
         group, name = (found, name.removesuffix(end)) if name.endswith(end) else (others, name)
         if name in group:
             raise UserError(

@@ -34,11 +34,15 @@ def files(folder: Path, suffix: str = ".png", end: str = "") -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise UserError(f"The folder {folder} does not exist; check --data-dir and the split.")
-    names = {
-        path.stem.removesuffix(end): path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() == suffix and path.stem.endswith(end) and not leftover(path.name)
-    }
+    names: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() == suffix and path.stem.endswith(end) and not leftover(path.name):
+            name = path.stem.removesuffix(end)
+            if name in names:  # a.png and a.PNG
+                raise UserError(
+                    f"{names[name]} and {path} have one name, which tells images apart: rename one."
+                )
+            names[name] = path
     if not names:
         kind = suffix[1:].upper()
         raise UserError(

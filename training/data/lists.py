@@ -53,6 +53,8 @@ def lines(path: Path) -> list[Line]:
 def key(name: str) -> str:
     """What two spellings of one name share: macOS takes a letter and its accent apart, and in an ASCII locale Python
     reads the name of a file as bytes."""
+    if name.isascii():
+        return name
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
     return unicodedata.normalize("NFC", text)
 
