@@ -23,7 +23,7 @@ def test_other_settings_of_keras_change_nothing(tmp_path: Path) -> None:
         "backend": "torch",
         "epsilon": 0.1,
     }
-    (tmp_path / "keras.json").write_text(json.dumps(settings))
+    (tmp_path / "keras.json").write_text(json.dumps(settings), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-c", LOOK],
         cwd=REPOSITORY,

@@ -106,12 +106,12 @@ def test_a_checkpoint_of_format_1_still_opens() -> None:
 
 def test_a_link_of_the_temporary_name_is_not_written_through(tmp_path: Path) -> None:
     outside = tmp_path / "outside.txt"
-    outside.write_text("mine")
+    outside.write_text("mine", encoding="utf-8")
     inside = tmp_path / "run"
     inside.mkdir()
     (inside / ".writing-recipe.json").symlink_to(outside)
     checkpoints.write_bytes(inside / "recipe.json", b"{}")
-    assert outside.read_text() == "mine" and (inside / "recipe.json").read_bytes() == b"{}"
+    assert outside.read_text(encoding="utf-8") == "mine" and (inside / "recipe.json").read_bytes() == b"{}"
     assert [path.name for path in inside.iterdir()] == ["recipe.json"]
 
 
@@ -138,7 +138,7 @@ def test_a_file_where_results_shall_go_is_named_at_once(tmp_path: Path) -> None:
 def test_checkpoints_that_cannot_be_listed_are_not_taken_for_none(tmp_path: Path, what: str) -> None:
     folder = tmp_path / "checkpoints"
     if what == "a file":
-        folder.write_text("")
+        folder.write_text("", encoding="utf-8")
     else:
         folder.symlink_to(tmp_path / "an-unplugged-disk")
     with pytest.raises(UserError, match="cannot be read .* --fresh"):
@@ -220,7 +220,9 @@ def test_the_best_weights_are_known_by_their_hash(tmp_path: Path) -> None:
     for mine, theirs in zip(model.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     content = path.read_bytes()
-    assert (tmp_path / best.HASH).read_text() == f"{hashlib.sha256(content).hexdigest()}  {best.NAME}\n"
+    assert (tmp_path / best.HASH).read_text(
+        encoding="utf-8"
+    ) == f"{hashlib.sha256(content).hexdigest()}  {best.NAME}\n"
     for bit in np.random.default_rng(0).integers(0, 8 * len(content), 64):
         spoilt = bytearray(content)
         spoilt[bit // 8] ^= 1 << bit % 8

@@ -83,7 +83,7 @@ def test_of_drawn_data_a_few_images_are_looked_at() -> None:
 
 @pytest.mark.parametrize("content", ["", "[]", '{"train": [["a"]]}', '{"train": [[1, "x"]]}'])
 def test_a_damaged_note_is_named(tmp_path: Path, content: str) -> None:
-    (tmp_path / "data.json").write_text(content)
+    (tmp_path / "data.json").write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match="data.json is not what a run keeps of its data"):
         fingerprint.kept(tmp_path)
 

@@ -1,5 +1,6 @@
 """Data folders: what is listed, how raw ids become train ids, and every way in which a folder can be bad."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -283,7 +284,7 @@ def test_check_keeps_order_and_reports_progress(tmp_path):
     examples, problems = camvid.examples("train", camvid_folder(tmp_path, 7), "camvid11")
     steps: list[tuple[int, int]] = []
     good, found = check(examples, problems, workers=3, progress=lambda *step: steps.append(step))
-    assert good == examples and found == []
+    assert [dataclasses.replace(example, checksums="") for example in good] == examples and found == []
     assert steps == [(done, 7) for done in range(1, 8)]
 
 

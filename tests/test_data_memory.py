@@ -85,12 +85,14 @@ MACHINES = {
 def test_the_smallest_limit_counts(tmp_path: Path, machine: str) -> None:
     groups, files, expected = MACHINES[machine]
     (tmp_path / "proc/self").mkdir(parents=True)
-    (tmp_path / "proc/meminfo").write_text("MemTotal: 99000000 kB\nMemAvailable:   62500000 kB\n")
-    (tmp_path / "proc/self/cgroup").write_text(f"{groups}\n")
+    (tmp_path / "proc/meminfo").write_text(
+        "MemTotal: 99000000 kB\nMemAvailable:   62500000 kB\n", encoding="utf-8"
+    )
+    (tmp_path / "proc/self/cgroup").write_text(f"{groups}\n", encoding="utf-8")
     for name, content in files.items():
         path = tmp_path / "sys/fs/cgroup" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{content}\n")
+        path.write_text(f"{content}\n", encoding="utf-8")
     assert memory.available(tmp_path / "proc", tmp_path / "sys") == expected
 
 

@@ -31,7 +31,7 @@ def yard(root: Path, content: object, train: object, val: object) -> Path:
                 path = root / kind / split / f"{name}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(array).save(path)
-    (root / "classes.json").write_text(json.dumps(content))
+    (root / "classes.json").write_text(json.dumps(content), encoding="utf-8")
     (root / "run").mkdir()
     return root
 
@@ -76,7 +76,7 @@ def test_masks_of_0_and_255_say_what_to_write_and_then_train(tmp_path):
         "its masks hold the ids 0 (50.00%) and 255 (50.00%, void); if 255 is car, classes.json has to say so, "
         '{"name": "car", "id": 255}.'
     )
-    (root / "classes.json").write_text('["background", {"name": "car", "id": 255}]')
+    (root / "classes.json").write_text('["background", {"name": "car", "id": 255}]', encoding="utf-8")
     said: list[str] = []
     progress = start.train(recipe(root), root / "run", say=said.append)
     # Two classes of half the pixels each in black images: everything is one of them, IoU 1/2 and 0.

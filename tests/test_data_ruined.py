@@ -43,7 +43,7 @@ def yard(root: Path, images: dict[str, bytes]) -> Path:
         for name, content in images.items():
             (root / "images" / split / f"{name}.jpg").write_bytes(content)
             Image.fromarray(np.eye(64, 96, dtype=np.uint8)).save(root / "masks" / split / f"{name}.png")
-    (root / "classes.json").write_text('["road", "car"]')
+    (root / "classes.json").write_text('["road", "car"]', encoding="utf-8")
     return root
 
 

@@ -141,7 +141,7 @@ def test_facts_travel_inside_the_file(files, run):
     assert facts["parity"]["miou_points_lost"] <= 0.5 and facts["parity"]["allow_loss"] is None
     data = path.read_bytes()
     assert hashlib.sha256(data[: facts["flatbuffer_bytes"]]).hexdigest() == facts["flatbuffer_sha256"]
-    assert json.loads(path.with_suffix(".json").read_text())["parity"] == facts["parity"]
+    assert json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["parity"] == facts["parity"]
 
 
 def test_the_runtime_reads_what_was_written(files):
@@ -180,7 +180,7 @@ def test_a_saved_model_gives_both_outputs_and_its_facts(run):
     assert result["mask"].dtype == tf.uint8 and result["scores"].dtype == tf.float32
     assert (result["mask"].numpy() == labels)[:, 1:].mean() > 0.999
     np.testing.assert_array_equal(result["mask"], result["scores"].numpy().argmax(-1))
-    facts = json.loads((out / "kerbside.json").read_text())
+    facts = json.loads((out / "kerbside.json").read_text(encoding="utf-8"))
     graph = (out / "saved_model.pb").read_bytes()
     assert facts["labels"] == list(NAMES)
     assert facts["saved_model_sha256"] == hashlib.sha256(graph).hexdigest()
@@ -280,7 +280,7 @@ def real_run(tmp_path_factory) -> Path:
         backbone="mobilenet_v2",
         model_options=options,
     )
-    (folder / "recipe.json").write_text(recipe.to_json())
+    (folder / "recipe.json").write_text(recipe.to_json(), encoding="utf-8")
     build_model(recipe, 19).save_weights(folder / "best.weights.h5")
     return folder
 

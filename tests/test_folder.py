@@ -93,7 +93,7 @@ def test_a_run_without_its_checkpoints_is_not_begun_anew(tmp_path: Path, lost: s
     if lost == "its files":
         place.mkdir()
     elif lost == "a file":
-        place.write_text("")
+        place.write_text("", encoding="utf-8")
     elif lost == "a dangling link":
         place.symlink_to(tmp_path / "an-unplugged-disk")
     before = sorted(tmp_path.iterdir())
@@ -120,7 +120,7 @@ def test_a_folder_for_a_file_or_a_file_for_a_folder_is_named(tmp_path: Path, nam
         path.unlink()
         path.mkdir()
     else:
-        path.write_text("")
+        path.write_text("", encoding="utf-8")
     with pytest.raises(UserError, match=name):
         claim(tmp_path, RECIPE, fresh=False)
 
@@ -185,6 +185,6 @@ def test_a_lock_that_is_a_link_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match="file"), held(tmp_path / "file" / "run"):
         pass

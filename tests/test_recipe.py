@@ -22,7 +22,7 @@ def recipe(**changes) -> Recipe:
 def test_json_round_trip(tmp_path: Path) -> None:
     made = recipe(augmentation=Augmentation(scale=(0.7, 1.5)), model_options={"rates": (3, 6)}, crop=(64, 96))
     path = tmp_path / "recipe.json"
-    path.write_text(made.to_json())
+    path.write_text(made.to_json(), encoding="utf-8")
     assert from_json(path).as_dict() == made.as_dict()
     assert from_json(path).crop == (64, 96)
     assert not made.differences(from_json(path))
@@ -69,7 +69,7 @@ def test_a_value_that_makes_no_sense_is_refused_and_the_valid_ones_are_listed(ch
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"model": "deeplabv3plus", "colour": 3}'])
 def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, content: str) -> None:
-    (tmp_path / "recipe.json").write_text(content)
+    (tmp_path / "recipe.json").write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match="recipe.json is not a recipe"):
         from_json(tmp_path / "recipe.json")
 

@@ -72,7 +72,9 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert list(arrays) == list(others)
     for name in arrays:
         assert arrays[name].tobytes() == others[name].tobytes(), name
-    assert (one / "history.csv").read_text() == (other / "history.csv").read_text()
+    assert (one / "history.csv").read_text(encoding="utf-8") == (other / "history.csv").read_text(
+        encoding="utf-8"
+    )
     import h5py
 
     with h5py.File(one / "best.weights.h5") as a, h5py.File(other / "best.weights.h5") as b:
@@ -91,7 +93,7 @@ def test_the_run_folder_holds_what_the_design_says(place: Path) -> None:
     assert sorted(path.name for path in (folder / "previews").iterdir()) == [
         f"epoch-{epoch:04d}.jpg" for epoch in range(1, EPOCHS + 1)
     ]
-    assert len((folder / "history.csv").read_text().splitlines()) == EPOCHS + 1
+    assert len((folder / "history.csv").read_text(encoding="utf-8").splitlines()) == EPOCHS + 1
 
 
 def test_kill_minus_9_and_the_same_command_again_give_the_same_bits(place: Path) -> None:
@@ -140,10 +142,10 @@ def test_killed_again_and_again_at_any_moment(place: Path, delay: float) -> None
 
 
 def test_another_recipe_in_the_folder_is_refused_naming_the_fields(place: Path) -> None:
-    before = (place / "runs" / "straight" / "recipe.json").read_text()
+    before = (place / "runs" / "straight" / "recipe.json").read_text(encoding="utf-8")
     done = run(place, "training.train", *TRAIN, "--name", "straight", "--seed", "5", "--batch", "3")
     assert_refused(done, "seed (0 there, 5 here)", "batch (2 there, 3 here)", "--fresh")
-    assert (place / "runs" / "straight" / "recipe.json").read_text() == before
+    assert (place / "runs" / "straight" / "recipe.json").read_text(encoding="utf-8") == before
 
 
 def test_all_checkpoints_damaged_is_refused(place: Path) -> None:
@@ -219,15 +221,19 @@ def test_a_run_whose_data_has_moved_is_evaluated_compared_and_exported(
     monkeypatch.chdir(place)
     lost = place / "runs/lost"
     shutil.copytree(place / "runs/straight", lost)
-    recipe = (lost / "recipe.json").read_text()
-    (lost / "recipe.json").write_text(recipe.replace('"data_dir": "data"', '"data_dir": "gone"'))
+    recipe = (lost / "recipe.json").read_text(encoding="utf-8")
+    (lost / "recipe.json").write_text(
+        recipe.replace('"data_dir": "data"', '"data_dir": "gone"'), encoding="utf-8"
+    )
     weights = ["runs/lost", "--format", "weights"]
     for main, words in ((evaluate.main, ["runs/lost"]), (export_main, weights)):
         with pytest.raises(UserError, match="The data folder gone does not exist; --data-dir"):
             main(words)
     assert evaluate.main(["runs/lost", "--data-dir", "data", "--metrics", "none"]) == 0
     scores = [
-        json.loads((place / "runs" / name / "evaluation/camvid-val/scores.json").read_text())["miou"]
+        json.loads((place / "runs" / name / "evaluation/camvid-val/scores.json").read_text(encoding="utf-8"))[
+            "miou"
+        ]
         for name in ("lost", "straight")
         if (place / "runs" / name / "evaluation").exists()
     ]
@@ -262,8 +268,8 @@ def test_evaluate_a_run(place: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     assert "miou" in done.stdout and "Bicyclist" in done.stdout
     folder = place / "runs" / "straight" / "evaluation" / "camvid-val"
-    result = json.loads((folder / "scores.json").read_text())
-    history = (place / "runs" / "straight" / "history.csv").read_text().splitlines()
+    result = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    history = (place / "runs" / "straight" / "history.csv").read_text(encoding="utf-8").splitlines()
     best = max(float(line.split(",")[5]) for line in history[1:])
     assert result["miou"] == pytest.approx(best, abs=1e-6)
     assert {path.name for path in folder.iterdir()} == {

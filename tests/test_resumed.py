@@ -41,7 +41,7 @@ def assembled(words: list[str]) -> Recipe:
 def kept(folder: Path, recipe: Recipe) -> Path:
     """A run folder, as far as the command of the next run looks at it."""
     folder.mkdir(parents=True)
-    (folder / "recipe.json").write_text(recipe.to_json())
+    (folder / "recipe.json").write_text(recipe.to_json(), encoding="utf-8")
     (folder / "best.weights.h5").write_bytes(b"weights")
     return folder
 
@@ -52,7 +52,7 @@ def test_the_command_that_goes_on_makes_the_same_recipe(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     mapping = {name: "other" for name in data.spec("camvid").classes} | {"Road": "drivable", "Car": None}
-    Path("own.json").write_text(json.dumps(mapping))
+    Path("own.json").write_text(json.dumps(mapping), encoding="utf-8")
     recipe = assembled(ROWS[row])
     kept(Path("runs/first"), recipe)
     Path("own.json").unlink()

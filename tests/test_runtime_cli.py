@@ -76,7 +76,7 @@ def test_the_fit_is_chosen_and_said(model, tmp_path, capsys):
     for asked, used in ((), "letterbox"), (("--fit", "stretch"), "stretch"), (("--fit", "tiles"), "tiles"):
         out = tmp_path / used
         assert run(model, tmp_path / "wide.png", "--out", out, *asked) == 0
-        assert json.loads((out / "wide.json").read_text())["fit"] == used
+        assert json.loads((out / "wide.json").read_text(encoding="utf-8"))["fit"] == used
         assert cv2.imread(str(out / "wide_mask.png"), cv2.IMREAD_UNCHANGED).shape == (4, 12)
     found = cv2.imread(str(tmp_path / "letterbox" / "wide_mask.png"), cv2.IMREAD_UNCHANGED)
     assert (found == ids).all()

@@ -82,7 +82,7 @@ def test_what_names_other_files_or_is_no_video_is_refused_unopened(tmp_path, kin
 def test_ffmpeg_itself_is_told_what_it_may_open(tmp_path, monkeypatch):
     """Should a text ever pass as a container: FFmpeg has been told which demuxers it has."""
     written(tmp_path / "a.mp4", "mp4v")
-    (tmp_path / "list.mkv").write_text("ffconcat version 1.0\nfile a.mp4\n")
+    (tmp_path / "list.mkv").write_text("ffconcat version 1.0\nfile a.mp4\n", encoding="utf-8")
     monkeypatch.setenv(containers.VARIABLE, "")
     assert cv2.VideoCapture(str(tmp_path / "list.mkv"), cv2.CAP_FFMPEG).isOpened()
     monkeypatch.setattr(containers, "container", lambda start: "AVI")

@@ -59,7 +59,7 @@ def test_frames_of_another_shape_are_placed_as_asked(model, tmp_path, capsys):
     film(tmp_path / "wide.mp4", 3, size=(64, 32))  # 2:1 before a model of 3:2
     for asked, used in ((), "letterbox"), (("--fit", "tiles"), "tiles"):
         assert run(model, tmp_path / "wide.mp4", "--out", tmp_path / used, *asked) == 0
-        facts = json.loads((tmp_path / used / "wide.json").read_text())
+        facts = json.loads((tmp_path / used / "wide.json").read_text(encoding="utf-8"))
         assert facts["fit"] == used and facts["size"] == [32, 64]
         assert {row["name"]: row["share"] for row in facts["classes"]} == {"green": 0.5, "blue": 0.5}
     film(tmp_path / "strip.mp4", 2, size=(1600, 8))
