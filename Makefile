@@ -47,4 +47,4 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format .
 
 app: $(VENV)/.installed
-	$(BIN)/streamlit run streamlit_app.py
+	$(BIN)/streamlit run streamlit_app.py --server.address localhost

@@ -24,6 +24,9 @@ from runtime.views import for_a_screen
 UPLOAD_MB = 20
 PICTURES = ["png", "jpg", "jpeg", "webp", "bmp"]
 SHOWN_SIDE = 1400  # pixels: larger pictures are shown smaller, and downloaded whole
+MARKDOWN = frozenset(
+    "\\`*_{}[]<>#!|$~:&^=+"
+)  # what begins or ends something in Markdown, and in Streamlit's own
 BINARY, OTSU = "Binary threshold", "Otsu's threshold"
 FIT_NAMES = {
     "auto": "by its shape",
@@ -211,7 +214,7 @@ def about(result: Segmentation, method: tuple[object, ...]) -> str:
         parts.append(FITTED[segmenter.placing((height, width), fit_of(method)).fit])
     note = segmenter.bundle
     if note is not None:
-        parts += [fact for fact in (note.model, note.data, note.precision) if fact]
+        parts += [escaped(fact) for fact in (note.model, note.data, note.precision) if fact]
         if note.miou is not None:
             parts.append(f"mIoU {note.miou:.1%} at export")
     return " · ".join(parts)
@@ -232,6 +235,7 @@ def legend_table(legend: list[dict]) -> str:
     return f'<table class="legend">{"".join(rows)}</table>'
 
 
-def escaped(name: str) -> str:
-    """A name out of a model file or an upload, as plain text in Markdown."""
-    return "".join(letter if letter.isalnum() or letter == " " else f"\\{letter}" for letter in name)
+def escaped(text: str) -> str:
+    """Text of a visitor's or a model's file (a name, a sentence that holds one) as plain text in Markdown: no image is
+    fetched for it, no link made of it, and it stays on one line."""
+    return "".join(f"\\{letter}" if letter in MARKDOWN else letter for letter in " ".join(text.splitlines()))

@@ -37,7 +37,7 @@ def show() -> None:
             show_masks(found, names, opacity)
             show_differences(found, names)
     except UserError as error:
-        rest.error(str(error))
+        rest.error(common.escaped(str(error)))
 
 
 def choose_methods() -> list[tuple[object, ...]]:
@@ -129,8 +129,8 @@ def show_differences(found: list[Segmentation], names: list[str]) -> None:
             disputes = agreement.common_disputes(*found)
             st.table(
                 {  # by the numbers of the table above: two long names would push the shares out of sight
-                    "model 1": [row["first"] for row in disputes],
-                    "model 2": [row["second"] for row in disputes],
+                    "model 1": [common.escaped(row["first"]) for row in disputes],
+                    "model 2": [common.escaped(row["second"]) for row in disputes],
                     "% of the pixels": [f"{row['share']:.2%}" for row in disputes],
                 }
             )
@@ -143,4 +143,4 @@ COLOURS = ("Yellow", "orange", "red")
 def agreement_rows(shares: Any, names: list[str]) -> dict[str, list[str]]:
     """A table by columns: the names, numbered, and a column of percentages for each."""
     columns = {f"{index + 1}": [f"{share:.2%}" for share in shares[:, index]] for index in range(len(names))}
-    return {"model": [f"{index + 1}. {name}" for index, name in enumerate(names)], **columns}
+    return {"model": [f"{index + 1}. {common.escaped(name)}" for index, name in enumerate(names)], **columns}

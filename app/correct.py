@@ -41,7 +41,7 @@ def show() -> None:
             show_result(result, mended, edits, picture[1])
             show_keeping(result, mended, picture[1], keeping.predicted_by(method))
     except UserError as error:
-        middle.error(str(error))
+        middle.error(common.escaped(str(error)))
 
 
 def edits_of(key: object) -> list[Edit]:
@@ -90,7 +90,7 @@ def show_canvas(mended: Segmentation, edits: list[Edit], way: str, class_id: int
             edits.append(tried(points, class_id, mended))
             st.rerun()
     except UserError as error:
-        st.error(str(error))
+        st.error(common.escaped(str(error)))
 
 
 def tried(points: list[list[int]], class_id: int, mended: Segmentation) -> Edit:

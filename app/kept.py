@@ -32,7 +32,7 @@ def show() -> None:
         show_records(folder, records)
         show_scores(folder, records)
     except UserError as error:
-        st.error(str(error))
+        st.error(common.escaped(str(error)))
 
 
 def show_records(folder: Path, records: list[Record]) -> None:

@@ -43,7 +43,7 @@ def show() -> None:
         with main:
             show_prompt(rgb, found, chosen, way, Path(picture[1]).stem)
     except UserError as error:
-        main.error(str(error))
+        main.error(common.escaped(str(error)))
 
 
 def prompted_files() -> list[tuple[Path, Path]]:

@@ -34,7 +34,7 @@ def show() -> None:
     try:
         measure(folder)
     except UserError as error:
-        st.error(str(error))
+        st.error(common.escaped(str(error)))
     plot(rows, times)
     show_cards(common.root() / "docs" / "models")
 

@@ -38,7 +38,7 @@ def show() -> None:
             show_result(result, picture, opacity, hidden)
             st.markdown(common.about(result, method))
     except UserError as error:
-        middle.error(str(error))
+        middle.error(common.escaped(str(error)))
         return
     with side:
         viewer.show_legend(result.legend(), result.labels, "segment_legend")

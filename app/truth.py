@@ -50,7 +50,7 @@ def show() -> None:
             mask, legend = ask_what_it_means(upload.getvalue(), upload.name, result)
         painted.check_fits(mask, result.rgb, upload.name, picture[1])
     except UserError as error:
-        main.error(str(error))
+        main.error(common.escaped(str(error)))
         return
     truth = dataclasses.replace(result, ids=painted.to_ids(mask, legend))
     with main:

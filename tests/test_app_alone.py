@@ -40,8 +40,8 @@ def pinned(file: str) -> set[str]:
     for line in (ROOT / file).read_text(encoding="utf-8").lower().splitlines():
         if line.startswith("-r "):
             lines |= pinned(str(Path(file).parent / line[3:].strip()))
-        elif line and not line.startswith("#"):
-            lines.add(line.partition("#")[0].strip())
+        elif "==" in line and not line.startswith("#"):
+            lines.add(line.partition(" ")[0])  # the hashes stand behind it
     return lines
 
 

@@ -83,6 +83,22 @@ def choose(page, key: str, option: str) -> None:  # noqa: F811
     settled(page)
 
 
+def test_a_name_in_a_legend_makes_the_browser_fetch_nothing(server, page):  # noqa: F811
+    """A message is Markdown, in which this name would be an image on another's server."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    opened(page, server, "Truth")
+    give(page, "truth_upload", "street.png", STREET)
+    give(page, "truth_mask", "mask.png", png(PAINTED))
+    name = "![p](http://127.0.0.1:9/x.png)"
+    content = {"by": "colours", "classes": [{"name": name, "colours": [[10, 200, 10]]}]}
+    give(page, "truth_legend", "legend.json", json.dumps(content).encode(), "application/json")
+    page.get_by_text(f"names the class '{name}'").wait_for()  # as it is written
+    page.wait_for_timeout(300)
+    assert page.locator('[data-testid="stAlert"] img').count() == 0
+    assert asked and not [url for url in asked if "127.0.0.1:9/" in url]
+
+
 def test_colours_are_mapped_scored_and_saved(server, page):  # noqa: F811
     opened(page, server, "Truth")
     give(page, "truth_upload", "street.png", STREET)

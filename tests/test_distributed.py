@@ -23,6 +23,7 @@ from tests.tiny import assert_refused, command, environment, write_camvid
 from training import distributed
 from training.data.augment import Augmentation
 from training.data.pipeline import DecodedCache, epoch_order, evaluation_batches, training_batches
+from training.distributed import rendezvous
 
 # Seconds that the processes of a test may take: a busy machine needs most of a minute to import TensorFlow.
 PATIENCE = 800.0
@@ -190,7 +191,17 @@ def test_strangers_at_the_port_are_sent_away_and_a_second_worker_1_too() -> None
 
     threads = [start("chief", 0, addresses), start("first", 1, addresses)]
     host, port = addresses[0].split(":")
-    for greeting in (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b""):  # what TensorFlow's own server is called with
+    for (
+        greeting
+    ) in (  # what TensorFlow's own server is called with, and what knows the first line but not the rest
+        *(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b""),
+        *map(greeted, (b"no JSON", b"[1]", b"[" * 1000, b'{"index": 1}', b'{"index": "1", "addresses": []}')),
+        *(
+            greeted(json.dumps({"index": index, "addresses": addresses}).encode())
+            for index in (0, -1, 3, 1.0)
+        ),
+        rendezvous.GREETING + b"\xff" * 8,  # a message of 2**64 bytes
+    ):
         while True:
             try:
                 stranger = socket.create_connection((host, int(port)))
@@ -214,6 +225,10 @@ def test_strangers_at_the_port_are_sent_away_and_a_second_worker_1_too() -> None
     assert len(refused) == 1
     came = ({"first", "second"} - set(refused)).pop()
     assert results["chief"] == results["last"] == results[came] == ["chief", came, "last"]
+
+
+def greeted(data: bytes) -> bytes:
+    return rendezvous.GREETING + len(data).to_bytes(8, "big") + data
 
 
 # ---- who reads which sample

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from runtime import strict_json
 from runtime.errors import UserError
 
 Say = Callable[[str], None]
 GREETING = b"kerbside worker 1\n"  # the 1 counts versions of what follows it
 RETRY_SECONDS = 0.5
+MOST_MESSAGE = 1_000_000  # bytes of a greeting: the addresses of all workers
 # A machine that lost its power closes no connection: its silence is noticed after 30 + 3 * 10 s.
 KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
@@ -91,12 +93,14 @@ def _admit(link: socket.socket, found: dict[int, socket.socket], addresses: tupl
             link.close()
             return
         link.sendall(GREETING)
-        hello = receive(link)
-    except (PeerLost, OSError):
+        hello = strict_json.checked(
+            strict_json.parse(receive_bytes(link, MOST_MESSAGE)), {"addresses": list[str], "index": int}
+        )
+    except (PeerLost, OSError, ValueError):  # no worker of ours, or one of another version
         link.close()
         return
     refusal = None
-    if tuple(hello["addresses"]) != addresses:
+    if hello["addresses"] != list(addresses) or not 0 < hello["index"] < len(addresses):
         refusal = "its TF_CONFIG names another cluster than the chief's: every worker needs the same one"
     elif hello["index"] in found and not _gone(found[hello["index"]]):
         refusal = f"there is a worker {hello['index']} already: each needs its own index in TF_CONFIG"
@@ -158,12 +162,20 @@ def send_bytes(link: socket.socket, content: bytes) -> None:
 
 
 def receive(link: socket.socket) -> dict[str, Any]:
-    message: dict[str, Any] = json.loads(receive_bytes(link))
-    return message
+    """A message; PeerLost where something else than a worker talks here."""
+    try:
+        data = receive_bytes(link)
+        return strict_json.checked(strict_json.parse(data, len(data), nan=True), {})
+    except ValueError as error:
+        raise PeerLost(f"what came is no message of a worker ({error})") from error
 
 
-def receive_bytes(link: socket.socket) -> bytes:
-    return _exactly(link, int.from_bytes(_exactly(link, 8), "big"))
+def receive_bytes(link: socket.socket, most: int | None = None) -> bytes:
+    """What `send_bytes` sent; ValueError, before anything is allocated, where that says more than `most` bytes."""
+    length = int.from_bytes(_exactly(link, 8), "big")
+    if most is not None and length > most:
+        raise ValueError(f"a message of {length} bytes")
+    return _exactly(link, length)
 
 
 def _exactly(link: socket.socket, count: int) -> bytes:
