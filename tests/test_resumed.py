@@ -117,3 +117,12 @@ def test_what_cannot_be_resumed_is_one_sentence(
     with pytest.raises(UserError, match=said):
         train.main(words)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "runs"]
+
+
+def test_options_that_make_no_model_are_said_before_any_data_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no data at all."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="depth must be a whole number of at least 2, not 0"):
+        train.main(["unet", "--data", "camvid", "--data-dir", "gone", "--set", "depth=0"])

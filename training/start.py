@@ -66,22 +66,21 @@ def train(
     keras.mixed_precision.set_global_policy(recipe.precision)
     known = data.spec(recipe.data, recipe.taxonomy, recipe.data_dir, recipe.data_options)
     check_logits(recipe, len(known.classes), devices.num_replicas_in_sync)
+    with devices.scope():  # what its options do not allow is said before hours of data are read
+        model = build_model(recipe, len(known.classes))
+        synchronise(model)
     spec, caches, occurrence = _data(recipe, cluster, say)
     absent = remarks(spec, occurrence["train"], occurrence["val"])
     for sentence in absent:
         say(sentence)
     if cluster.chief:
-        keep_classes(run_folder, spec)
-        keep_data(
-            run_folder, {split: known_by(cache.examples, cache.read) for split, cache in caches.items()}
-        )
-        folder.keep_places(run_folder, recipe)
+        _keep(run_folder, recipe, spec, caches)
         if recipe.model not in MODEL_TASKS:
             floor = counting.floor(caches["train"], caches["val"], len(spec.classes))
             say(f"Otsu's threshold, the floor: mIoU {percent(floor)} on val.")
     weights = _class_weights(recipe, spec, occurrence["train"], cluster, say)
     with devices.scope():
-        model = _model(recipe, len(spec.classes), caches["train"], cluster)
+        _begin_with(model, recipe, caches["train"], cluster)
         if recipe.quantize:
             _quantize(model, recipe, caches["train"], cluster)
         teacher = open_teacher(recipe, spec.classes)
@@ -110,6 +109,13 @@ def train(
         if cluster.chief:
             report.draw_curves(run_folder / "curves.png", progress.history)
     return _beside_the_score(progress, absent, say)
+
+
+def _keep(run_folder: Path, recipe: Recipe, spec: DatasetSpec, caches: dict[str, DecodedCache]) -> None:
+    """See that classes and data are those that the run began with, and write down what they are and where they lie."""
+    keep_classes(run_folder, spec)
+    keep_data(run_folder, {split: known_by(cache.examples, cache.read) for split, cache in caches.items()})
+    folder.keep_places(run_folder, recipe)
 
 
 def _beside_the_score(progress: loop.Progress, absent: Sequence[str], say: loop.Say) -> loop.Progress:
@@ -187,11 +193,9 @@ def _class_weights(
     return weights
 
 
-def _model(recipe: Recipe, classes: int, training: DecodedCache, cluster: Cluster) -> keras.Model:
-    """The model with the weights that it begins with; of several workers the chief has them, and shares them when
+def _begin_with(model: keras.Model, recipe: Recipe, training: DecodedCache, cluster: Cluster) -> None:
+    """Give the model the weights that it begins with; of several workers the chief has them, and shares them when
     the loop begins."""
-    model = build_model(recipe, classes)
-    synchronise(model)
     if recipe.init and cluster.chief:
         path = Path(recipe.init)
         path = path / "best.weights.h5" if path.is_dir() else path
@@ -202,7 +206,6 @@ def _model(recipe: Recipe, classes: int, training: DecodedCache, cluster: Cluste
         load_backbone_weights(model, recipe.backbone_weights, recipe.backbone)
         if recipe.backbone_weights.endswith(mobilenet_tflite.SUFFIX):
             restate_norms(model, _pictures(model, training, RESTATED))
-    return model
 
 
 def _quantize(model: keras.Model, recipe: Recipe, training: DecodedCache, cluster: Cluster) -> None:
