@@ -9,7 +9,7 @@ import numpy as np
 
 from runtime.errors import UserError
 from zoo import backbones, contract
-from zoo.convert import keras_applications, mobilenet_tflite
+from zoo.convert import h5, keras_applications, mobilenet_tflite
 from zoo.layers import leaves
 
 
@@ -96,14 +96,8 @@ def _read_file(path: Path, backbone_name: str) -> dict[str, list[np.ndarray]]:
             return mobilenet_tflite.read(path, backbone_name)
         except ValueError as error:
             raise UserError(f"backbone weights {path}: it {error}.") from error
-    try:
-        with h5py.File(path, "r") as file:
-            weights = _read_layers(file)
-    except (OSError, KeyError, RuntimeError) as error:
-        raise UserError(
-            f"backbone weights {path}: not a whole HDF5 file of Keras weights (.weights.h5); "
-            "it may be truncated, so fetch it again."
-        ) from error
+    with h5.opened(path) as file:
+        weights = _read_layers(file)
     if not weights:
         raise UserError(
             f"backbone weights {path}: an HDF5 file without Keras layers; give a .weights.h5 file."
@@ -123,7 +117,8 @@ def _read_layers(file: h5py.File) -> dict[str, list[np.ndarray]]:
         if not isinstance(group, h5py.Group):
             return
         if "weight_names" in group.attrs:  # keras.applications' older files; the names are paths in the group
-            weights[group.name.strip("/")] = [group[name][()] for name in group.attrs["weight_names"]]
+            names = list(dict.fromkeys(group.attrs["weight_names"]))
+            weights[group.name.strip("/")] = [group[name][()] for name in names]
         elif "name" in group.attrs and len(group):
             # 0, 1, ... 10: the order of layer.weights, as numbers, not as text
             weights[group.attrs["name"]] = [group[key][()] for key in sorted(group, key=int)]

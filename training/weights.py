@@ -6,11 +6,13 @@ import keras
 
 from runtime.errors import UserError
 from training import best
+from zoo.convert import h5
 
 
 def load_weights(model: keras.Model, path: Path) -> None:
     """Load a .weights.h5 of this very architecture. UserError when it is damaged or of another one."""
     best.check(path)
+    h5.check(path)
     try:
         model.load_weights(path)
     except (OSError, KeyError, ValueError) as error:

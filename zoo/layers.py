@@ -1,5 +1,6 @@
 """Blocks that two or more papers share. Feature maps are (B, H, W, C)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -194,6 +195,13 @@ def imagenet_normalisation(image: Any) -> Any:
     mean = ops.array([255 * value for value in IMAGENET_MEAN], "float32")
     deviation = ops.array([255 * value for value in IMAGENET_DEVIATION], "float32")
     return (image - mean) / deviation
+
+
+def normalised(image: Any, otherwise: Callable[[Any], Any], scale: Any, offset: Any) -> Any:
+    """RGB 0..255 -> image * scale + offset, by channel, where `scale` is given; else what `otherwise` makes of it."""
+    if scale is None:
+        return otherwise(image)
+    return image * ops.array(scale, "float32") + ops.array(offset, "float32")
 
 
 def gelu(x: Any) -> Any:

@@ -23,26 +23,29 @@ import keras
 from keras import layers, ops
 
 from zoo import backbones, contract
-from zoo.layers import ResizeLike, conv_norm_relu, cut, imagenet_normalisation, padded, resize
+from zoo.layers import ResizeLike, conv_norm_relu, cut, imagenet_normalisation, normalised, padded, resize
 
 EPSILON = 1e-5  # of the norms, PyTorch's
 
 
 @keras.saving.register_keras_serializable("kerbside")
 class DoubleLike(layers.Layer):
-    """x, (B, h, w, C), doubled by nearest neighbour to a `stride`-th of a reference (B, H, W, ...).
+    """x, (B, h, w, C), doubled by nearest neighbour, or bilinearly, to a `stride`-th of a reference (B, H, W, ...).
 
     Sides become ceil(H / stride) and ceil(W / stride). Where that is 2 h or 2 h - 1, position i takes what
     stands at i // 2, as in PyTorch; TFLite's RESIZE_NEAREST_NEIGHBOR agrees at the even size, which is cut.
     """
 
-    def __init__(self, stride: int = 1, **kwargs: Any) -> None:
+    def __init__(self, stride: int = 1, interpolation: str = "nearest", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.stride = stride
+        self.interpolation = interpolation
 
     def call(self, inputs: list[Any]) -> Any:
         x, reference = inputs
         height, width = (-(-side // self.stride) for side in ops.shape(reference)[1:3])
+        if self.interpolation != "nearest":
+            return resize(x, (height, width), self.interpolation)
         even = (height + height % 2, width + width % 2)
         x = resize(x, even, "nearest")
         if all(isinstance(side, int) and side % 2 == 0 for side in (height, width)):
@@ -55,7 +58,7 @@ class DoubleLike(layers.Layer):
         return keras.KerasTensor((x.shape[0], *sides, x.shape[3]), dtype=self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "stride": self.stride}
+        return {**super().get_config(), "stride": self.stride, "interpolation": self.interpolation}
 
 
 def unet(
@@ -71,6 +74,7 @@ def unet(
     dropout: float = 0.0,
     auxiliary: bool = False,
     auxiliary_filters: int = 64,
+    interpolation: str = "nearest",
     multiple: int = 1,
     batch_norm_momentum: float = 0.99,
 ) -> keras.Model:
@@ -79,6 +83,8 @@ def unet(
     image_size is (H, W), or None for any size. Without a backbone, there are `depth` levels, of base_filters
     channels and of twice as many at each level below (the paper: 64 and 5). With one, `backbone_sizes` are the
     `sizes` of backbones.build, and `decoder_filters` those of the five blocks from stride 16 to the full size.
+    `interpolation` ("nearest" or "bilinear") is how that way up doubles. Without a backbone, `backbone_sizes` may have
+    `scale` and `offset`: image * scale + offset, by channel, then stands in place of ImageNet's normalisation.
     `head_filters` puts a 3x3 convolution before the classifier, 0 none; `dropout` comes before the classifier.
     `auxiliary` adds "aux_logits", as large as the logits, for the loss alone, from a 3x3 convolution of
     `auxiliary_filters`; `multiple` see above. Raises ValueError on a value that makes no sense.
@@ -90,17 +96,19 @@ def unet(
     contract.check_counts(auxiliary_filters=auxiliary_filters, multiple=multiple)
     contract.check_fraction("dropout", dropout)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
+    if interpolation not in ("nearest", "bilinear"):
+        raise ValueError(f"interpolation must be 'nearest' or 'bilinear', not {interpolation!r}")
     image_size = contract.check_image_size(image_size)
 
     image = contract.image_input(image_size)
     seen, size = padded(image, multiple)
     if backbone is None:
         filters = [base_filters * 2**level for level in range(depth)]
-        pyramid = _encoder(filters, size, momentum)(seen)
+        pyramid = _encoder(filters, size, momentum, _check_sizes(backbone_sizes))(seen)
         half, full = _plain_decoder(pyramid, filters, momentum)
     else:
         pyramid = backbones.build(backbone, size, 32, momentum, backbone_sizes)(seen)
-        half, full = _decoder(seen, pyramid, _check_filters(decoder_filters), momentum)
+        half, full = _decoder(seen, pyramid, _check_filters(decoder_filters), momentum, interpolation)
     if head_filters:
         full = conv_norm_relu(full, head_filters, 3, momentum=momentum, epsilon=EPSILON, name="head")
     full = layers.Dropout(dropout, name="dropout")(full)
@@ -115,10 +123,12 @@ def unet(
     return keras.Model(image, cut(outputs, image, multiple), name="unet")
 
 
-def _encoder(filters: Sequence[int], image_size: contract.ImageSize, momentum: float) -> keras.Model:
+def _encoder(
+    filters: Sequence[int], image_size: contract.ImageSize, momentum: float, sizes: Mapping[str, Any]
+) -> keras.Model:
     """The paper's way down (figure 1, left): RGB 0..255 -> {"P0": (B, H, W, filters[0]), "P1": ...}."""
     image = contract.image_input(image_size)
-    x = imagenet_normalisation(image)
+    x = normalised(image, imagenet_normalisation, sizes.get("scale"), sizes.get("offset"))
     pyramid = {}
     for level, channels in enumerate(filters):
         if level:
@@ -141,16 +151,16 @@ def _plain_decoder(pyramid: Mapping[str, Any], filters: Sequence[int], momentum:
 
 
 def _decoder(
-    image: Any, pyramid: Mapping[str, Any], filters: Sequence[int], momentum: float
+    image: Any, pyramid: Mapping[str, Any], filters: Sequence[int], momentum: float, interpolation: str
 ) -> tuple[Any, Any]:
     """From a backbone's P5 to the picture's size, joined by P4 to P1: the features at half and at full size."""
     half = x = pyramid["P5"]
     for level, channels in zip(reversed(range(5)), filters, strict=True):
         half, skip = x, pyramid.get(f"P{level}")
         if skip is None:
-            x = DoubleLike(stride=2**level, name=f"up{level}_double")([x, image])
+            x = DoubleLike(2**level, interpolation, name=f"up{level}_double")([x, image])
         else:
-            x = DoubleLike(name=f"up{level}_double")([x, skip])
+            x = DoubleLike(1, interpolation, name=f"up{level}_double")([x, skip])
             x = layers.Concatenate(name=f"up{level}_concat")([x, skip])
         x = _two_convolutions(x, channels, momentum, f"up{level}")  # (B, H/2^level, W/2^level, channels)
     return half, x
@@ -160,6 +170,14 @@ def _two_convolutions(x: Any, filters: int, momentum: float, name: str) -> Any:
     """Twice 3x3 convolution, norm, ReLU: (B, H, W, C) -> (B, H, W, filters)."""
     x = conv_norm_relu(x, filters, 3, momentum=momentum, epsilon=EPSILON, name=f"{name}_1")
     return conv_norm_relu(x, filters, 3, momentum=momentum, epsilon=EPSILON, name=f"{name}_2")
+
+
+def _check_sizes(sizes: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """`scale` and `offset` of the paper's own network; ValueError on anything else."""
+    for size in sizes or {}:
+        if size not in ("scale", "offset"):
+            raise ValueError(f"a unet without a backbone has no size {size!r}; it has scale and offset")
+    return sizes or {}
 
 
 def _check_filters(filters: Any) -> tuple[int, ...]:

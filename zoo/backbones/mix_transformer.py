@@ -19,7 +19,7 @@ import keras
 from keras import initializers, layers, ops
 
 from zoo import contract
-from zoo.layers import LayerNorm, gelu, imagenet_normalisation
+from zoo.layers import LayerNorm, gelu, imagenet_normalisation, normalised
 
 Four = tuple[int, int, int, int]
 
@@ -29,7 +29,8 @@ class Layout:
     """A Mix Transformer; tuples have a value for each of the four stages (C, L, N, R, E, K, S of table 6).
 
     `drop_path` is the share of samples that skip a residual branch of the last block (stochastic depth); it
-    grows linearly from 0 at the first. `epsilon` is that of the layer norms: 1e-6 in the authors' blocks.
+    grows linearly from 0 at the first. `epsilon` is that of the layer norms: 1e-6 in the authors' blocks. Where
+    `scale` is given, image * scale + offset, by channel, stands in place of ImageNet's normalisation.
     """
 
     widths: Four
@@ -41,9 +42,11 @@ class Layout:
     strides: Four = (4, 2, 2, 2)
     drop_path: float = 0.1
     epsilon: float = 1e-6
+    scale: tuple[float, float, float] | None = None
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
-        for field in fields(self)[:-2]:
+        for field in fields(self)[:-4]:
             values = getattr(self, field.name)
             is_list = isinstance(values, Sequence) and not isinstance(values, str) and len(values) == 4
             if not is_list:
@@ -82,7 +85,7 @@ def mix_transformer(
     _check_size(layout, image_size)
     image = contract.image_input(image_size)
     total = sum(layout.blocks)
-    x, done, pyramid = imagenet_normalisation(image), 0, {}
+    x, done, pyramid = normalised(image, imagenet_normalisation, layout.scale, layout.offset), 0, {}
     for stage, level in enumerate(contract.LEVELS):
         name = f"stage{stage + 1}"
         x = _patch_embedding(x, layout, stage, name)

@@ -24,7 +24,7 @@ from keras import layers
 
 from zoo import contract
 from zoo.backbones.dilation import Dilation
-from zoo.layers import NORM_EPSILON, batch_norm, imagenet_normalisation
+from zoo.layers import NORM_EPSILON, batch_norm, imagenet_normalisation, normalised
 
 # One row a block, from table 2 of the paper: expansion, output channels, stride.
 V2_BLOCKS = (
@@ -81,8 +81,9 @@ class Layout:
     `epsilon` is the batch norms'; `symmetric` pads a strided convolution by one on all sides (PyTorch), not
     by what "same" means in TensorFlow (at even sizes, at the far sides only); `top` is the number of channels
     of the last 1x1 convolution, 0 to leave it out; `levels` names the layers that put out P1 to P4;
-    `normalise` is applied to the image first. Where a layer gives up its stride for dilation, it keeps the
-    rate so far if `contracted`; segmentation_models_pytorch doubles it there too.
+    `normalise` is applied to the image first, or, where `scale` is given, image * scale + offset by channel. Where
+    a layer gives up its stride for dilation, it keeps the rate so far if `contracted`; segmentation_models_pytorch
+    doubles it there too.
     """
 
     epsilon: float = NORM_EPSILON
@@ -98,6 +99,8 @@ class Layout:
     )
     contracted: bool = True
     normalise: Callable[[Any], Any] = unit_normalisation
+    scale: tuple[float, float, float] | None = None
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 KERAS = Layout()
@@ -124,7 +127,7 @@ def mobilenet_v2(
     """
     image = contract.image_input(image_size)
     dilation = Dilation(output_stride)
-    x = layout.normalise(image)
+    x = normalised(image, layout.normalise, layout.scale, layout.offset)
     x, padding = _padded(x, dilation.stride(2), layout.symmetric, "Conv1_pad")
     x = layers.Conv2D(32, 3, strides=2, padding=padding, use_bias=False, name="Conv1")(x)
     x = batch_norm(x, momentum=momentum, epsilon=layout.epsilon, name="bn_Conv1")

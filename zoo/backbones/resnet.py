@@ -23,7 +23,7 @@ from keras import layers, ops
 
 from zoo import contract
 from zoo.backbones.dilation import Dilation
-from zoo.layers import batch_norm, imagenet_normalisation
+from zoo.layers import batch_norm, imagenet_normalisation, normalised
 
 STACK_FILTERS = (64, 128, 256, 512)  # of conv2 to conv5; a bottleneck block puts out four times as many
 CAFFE_MEANS = (103.939, 116.779, 123.68)  # of blue, green, red over ImageNet
@@ -99,7 +99,8 @@ def resnet(
     """
     image = contract.image_input(image_size)
     dilation = Dilation(output_stride)
-    x = _stem(_normalised(image, layout), layout, dilation, momentum)
+    seen = normalised(image, layout.normalise, layout.scale, layout.offset)
+    x = _stem(seen, layout, dilation, momentum)
     pyramid = {"P1": x}
     # Padded by hand on all sides, as the weights were trained; "same" pads even sizes more at the far side. After
     # a ReLU, zeros are no larger than what they stand beside.
@@ -118,12 +119,6 @@ def resnet(
             x = block_of(x, STACK_FILTERS[stack], stride, rate, not block, layout, dilation, momentum, prefix)
         pyramid[level] = x
     return keras.Model(image, pyramid, name=contract.BACKBONE)
-
-
-def _normalised(image: Any, layout: Layout) -> Any:
-    if layout.scale is None:
-        return layout.normalise(image)
-    return image * ops.array(layout.scale, "float32") + ops.array(layout.offset, "float32")
 
 
 def _stem(x: Any, layout: Layout, dilation: Dilation, momentum: float) -> Any:

@@ -20,7 +20,7 @@ import keras
 from keras import layers, ops
 
 from zoo import contract
-from zoo.layers import FillUp, LayerNorm, filled_up, gelu, imagenet_normalisation
+from zoo.layers import FillUp, LayerNorm, filled_up, gelu, imagenet_normalisation, normalised
 
 NORM_EPSILON = 1e-5
 PATCH = 4  # a side of the pictures' patches, in pixels
@@ -31,7 +31,8 @@ OUTSIDE = -100.0  # added to the score of two positions that are no neighbours i
 class Sizes:
     """A Swin Transformer: `blocks` and attention `heads` of each stage, the first stage's `channels`, the side
     of a `window`, the MLP's width over the channels, and the share of residual branches that training skips
-    (stochastic depth, arXiv:1603.09382; it rises linearly from 0 to `drop_path` at the last block)."""
+    (stochastic depth, arXiv:1603.09382; it rises linearly from 0 to `drop_path` at the last block). Where `scale` is
+    given, image * scale + offset, by channel, stands in place of ImageNet's normalisation."""
 
     blocks: Sequence[int]
     heads: Sequence[int]
@@ -39,6 +40,8 @@ class Sizes:
     window: int
     mlp_ratio: int = 4
     drop_path: float = 0.3
+    scale: tuple[float, float, float] | None = None
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
         if len(self.blocks) != len(contract.LEVELS) or len(self.heads) != len(contract.LEVELS):
@@ -76,7 +79,7 @@ def swin(sizes: Sizes, image_size: contract.ImageSize, output_stride: int, momen
     It has neither dilation nor batch norm: `output_stride` is 32 and `momentum` unused.
     """
     image = contract.image_input(image_size)
-    x = imagenet_normalisation(image)
+    x = normalised(image, imagenet_normalisation, sizes.scale, sizes.offset)
     x = FillUp(PATCH, name="patches_pad")(x)
     x = layers.Conv2D(sizes.channels, PATCH, strides=PATCH, name="patches_conv")(x)  # (B, H/4, W/4, channels)
     x = _norm(x, "patches_norm")

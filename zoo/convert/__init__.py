@@ -9,6 +9,7 @@ from zoo.convert import (
     keras_hub,
     mmsegmentation,
     mmsegmentation_segformer,
+    recognition,
     smp,
     torchvision,
 )
@@ -17,24 +18,26 @@ from zoo.convert.checkpoint import Checkpoint, Match
 
 # What a checkpoint may be, in words, and the function that knows it. The first that answers is right.
 SOURCES: dict[str, Callable[[Checkpoint], Match | None]] = {
-    "Hugging Face's SegFormer": huggingface_segformer.recognise,
-    "Hugging Face's Mask2Former": huggingface_mask2former.recognise,
-    "SAM of Hugging Face and of its authors": huggingface_sam.recognise,
-    "mmsegmentation's SegFormer": mmsegmentation_segformer.recognise,
-    "torchvision's DeepLabV3 and FCN": torchvision.recognise,
-    "mmsegmentation's DeepLabV3+, DeepLabV3 and FCN": mmsegmentation.recognise,
-    "segmentation_models_pytorch's Unet and DeepLabV3Plus": smp.recognise,
-    "KerasHub's DeepLabV3ImageSegmenter": keras_hub.recognise,
+    source.KNOWN: source.recognise
+    for source in (
+        huggingface_segformer,
+        huggingface_mask2former,
+        huggingface_sam,
+        mmsegmentation_segformer,
+        torchvision,
+        mmsegmentation,
+        smp,
+        keras_hub,
+    )
 }
 
 
 def recognise(checkpoint: Checkpoint) -> Match:
     """What the checkpoint is. Raises ValueError, naming what is known, when no source knows it."""
-    for source in SOURCES.values():
-        match = source(checkpoint)
-        if match is not None:
-            return match
+    match = recognition.found(checkpoint, SOURCES.values())
+    if match is not None:
+        return match
     first = ", ".join(list(checkpoint.tensors)[:3]) or "no tensors"
     raise ValueError(
-        f"is of no layout that is known here (it begins with {first}); known are {'; '.join(SOURCES)}"
+        f"is of no layout that is known here (it begins with {first:.200}); known are {'; '.join(SOURCES)}"
     )

@@ -7,6 +7,7 @@ the weights: what model they are of, its classes, and where they come from.
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from runtime.class_names import MOST_CLASSES
 from runtime.errors import UserError, exit_on_user_error
 from runtime.quiet import stderr_closed
 from zoo.convert import card, hub, readers, recognise
-from zoo.convert.assign import Report, assign
+from zoo.convert.assign import Report, assign, check_size
 from zoo.convert.checkpoint import Checkpoint, Match
+from zoo.convert.options import Options, parse, text
 
 SHOWN = 6  # names of tensors that a line lists before it counts the rest
 
@@ -36,6 +38,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--classes", type=int, metavar="N", help="another number of classes: the head is new and random"
     )
+    made.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        nargs="+",
+        default=[],
+        help="what the checkpoint does not say: output_stride=8 rates=6,12,18, or mean=0.5,0.5,0.5",
+    )
     made.add_argument("--name", help="what to call the checkpoint from now on (default: as SOURCE calls it)")
     return made
 
@@ -46,11 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     path, name = Path(args.source), Path(args.source).resolve().name
     if not path.exists() and hub.is_name(args.source):
         path, name = hub.fetch(args.source), args.source
+    options = _options(args.set)
     source = readers.read(path)
     with stderr_closed():  # the first tensor starts the devices, with notes that nobody can act upon
         keras.ops.zeros(1)
     try:
-        match = _recognise(source.checkpoint)
+        match = _recognise(replace(source.checkpoint, options=options))
         arguments = _arguments(match, args.classes)
         _say(f"{name}: {_described(match)}")
         model = _build(match, arguments)
@@ -59,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         raise UserError(f"{args.source} {str(error).rstrip('.')}.") from error
     _tell(report, match, arguments)
+    _tell_assumed(source.checkpoint, match)
     card.write(out, model, card.of(match, arguments, args.name or name, source.sha256))
     _say(f"{out}  {out.stat().st_size / 1e6:.2f} MB, {card.card_path(out).name} beside it")
     return 0
@@ -77,7 +88,7 @@ def _recognise(checkpoint: Checkpoint) -> Match:
     try:
         return recognise(checkpoint)
     except (KeyError, IndexError) as error:  # a source looked for what tells the variant
-        raise ValueError(f"lacks {error}, which would tell what variant it is") from error
+        raise ValueError(f"lacks {error!s:.200}, which would tell what variant it is") from error
     except (TypeError, AttributeError, ArithmeticError) as error:  # text where a number should be, say
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise ValueError(f"has a configuration that does not fit it ({reason})") from error
@@ -100,9 +111,18 @@ def _arguments(match: Match, classes: int | None) -> Mapping[str, Any]:
 
 def _build(match: Match, arguments: Mapping[str, Any]) -> keras.Model:
     try:
+        check_size(match, arguments)
         return zoo.build(match.model, **arguments)
+    except (ValueError, TypeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"asks for a {match.model} that cannot be built: {reason:.300}") from error
+
+
+def _options(settings: Sequence[str]) -> Options:
+    try:
+        return Options(parse(settings))
     except ValueError as error:
-        raise ValueError(f"asks for a {match.model} that cannot be built: {error}") from error
+        raise UserError(f"{error}.") from error
 
 
 def _check_head(model: keras.Model, report: Report, arguments: Mapping[str, Any]) -> None:
@@ -131,6 +151,16 @@ def _tell(report: Report, match: Match, arguments: Mapping[str, Any]) -> None:
     _say(f"classes: {asked}{names}" if found == asked else f"classes: {asked} in place of {found}")
     if report.fresh:
         _say(f"new and random, to be trained: {_some(report.fresh)}")
+
+
+def _tell_assumed(checkpoint: Checkpoint, match: Match) -> None:
+    """What nobody said, so that whoever trained otherwise can say it."""
+    if match.assumed:
+        pairs = " ".join(f"{name}={text(value)}" for name, value in match.assumed.items())
+        _say(f"assumed, as nothing in it says so: {pairs}")
+        _say("trained otherwise? convert it again with --set NAME=VALUE of these")
+    if checkpoint.others:
+        _say(f"beside the network, and not read: {_some(checkpoint.others)}")
 
 
 def _some(names: Sequence[str]) -> str:

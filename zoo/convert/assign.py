@@ -1,13 +1,16 @@
 """Tensors of a recognised checkpoint -> the variables of our model: all is checked before any is assigned."""
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
+from keras.src.backend.common import global_state
 
+import zoo
 from zoo.convert.checkpoint import Match
 
 
@@ -30,6 +33,7 @@ def dense(array: np.ndarray) -> np.ndarray:
     return array.reshape(array.shape[:2]).T
 
 
+MORE_WEIGHTS, FEW_WEIGHTS = 2, 1 << 22  # a new head may be larger than the old one
 Turn = Callable[[np.ndarray], np.ndarray]
 _NORM: dict[str, tuple[str, Turn]] = {"gamma": ("weight", same), "beta": ("bias", same)}
 
@@ -56,6 +60,19 @@ class Report:
     used: tuple[str, ...]
     left_over: tuple[str, ...]
     fresh: tuple[str, ...]
+
+
+def check_size(match: Match, arguments: Mapping[str, Any]) -> None:
+    """Raise ValueError where the model would have more weights than the checkpoint: one forged shape, such as the
+    classes of a tensor without elements, can ask for any number of them. Nothing is allocated."""
+    with keras.StatelessScope(initialize_variables=False):
+        weights = zoo.build(match.model, **arguments).weights
+        wanted = sum(math.prod(weight.shape) for weight in weights)
+    # Otherwise Keras would give them values at some later time.
+    global_state.set_global_attribute("uninitialized_variables", [])
+    there = sum(array.size for array in match.tensors.values())
+    if wanted > MORE_WEIGHTS * there + FEW_WEIGHTS:
+        raise ValueError(f"it would have {wanted} weights, and the checkpoint has {there}")
 
 
 def assign(model: keras.Model, match: Match, new_head: bool = False) -> Report:
@@ -99,6 +116,7 @@ def _values(model: keras.Model, match: Match) -> tuple[list[tuple[Any, str, np.n
         for variable in layer._trainable_variables + layer._non_trainable_variables
     }
     values, missing = [], []
+    reads_image = _reads_image(model) if match.flipped else None
     for variable in model.weights:
         prefix = match.names(_layer_path(variable))
         suffix, turn = _torch_name(owners[id(variable)], variable.name)
@@ -106,10 +124,19 @@ def _values(model: keras.Model, match: Match) -> tuple[list[tuple[Any, str, np.n
         if match.layout == "keras":
             name, turn = f"{prefix}/{variable.name}", same
         if name in match.tensors:
-            values.append((variable, name, turn(np.asarray(match.tensors[name]))))
+            array = turn(np.asarray(match.tensors[name]))
+            values.append((variable, name, array[:, :, ::-1] if variable is reads_image else array))
         else:
             missing.append(name)
     return values, missing
+
+
+def _reads_image(model: keras.Model) -> Any:
+    """The kernel (h, w, 3, filters) that reads the image, the only one with three channels."""
+    kernels = [variable for variable in model.weights if len(variable.shape) == 4 and variable.shape[2] == 3]
+    if len(kernels) != 1:
+        raise ValueError(f"reads blue first, but has {len(kernels)} kernels that read three channels")
+    return kernels[0]
 
 
 def _torch_name(layer: Any, variable: str) -> tuple[str, Turn]:

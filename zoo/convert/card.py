@@ -15,7 +15,7 @@ from runtime import strict_json
 from runtime.class_names import mended
 from runtime.errors import UserError
 from runtime.files import whole_file
-from zoo.convert import hdf5
+from zoo.convert import h5, hdf5
 from zoo.convert.checkpoint import Match
 
 FORMAT = 1
@@ -38,7 +38,7 @@ def card_path(weights: Path) -> Path:
 
 def of(match: Match, arguments: Mapping[str, Any], name: str, sha256: str) -> dict[str, Any]:
     """The card of a conversion: `arguments` are those that the model was built with, without image_size; `name` and
-    `sha256` tell the checkpoint. Class names and colours are the checkpoint's where it has as many classes."""
+    `sha256` tell the checkpoint, `assumed` what was taken for what it does not say. Class names and colours are the checkpoint's where it has as many classes."""
     count = arguments.get("classes")
     names = mended(match.classes or ())
     return {
@@ -47,7 +47,7 @@ def of(match: Match, arguments: Mapping[str, Any], name: str, sha256: str) -> di
         "arguments": dict(arguments),
         "classes": list(names) if names and len(names) == count else None,
         "palette": match.palette if match.palette and len(match.palette) == count else None,
-        "source": {"kind": match.source, "name": name, "sha256": sha256},
+        "source": {"kind": match.source, "name": name, "sha256": sha256, "assumed": dict(match.assumed)},
     }
 
 
@@ -98,6 +98,7 @@ def rebuild(path: str | Path, image_size: tuple[int, int] | None = None) -> kera
             )
         # A model whose position embeddings have one size says which among its arguments.
         size = card["arguments"].get("image_size") if image_size is None else image_size
+        h5.check(weights)
         model = zoo.build(card["model"], **{**card["arguments"], "image_size": size})
         with warnings.catch_warnings():  # what does not fit raises as well
             warnings.simplefilter("ignore")

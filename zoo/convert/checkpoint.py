@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from zoo.convert.inputs import IMAGENET, Inputs
+from zoo.convert.options import Options
+
 Tensors = Mapping[str, np.ndarray]
 
 
@@ -14,13 +17,18 @@ class Checkpoint:
     """A file or folder as read: its tensors by name, and what else it says of itself.
 
     `config` is Hugging Face's config.json, {} where there is none; `meta` is what else a .pth carries, such as
-    mmsegmentation's CLASSES and PALETTE; `name` is for messages.
+    mmsegmentation's CLASSES and PALETTE; `preprocessor` is Hugging Face's preprocessor_config.json, None where there
+    is none; `options` answers for what none of them says; `others` are the keys of other networks in the file, which
+    are not read; `name` is for messages.
     """
 
     tensors: Tensors
     name: str
     config: Mapping[str, Any] = field(default_factory=dict)
     meta: Mapping[str, Any] = field(default_factory=dict)
+    preprocessor: Mapping[str, Any] | None = None
+    options: Options = field(default_factory=Options)
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,10 @@ class Match:
     tensors. `tensors` are the checkpoint's, fused ones split. `unused` are regular expressions of whole names
     that serve nothing in inference. `layout` says how arrays lie: "torch" or "keras". `classes` and `palette`
     are what the checkpoint itself says.
+
+    `inputs` is how images are prepared; `flipped`: the first kernel reads blue first. `threshold`, of a network of one
+    class, is the sigmoid above which a pixel is of that class, None where nothing says it. `assumed` are the facts that
+    nothing in the checkpoint says, by their name in --set, and what was taken for them.
     """
 
     source: str
@@ -43,3 +55,7 @@ class Match:
     layout: str = "torch"
     classes: tuple[str, ...] | None = None
     palette: tuple[tuple[int, int, int], ...] | None = None
+    inputs: Inputs = IMAGENET
+    threshold: float | None = None
+    assumed: Mapping[str, Any] = field(default_factory=dict)
+    flipped: bool = False

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from runtime.errors import UserError
-from zoo.convert.readers import CONFIG, KERAS_HUB, KERAS_HUB_TASK, SUFFIXES, WEIGHTS
+from zoo.convert.readers import CONFIG, KERAS_HUB, KERAS_HUB_TASK, PREPROCESSORS, SUFFIXES, WEIGHTS
 
 HUGGING_FACE = re.compile(r"(?:hf://)?([\w][\w.-]*/[\w][\w.-]*)(?:@([\w./-]+))?")
 KAGGLE = re.compile(r"kaggle://([\w.-]+/[\w.-]+/[\w.-]+/[\w.-]+(?:/\d+)?)")
@@ -90,14 +90,14 @@ def _choose(name: str, present: list[str]) -> list[str]:
             parts = (
                 [file for file in present if shards.fullmatch(file)] if weights.endswith("index.json") else []
             )
-            return [file for file in (CONFIG, weights, *parts) if file in present]
+            return [file for file in (CONFIG, *PREPROCESSORS, weights, *parts) if file in present]
     others = [file for file in present if "/" not in file and file.endswith(SUFFIXES)]
     if len(others) != 1:
         raise UserError(
             f"{name} holds {len(others)} files that could be its weights, where {', '.join(WEIGHTS[1::2])} or one "
             "other should be; fetch the right file and name it."
         )
-    return [file for file in (CONFIG, *others) if file in present]
+    return [file for file in (CONFIG, *PREPROCESSORS, *others) if file in present]
 
 
 def _fetch_from_kaggle(name: str, handle: str) -> Path:

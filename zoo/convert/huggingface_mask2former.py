@@ -15,12 +15,17 @@ import numpy as np
 
 from zoo.backbones.resnet import LAYOUTS
 from zoo.backbones.swin import SIZES
+from zoo.convert import inputs
 from zoo.convert.checkpoint import Checkpoint, Match, Tensors
+from zoo.convert.options import Options
 
 BACKBONE = "model.pixel_level_module.encoder"
 PIXELS = "model.pixel_level_module.decoder"
 QUERIES = "model.transformer_module"
-HEADS, HIDDEN = 8, 256  # of every Mask2Former that was published; shapes do not tell the heads
+KNOWN = "Hugging Face's Mask2Former"
+# What shapes do not say, and config.json does -> as every Mask2Former that was published has it.
+UNSAID = {"heads": 8}
+HIDDEN = 256
 LEVELS = 3
 
 # transformers 5 -> transformers 4, and the level embedding under a layer's name
@@ -116,7 +121,7 @@ def recognise(checkpoint: Checkpoint) -> Match | None:
         return None
     config = checkpoint.config
     _refuse(config, ONLY)
-    sizes = _sizes(tensors, config)
+    sizes = _sizes(tensors, config, checkpoint.options)
     backbone = _backbone(tensors, config.get("backbone_config") or {})
     for name in [name for name in tensors if name.endswith(("in_proj_weight", "in_proj_bias"))]:
         tensors.update(_thirds(name, tensors.pop(name)))
@@ -133,10 +138,11 @@ def recognise(checkpoint: Checkpoint) -> Match | None:
             r".*\.num_batches_tracked",
         ),
         classes=_classes(config),
+        inputs=inputs.settle(inputs.of_huggingface(checkpoint.preprocessor), checkpoint.options),
     )
 
 
-def _sizes(tensors: Tensors, config: Mapping[str, Any]) -> dict[str, Any]:
+def _sizes(tensors: Tensors, config: Mapping[str, Any], options: Options) -> dict[str, Any]:
     """What shapes and config.json tell of everything but the backbone."""
     rows, hidden = tensors[f"{QUERIES}.queries_features.weight"].shape
     masks, features = tensors[f"{PIXELS}.mask_projection.weight"].shape[:2]
@@ -145,9 +151,12 @@ def _sizes(tensors: Tensors, config: Mapping[str, Any]) -> dict[str, Any]:
             f"is a Mask2Former with {features} channels in its encoder, {hidden} in its decoder and {masks} in "
             "its masks; only equal numbers are known here"
         )
-    if "num_attention_heads" not in config and hidden != HIDDEN:
-        raise ValueError("needs its config.json, which tells the number of attention heads")
-    heads = config.get("num_attention_heads", HEADS)
+    said = config.get("num_attention_heads", UNSAID["heads"] if config else None)
+    if "num_attention_heads" not in config and hidden != HIDDEN and "heads" not in options.asked:
+        raise ValueError(
+            "needs its config.json, which tells the number of attention heads, or --set heads=..."
+        )
+    heads = options.take("heads", said, UNSAID["heads"])
     encoder, decoder = f"{PIXELS}.encoder.layers", f"{QUERIES}.decoder.layers"
     attention = tensors[f"{encoder}.0.self_attn.attention_weights.weight"]
     return {

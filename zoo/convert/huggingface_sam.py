@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from zoo.convert import inputs
 from zoo.convert.checkpoint import Checkpoint, Match, Tensors
 
-EPSILON, AUTHORS_EPSILON = 1e-6, 1e-5
-DECODER_HEADS = 8  # of every SAM that was published; shapes do not tell
+KNOWN = "SAM of Hugging Face and of its authors"
+AUTHORS_EPSILON = 1e-5
+# What shapes do not say, and config.json does -> as every SAM that was published has it (the authors' epsilon: above).
+UNSAID = {"decoder_heads": 8, "epsilon": 1e-6}
 
 # Without these it is no SAM, or one without position embeddings, which none of the published is.
 NEEDED = (
@@ -118,8 +121,14 @@ def recognise(checkpoint: Checkpoint) -> Match | None:
         arguments, turned = {**_encoder(tensors), **_decoder(tensors)}, _turned(tensors)
     except KeyError as error:
         raise ValueError(f"is a SAM that lacks the tensor {error}") from error
-    arguments["decoder_heads"] = decoder.get("num_attention_heads", DECODER_HEADS)
-    arguments["decoder_norm_epsilon"] = decoder.get("layer_norm_eps", AUTHORS_EPSILON if authors else EPSILON)
+    options, has_config = checkpoint.options, bool(checkpoint.config)
+    heads, epsilon = UNSAID["decoder_heads"], AUTHORS_EPSILON if authors else UNSAID["epsilon"]
+    arguments["decoder_heads"] = options.take(
+        "decoder_heads", decoder.get("num_attention_heads", heads if has_config else None), heads
+    )
+    arguments["decoder_norm_epsilon"] = options.take(
+        "epsilon", decoder.get("layer_norm_eps", epsilon if has_config else None), epsilon
+    )
     return Match(
         source="segment_anything" if authors else "huggingface",
         model="sam",
@@ -127,6 +136,7 @@ def recognise(checkpoint: Checkpoint) -> Match | None:
         names=partial(_name, arguments["iou_layers"]),
         tensors=turned,
         unused=(r"prompt_encoder\.mask_embed\..*", r"prompt_encoder\.shared_embedding\.positional_embedding"),
+        inputs=inputs.settle(inputs.of_huggingface(checkpoint.preprocessor), options),
     )
 
 

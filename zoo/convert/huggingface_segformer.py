@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from zoo.backbones.mix_transformer import LAYOUTS, Layout
+from zoo.convert import inputs
 from zoo.convert.checkpoint import Checkpoint, Match, Tensors
 
+KNOWN = "Hugging Face's SegFormer"
+# What shapes do not say, and config.json does -> the paper's.
+UNSAID = {"heads": (1, 2, 5, 8), "strides": (4, 2, 2, 2), "epsilon": 1e-5}
 STAGES = range(4)
-# Of transformers' layer norms: PyTorch's default, whatever config.json says in layer_norm_eps.
-EPSILON = 1e-5
 ENCODER = "segformer.encoder"
 FUSION = "decode_head.linear_fuse"
 
@@ -75,7 +77,12 @@ def recognise(checkpoint: Checkpoint) -> Match | None:
     # Theirs joins P5, P4, P3, P2; ours sums what each contributes.
     for stage, kernel in zip(reversed(STAGES), _split(tensors.pop(f"{FUSION}.weight")), strict=True):
         tensors[f"{FUSION}.P{stage + 2}.weight"] = kernel
-    layout = {**_layout(tensors), **_configured(config), "epsilon": EPSILON}
+    options = checkpoint.options
+    said = _configured(config)
+    # Of transformers' layer norms it is PyTorch's default, whatever config.json says in layer_norm_eps.
+    said["epsilon"] = UNSAID["epsilon"] if config else None
+    told = {name: options.take(name, said.get(name), value) for name, value in UNSAID.items()}
+    layout = {**_layout(tensors), **said, **told}
     return Match(
         source="huggingface",
         model="segformer",
@@ -89,6 +96,7 @@ def recognise(checkpoint: Checkpoint) -> Match | None:
         tensors={name: as_convolution(array) for name, array in tensors.items()},
         unused=(r".*\.num_batches_tracked",),
         classes=_classes(config),
+        inputs=inputs.settle(inputs.of_huggingface(checkpoint.preprocessor), options),
     )
 
 
@@ -136,7 +144,7 @@ def _count(tensors: Tensors, pattern: str) -> int:
 def _configured(config: Mapping[str, Any]) -> dict[str, Any]:
     """What config.json tells of the encoder and shapes do not."""
     known = {"num_attention_heads": "heads", "strides": "strides", "drop_path_rate": "drop_path"}
-    found = {ours: config[theirs] for theirs, ours in known.items() if theirs in config}
+    found: dict[str, Any] = {ours: config[theirs] for theirs, ours in known.items() if theirs in config}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
 
 

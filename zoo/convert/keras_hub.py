@@ -15,9 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from zoo.convert import inputs
 from zoo.convert.checkpoint import Checkpoint, Match, Tensors
+from zoo.convert.options import Options
 
 SOURCE = "KerasHub"
+KNOWN = "KerasHub's DeepLabV3ImageSegmenter"
 BACKBONE, SEGMENTER = "DeepLabV3Backbone", "DeepLabV3ImageSegmenter"
 # What its block types are in zoo.backbones.resnet.
 BLOCKS: dict[str, dict[str, Any]] = {
@@ -52,6 +55,8 @@ def recognise(checkpoint: Checkpoint) -> Match | None:
     # Ours has a bias, theirs has none.
     classes = int(task["config"]["num_classes"])
     tensors = {f"{classifier}/bias": np.zeros(classes, np.float32)} | tensors
+    preprocessor = task["config"].get("preprocessor") or {}
+    converter = (preprocessor.get("config") or {}).get("image_converter") or config.get("image_converter")
     places = dict(_encoder_places(encoder["config"])) | _head_places(rates) | {"classifier": classifier}
     return Match(
         source=SOURCE,
@@ -59,7 +64,7 @@ def recognise(checkpoint: Checkpoint) -> Match | None:
         arguments={
             "classes": classes,
             "backbone": "resnet50_v1b",
-            "backbone_sizes": _backbone_sizes(encoder["config"], task["config"].get("preprocessor")),
+            "backbone_sizes": _backbone_sizes(encoder["config"]),
             "output_stride": 32,
             "rates": rates,
             "low_level_filters": int(network["projection_filters"]),
@@ -71,6 +76,7 @@ def recognise(checkpoint: Checkpoint) -> Match | None:
         tensors=tensors,
         unused=UNUSED,
         layout="keras",
+        inputs=_inputs(converter, checkpoint.options),
     )
 
 
@@ -95,30 +101,31 @@ def _refuse_unless(known: bool, what: str) -> None:
         raise ValueError(f"is a KerasHub DeepLabV3 with {what}, which is not known here")
 
 
-def _backbone_sizes(layout: Mapping[str, Any], preprocessor: Mapping[str, Any] | None) -> dict[str, Any]:
-    scale, offset = _scaling(((preprocessor or {}).get("config") or {}).get("image_converter"))
+def _backbone_sizes(layout: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "blocks": tuple(layout["stackwise_num_blocks"]),
         "deep_stem": len(layout["input_conv_filters"]) == 3,
         **BLOCKS[layout["block_type"]],
-        "scale": scale,
-        "offset": offset,
     }
 
 
-def _scaling(converter: Mapping[str, Any] | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """What an image converter multiplies each channel by, and then adds; in old presets from mean and variance."""
-    said = (converter or {}).get("config", {})
+def _inputs(converter: Mapping[str, Any] | None, options: Options) -> inputs.Inputs:
+    """What an image converter multiplies each channel by, and then adds; in old presets from mean and variance. Raw
+    0..255, noted as assumed, where there is none."""
+    if converter is None:
+        return inputs.settle(None, options, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1.0)
+    said = converter.get("config", {})
     scale, offset = said.get("scale"), said.get("offset")
     if "mean" in said and "variance" in said:
         deviation = np.sqrt(said["variance"])
         scale = np.asarray(1.0 if scale is None else scale) / deviation
         offset = -np.asarray(said["mean"]) / deviation
 
-    def three(value: Any, default: float) -> tuple[float, ...]:
-        return tuple(float(number) for number in np.broadcast_to(default if value is None else value, 3))
+    def three(value: Any, default: float) -> inputs.Three:
+        red, green, blue = np.broadcast_to(default if value is None else value, 3)
+        return float(red), float(green), float(blue)
 
-    return three(scale, 1.0), three(offset, 0.0)
+    return inputs.settle(inputs.Inputs(three(scale, 1.0), three(offset, 0.0)), options)
 
 
 def _named(tensors: Tensors) -> dict[str, np.ndarray]:

@@ -1,8 +1,11 @@
 """mmsegmentation's networks, the .pth of 0.x and of 1.x: DeepLabV3+, DeepLabV3 and FCN on ResNets, and U-Net.
 
-Shapes tell the backbone, the widths and the head. Atrous rates, strides and the alignment of corners they do not:
-the config in the meta does; without one they are taken to be those of the networks called D8 for 512x1024.
-One row of HEADS a network.
+Shapes tell the backbone, the widths and the head. Atrous rates, strides, the alignment of corners and how images are
+prepared they do not: the config in the meta does; without one they are UNSAID, which is what the networks called D8
+for 512x1024 have. One row of HEADS a network.
+
+A network of one class gives the logit of a sigmoid, whose threshold is 0.3 in this library unless it is stated. An
+auxiliary head of other classes than the decode head's serves nothing here and is left out.
 """
 
 import re
@@ -14,22 +17,33 @@ import numpy as np
 
 from zoo.backbones.dilation import Dilation
 from zoo.backbones.resnet import STACK_FILTERS, Layout
+from zoo.convert import inputs
 from zoo.convert.checkpoint import Checkpoint, Match, Tensors
-from zoo.convert.mmsegmentation_config import Config, config, described, part
+from zoo.convert.mmsegmentation_config import Config, config, described, part, prepared
+from zoo.convert.options import Options
 from zoo.convert.torchvision import resnet_arguments, resnet_layout, resnet_name
-from zoo.layers import IMAGENET_DEVIATION, IMAGENET_MEAN
 
 EPSILON = 1e-5
 UNUSED = (r".*\.num_batches_tracked",)
-D8: dict[str, dict[str, Any]] = {
-    "backbone": {"strides": (1, 2, 1, 1), "dilations": (1, 1, 2, 4), "contract_dilation": True},
-    "decode_head": {"dilations": (1, 12, 24, 36)},
+# What a file without a config does not say -> what a network called D8 has.
+UNSAID: dict[str, Any] = {
+    "output_stride": 8,
+    "rates": (12, 24, 36),
+    "align_corners": False,
+    "head_rate": 1,
+    "epsilon": EPSILON,
+    "threshold": 0.3,
 }
 # What the library takes where its config is silent.
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "backbone": {"strides": (1, 2, 2, 2), "dilations": (1, 1, 1, 1), "contract_dilation": False},
-    "decode_head": {"dilations": (1, 6, 12, 18)},
-}
+    "backbone": {
+        "strides": (1, 2, 2, 2), "dilations": (1, 1, 1, 1), "contract_dilation": False, "style": "pytorch",
+    },
+    "decode_head": {"dilations": (1, 6, 12, 18), "align_corners": False, "dilation": 1, "threshold": 0.3},
+}  # fmt: skip
+# Of UNet-S5-D16: each of a list, whatever its length, must be this.
+ONLY_UNET = {"strides": 1, "enc_dilations": 1, "dec_dilations": 1, "downsamples": True, "enc_num_convs": 2,
+             "dec_num_convs": 2}  # fmt: skip
 RESNET = r"backbone\.(conv1|bn1|stem\.\d|layer[1-4]\.\d+\.(conv\d|bn\d|downsample\.\d))\.\w+"
 UNET = (
     r"backbone\.(encoder\.(0\.0|[1-9]\.1)\.convs\.[01]"
@@ -44,18 +58,19 @@ Arguments = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Head:
-    """A network of ours and how mmsegmentation writes it.
+    """A network of ours and how mmsegmentation calls and writes it.
 
     All of a checkpoint's backbone and decode_head tensors must match `backbone` and `covers`, and `tell` be among
     them. `arguments` are those of zoo.build; `rules` turn the path of a layer, a regular expression, into the
     prefix of its tensors; `tensors` puts them as ours are.
     """
 
+    name: str
     model: str
     backbone: str
     covers: str
     tell: str
-    arguments: Callable[[Tensors, Config], dict[str, Any]]
+    arguments: Callable[[Tensors, Config, Options], dict[str, Any]]
     rules: Callable[[Arguments], dict[str, str]]
     tensors: Callable[[Tensors], Tensors] = lambda tensors: tensors
 
@@ -66,9 +81,9 @@ def recognise(checkpoint: Checkpoint) -> Match | None:
     head = next((head for head in HEADS if _is(head, tensors)), None)
     if head is None:
         return None
-    said = config(checkpoint.meta)
-    _check_normalisation(said)
-    arguments = head.arguments(tensors, said)
+    said, options = config(checkpoint.meta), checkpoint.options
+    _check_activations(said)
+    arguments = head.arguments(tensors, said, options)
     rules = head.rules(arguments)
     classes, palette = described(checkpoint.meta)
     return Match(
@@ -77,9 +92,11 @@ def recognise(checkpoint: Checkpoint) -> Match | None:
         arguments=arguments,
         names=lambda path: _name(rules, path),
         tensors=head.tensors(tensors),
-        unused=UNUSED,
+        unused=UNUSED if arguments.get("auxiliary") else (*UNUSED, r"auxiliary_head\..*"),
         classes=classes,
         palette=palette,
+        inputs=inputs.settle(prepared(said), options),
+        threshold=_told("threshold", said, options) if arguments["classes"] == 1 else None,
     )
 
 
@@ -100,42 +117,77 @@ def _name(rules: Mapping[str, str], path: str) -> str:
 
 
 def _setting(said: Config, where: str) -> dict[str, Any]:
-    """What a config says of a part of the model, or what D8 has there where there is no config."""
+    """What a config says of a part of the model; {} where there is no config."""
     if not part(said, "model"):
-        return D8.get(where, {})
+        return {}
     return {**DEFAULTS.get(where, {}), **part(said, "model", where)}
 
 
-def _check_normalisation(said: Config) -> None:
-    """Both generations of configs may say how pictures are normalised: ours do it by ImageNet alone."""
-    done = part(said, "model", "data_preprocessor") or part(said, "img_norm_cfg")
-    for key, wanted in (("mean", IMAGENET_MEAN), ("std", IMAGENET_DEVIATION)):
-        values = done.get(key)
-        if values and not np.allclose(values, 255 * np.array(wanted), atol=0.01):
-            raise ValueError(f"normalises pictures by a {key} of {values}; known here is ImageNet's")
+# Facts of UNSAID that the config's decode_head says -> its key.
+OF_HEAD = {"align_corners": "align_corners", "head_rate": "dilation", "threshold": "threshold"}
 
 
-def _common(tensors: Tensors, said: Config) -> dict[str, Any]:
+def _told(name: str, said: Config, options: Options) -> Any:
+    """A fact of OF_HEAD: as --set says, as the config says, or assumed."""
+    return options.take(name, _setting(said, "decode_head").get(OF_HEAD[name]), UNSAID[name])
+
+
+def _epsilon(said: Config, where: str, options: Options) -> float:
+    norm = part(said, "model", where, "norm_cfg")
+    return float(options.take("epsilon", norm.get("eps", EPSILON) if said else None, UNSAID["epsilon"]))
+
+
+def _check_activations(said: Config) -> None:
+    for where in ("backbone", "decode_head"):
+        kind = part(said, "model", where, "act_cfg").get("type", "ReLU")
+        if kind != "ReLU":
+            raise ValueError(f"has the activation {kind!s:.40} in its {where}; known here is ReLU")
+
+
+def _common(tensors: Tensors, said: Config, options: Options) -> dict[str, Any]:
     """Arguments that all networks on a ResNet have."""
-    layout, output_stride = _backbone(tensors, said)
+    layout, output_stride = _backbone(tensors, said, options)
+    classes = tensors["decode_head.conv_seg.weight"].shape[0]
     arguments = {
-        "classes": tensors["decode_head.conv_seg.weight"].shape[0],
+        "classes": classes,
         **resnet_arguments(layout),
         "output_stride": output_stride,
-        "norm_epsilon": EPSILON,
-        "align_corners": bool(_setting(said, "decode_head").get("align_corners", False)),
+        "norm_epsilon": _epsilon(said, "decode_head", options),
+        "align_corners": bool(_told("align_corners", said, options)),
     }
     kernel = tensors.get("auxiliary_head.convs.0.conv.weight")
     p4 = STACK_FILTERS[2] * (1 if layout.basic else 4)
     is_single = "auxiliary_head.convs.1.conv.weight" not in tensors
-    if kernel is not None and kernel.shape[1] == p4 and is_single:
+    if kernel is not None and kernel.shape[1] == p4 and is_single and _serves(tensors, classes):
         arguments |= {"auxiliary": True, "auxiliary_filters": kernel.shape[0]}
     return arguments
 
 
-def _backbone(tensors: Tensors, said: Config) -> tuple[Layout, int]:
-    """The ResNet and its output stride. Raises ValueError on rates that do not make up for the strides."""
+def _serves(tensors: Tensors, classes: int) -> bool:
+    """Whether the auxiliary head has the classes of the decode head."""
+    last = tensors.get("auxiliary_head.conv_seg.weight")
+    return last is not None and last.shape[0] == classes
+
+
+def _backbone(tensors: Tensors, said: Config, options: Options) -> tuple[Layout, int]:
+    """The ResNet and its output stride, which the config says or --set."""
     backbone = _setting(said, "backbone")
+    stated = _output_stride(backbone) if backbone else None
+    output_stride = options.take("output_stride", stated, UNSAID["output_stride"])
+    layout = resnet_layout(tensors, "backbone.", _epsilon(said, "backbone", options))
+    return (
+        replace(
+            layout,
+            stride_on_3x3=backbone.get("style", "pytorch") != "caffe",
+            contracted=bool(backbone.get("contract_dilation", True)) or output_stride == 32,
+            last_rates=backbone.get("multi_grid"),
+        ),
+        output_stride,
+    )
+
+
+def _output_stride(backbone: Mapping[str, Any]) -> int:
+    """Raises ValueError on rates that do not make up for the strides."""
     strides, dilations = tuple(backbone["strides"]), tuple(backbone["dilations"])
     output_stride = 4 * int(np.prod(strides))
     dilation = Dilation(output_stride, reached=4)
@@ -148,17 +200,16 @@ def _backbone(tensors: Tensors, said: Config) -> tuple[Layout, int]:
             f"has a ResNet with strides {strides} and dilations {dilations}; known here are those of output "
             "strides 8, 16 and 32 whose dilations make up for the strides"
         )
-    layout = replace(
-        resnet_layout(tensors, "backbone."),
-        contracted=bool(backbone["contract_dilation"]) or output_stride == 32,
-        last_rates=backbone.get("multi_grid"),
-    )
-    return layout, output_stride
+    return output_stride
 
 
-def _aspp(tensors: Tensors, said: Config) -> dict[str, Any]:
+def _aspp(tensors: Tensors, said: Config, options: Options) -> dict[str, Any]:
     """Rates and widths of an ASPPHead or a DepthwiseSeparableASPPHead."""
-    dilations = tuple(_setting(said, "decode_head")["dilations"])
+    stated = tuple(_setting(said, "decode_head").get("dilations") or ())
+    if stated and stated[0] != 1:
+        raise ValueError(f"has the dilations {stated}; known here is a first one of 1")
+    rates = options.take("rates", stated[1:] or None, UNSAID["rates"])
+    dilations = (1, *rates)
     branches = len({name.split(".")[2] for name in tensors if name.startswith("decode_head.aspp_modules.")})
     if dilations[:1] != (1,) or 1 in dilations[1:] or len(dilations) != branches:
         raise ValueError(
@@ -166,20 +217,20 @@ def _aspp(tensors: Tensors, said: Config) -> dict[str, Any]:
             "one of 1 and one larger than 1 for each other branch"
         )
     return {
-        "rates": dilations[1:],
+        "rates": rates,
         "aspp_filters": tensors["decode_head.bottleneck.conv.weight"].shape[0],
         "projection_kernel": tensors["decode_head.bottleneck.conv.weight"].shape[2],
     }
 
 
-def _deeplabv3(tensors: Tensors, said: Config) -> dict[str, Any]:
-    return {**_common(tensors, said), **_aspp(tensors, said)}
+def _deeplabv3(tensors: Tensors, said: Config, options: Options) -> dict[str, Any]:
+    return {**_common(tensors, said, options), **_aspp(tensors, said, options)}
 
 
-def _deeplabv3plus(tensors: Tensors, said: Config) -> dict[str, Any]:
+def _deeplabv3plus(tensors: Tensors, said: Config, options: Options) -> dict[str, Any]:
     return {
-        **_common(tensors, said),
-        **_aspp(tensors, said),
+        **_common(tensors, said, options),
+        **_aspp(tensors, said, options),
         "aspp_separable": True,
         "low_level_filters": tensors["decode_head.c1_bottleneck.conv.weight"].shape[0],
         "decoder_filters": tensors["decode_head.sep_bottleneck.0.pointwise_conv.conv.weight"].shape[0],
@@ -187,7 +238,7 @@ def _deeplabv3plus(tensors: Tensors, said: Config) -> dict[str, Any]:
     }
 
 
-def _fcn(tensors: Tensors, said: Config) -> dict[str, Any]:
+def _fcn(tensors: Tensors, said: Config, options: Options) -> dict[str, Any]:
     kernels = [
         array
         for name, array in tensors.items()
@@ -195,12 +246,12 @@ def _fcn(tensors: Tensors, said: Config) -> dict[str, Any]:
     ]
     if kernels[0].shape[2:] != (3, 3):
         raise ValueError(f"has an FCN head with convolutions of {kernels[0].shape[2:]}; known here is 3x3")
-    common = _common(tensors, said)
+    common = _common(tensors, said, options)
     return {
         **common,
         "head_filters": kernels[0].shape[0],
         "head_convolutions": len(kernels),
-        "head_rate": _setting(said, "decode_head").get("dilation", 1),
+        "head_rate": _told("head_rate", said, options),
         "concat_input": "decode_head.conv_cat.conv.weight" in tensors,
         **(
             {"auxiliary_rate": _setting(said, "auxiliary_head").get("dilation", 1)}
@@ -210,10 +261,15 @@ def _fcn(tensors: Tensors, said: Config) -> dict[str, Any]:
     }
 
 
-def _unet(tensors: Tensors, said: Config) -> dict[str, Any]:
+def _unet(tensors: Tensors, said: Config, options: Options) -> dict[str, Any]:
     """UNet-S5-D16 of any width and depth, whose FCN heads have one convolution each."""
+    for key, only in ONLY_UNET.items():
+        values = part(said, "model", "backbone").get(key)
+        if values is not None and any(value != only for value in values):
+            raise ValueError(f"is a U-Net with the {key} {values!s:.60}; known here are those of UNet-S5-D16")
+    classes = tensors["decode_head.conv_seg.weight"].shape[0]
     arguments = {
-        "classes": tensors["decode_head.conv_seg.weight"].shape[0],
+        "classes": classes,
         "base_filters": tensors["backbone.encoder.0.0.convs.0.conv.weight"].shape[0],
         "depth": len({name.split(".")[2] for name in tensors if name.startswith("backbone.encoder.")}),
         "head_filters": tensors["decode_head.convs.0.conv.weight"].shape[0],
@@ -221,7 +277,7 @@ def _unet(tensors: Tensors, said: Config) -> dict[str, Any]:
     }
     kernel = tensors.get("auxiliary_head.convs.0.conv.weight")
     # The auxiliary head that ours has reads the features at half the picture's size.
-    if kernel is not None and kernel.shape[1] == 2 * arguments["base_filters"]:
+    if kernel is not None and kernel.shape[1] == 2 * arguments["base_filters"] and _serves(tensors, classes):
         arguments |= {"auxiliary": True, "auxiliary_filters": kernel.shape[0]}
     return arguments
 
@@ -292,6 +348,7 @@ def _unet_rules(arguments: Arguments) -> dict[str, str]:
 
 HEADS = (
     Head(
+        name="DeepLabV3+",
         model="deeplabv3plus",
         backbone=RESNET,
         covers=rf"({ASPP}|c1_bottleneck\.{CONV}|sep_bottleneck\.[01]\.{SEPARABLE})",
@@ -301,6 +358,7 @@ HEADS = (
         tensors=_pooling_last,
     ),
     Head(
+        name="DeepLabV3",
         model="deeplabv3",
         backbone=RESNET,
         covers=ASPP,
@@ -310,6 +368,7 @@ HEADS = (
         tensors=_pooling_last,
     ),
     Head(
+        name="FCN",
         model="fcn",
         backbone=RESNET,
         covers=rf"(convs\.\d\.{CONV}|conv_cat\.{CONV}|conv_seg\.\w+)",
@@ -318,6 +377,7 @@ HEADS = (
         rules=_fcn_rules,
     ),
     Head(
+        name="U-Net",
         model="unet",
         backbone=UNET,
         covers=rf"(convs\.0\.{CONV}|conv_seg\.\w+)",
@@ -326,3 +386,4 @@ HEADS = (
         rules=_unet_rules,
     ),
 )
+KNOWN = f"mmsegmentation's {', '.join(head.name for head in HEADS[:-1])} and {HEADS[-1].name}"

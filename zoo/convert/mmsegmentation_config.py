@@ -7,8 +7,12 @@ import ast
 from collections.abc import Mapping
 from typing import Any
 
+from zoo.convert.inputs import Inputs, normalised
+
 Config = Mapping[str, Any]
 KEYS = ("cfg", "config")  # since mmsegmentation 1.0, and before
+# A real one has some 30 kB and 30 assignments; names may refer to names, and what is printed grows with that.
+MOST_TEXT, MOST_STATEMENTS, MOST_VALUES = 1 << 20, 500, 10_000
 
 
 def config(meta: Mapping[str, Any]) -> Config:
@@ -18,14 +22,27 @@ def config(meta: Mapping[str, Any]) -> Config:
     """
     text = next((meta[key] for key in KEYS if isinstance(meta.get(key), str)), "")
     names: dict[str, Any] = {}
-    try:
-        statements = ast.parse(text).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    if len(text) > MOST_TEXT:
         return {}
-    for statement in statements:
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            names[statement.targets[0].id] = _value(statement.value, names)
+    try:
+        for statement in ast.parse(text).body[:MOST_STATEMENTS]:
+            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+                value = _value(statement.value, names)
+                names[statement.targets[0].id] = value if _counted(value, MOST_VALUES) >= 0 else None
+    except (SyntaxError, ValueError, RecursionError, MemoryError, TypeError):
+        return {}
     return names
+
+
+def _counted(value: Any, left: int) -> int:
+    """`left` less one for each value in a value, below 0 as soon as they are more."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else ()
+    left -= 1
+    for one in inner:
+        if left < 0:
+            break
+        left = _counted(one, left)
+    return left
 
 
 def _value(node: ast.expr, names: Mapping[str, Any]) -> Any:
@@ -53,6 +70,24 @@ def part(config: Config, *path: str) -> dict[str, Any]:
     for key in path:
         here = here.get(key) if isinstance(here, Mapping) else None
     return dict(here) if isinstance(here, Mapping) else {}
+
+
+def prepared(config: Config) -> Inputs | None:
+    """How images are prepared; None where the config does not say. mmsegmentation reads them blue first, and turns them
+    only where it is told to: by bgr_to_rgb since 1.0, which is off unless stated, and before by to_rgb, which is on.
+    Without a mean they stay 0..255. Raises ValueError on a mean or std that is none."""
+    new, old = part(config, "model", "data_preprocessor"), part(config, "img_norm_cfg")
+    said = new or part(config, "data_preprocessor")
+    if said:
+        is_turned = bool(said.get("bgr_to_rgb") or said.get("rgb_to_bgr"))
+    elif old:
+        said, is_turned = old, bool(old.get("to_rgb", True))
+    else:
+        return None
+    mean, std = said.get("mean"), said.get("std")
+    if mean is None:
+        return normalised(0.0, 1.0, 1.0, bgr=not is_turned)
+    return normalised(mean, std, 1.0, bgr=not is_turned)
 
 
 def described(

@@ -5,14 +5,19 @@ batch norm after each level's linear layer and 256 channels for every size.
 """
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from zoo.convert import inputs
 from zoo.convert.checkpoint import Checkpoint, Match, Tensors
 from zoo.convert.huggingface_segformer import as_convolution, layout_arguments
+from zoo.convert.mmsegmentation_config import Config, config, described, part, prepared
+from zoo.convert.options import Options
 
+KNOWN = "mmsegmentation's SegFormer"
+# What a file without a config does not say -> what every SegFormer of the library has.
+UNSAID: dict[str, Any] = {"heads": (1, 2, 5, 8), "epsilon": 1e-6, "threshold": 0.3}
 STAGES = range(4)
 FUSION = "decode_head.fusion_conv"
 
@@ -36,19 +41,23 @@ LEVEL = {"linear": "conv", "bn": "bn"}
 
 
 def recognise(checkpoint: Checkpoint) -> Match | None:
-    """A SegFormer of any size. Heads, which shapes do not tell, are the paper's: 1, 2, 5 and 8."""
+    """A SegFormer of any size, or None. Raises ValueError where its config asks for what ours cannot do."""
     if "backbone.layers.0.0.projection.weight" not in checkpoint.tensors:
         return None
     if f"{FUSION}.conv.weight" not in checkpoint.tensors:
         return None
     tensors = _split(checkpoint.tensors)
-    classes, palette = _described(checkpoint.meta)
+    classes, palette = described(checkpoint.meta)
+    said, options = config(checkpoint.meta), checkpoint.options
+    if part(said, "model", "decode_head").get("align_corners"):
+        raise ValueError("is a SegFormer that aligns corners; known here is one that does not")
+    count = tensors["decode_head.conv_seg.weight"].shape[0]
     return Match(
         source="mmsegmentation",
         model="segformer",
         arguments={
-            "classes": tensors["decode_head.conv_seg.weight"].shape[0],
-            **layout_arguments(_layout(tensors)),
+            "classes": count,
+            **layout_arguments({**_layout(tensors), **_told(said, options)}),
             "decoder_filters": tensors[f"{FUSION}.P2.weight"].shape[0],
             "decoder_norm": True,
         },
@@ -57,7 +66,28 @@ def recognise(checkpoint: Checkpoint) -> Match | None:
         unused=(r".*\.num_batches_tracked",),
         classes=classes,
         palette=palette,
+        inputs=inputs.settle(prepared(said), options),
+        threshold=_threshold(said, options) if count == 1 else None,
     )
+
+
+def _told(said: Config, options: Options) -> dict[str, Any]:
+    """Heads and epsilon: as --set says, as the config says, or assumed."""
+    backbone, is_said = part(said, "model", "backbone"), bool(part(said, "model"))
+    heads = tuple(backbone.get("num_heads") or ()) or (UNSAID["heads"] if is_said else None)
+    norm = part(said, "model", "backbone", "norm_cfg")
+    epsilon = norm.get("eps", UNSAID["epsilon"] if is_said else None)
+    return {
+        "heads": options.take("heads", heads, UNSAID["heads"]),
+        "epsilon": options.take("epsilon", epsilon, UNSAID["epsilon"]),
+    }
+
+
+def _threshold(said: Config, options: Options) -> float:
+    stated = part(said, "model", "decode_head").get("threshold")
+    if stated is None and part(said, "model"):
+        stated = UNSAID["threshold"]
+    return float(options.take("threshold", stated, UNSAID["threshold"]))
 
 
 def _split(tensors: Tensors) -> dict[str, np.ndarray]:
@@ -90,16 +120,6 @@ def _layout(tensors: Tensors) -> dict[str, Any]:
         "reductions": tuple(shape[2] for shape in reductions),
         "expansions": tuple(rows // columns for rows, columns, *_ in wide),
     }
-
-
-def _described(meta: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Classes and palette: in dataset_meta since mmsegmentation 1.0, in CLASSES and PALETTE before."""
-    said = {key.lower(): value for key, value in {**meta, **(meta.get("dataset_meta") or {})}.items()}
-    classes, palette = said.get("classes"), said.get("palette")
-    return (
-        tuple(map(str, classes)) if classes else None,
-        tuple(tuple(map(int, colour)) for colour in palette) if palette else None,
-    )
 
 
 def _name(path: str) -> str:

@@ -1,16 +1,20 @@
-"""The pickle inside a torch checkpoint, read as inert records: nothing that it names is imported or run.
+"""The pickle inside a file of torch.save, read as data: nothing that it names is imported or run.
 
 A pickle may name any function to be called. Here a name is looked up in KNOWN, a literal table of stand-ins, and
 what is not in it is refused. KNOWN is what `torch.load(weights_only=True)` takes, less sparse, quantised and nested
-tensors, plus NumPy's arrays and mmengine's log buffers, which every checkpoint of mmsegmentation 1.x carries.
+tensors, plus what training scripts keep beside their weights: NumPy's arrays, mmengine's log buffers, which every
+checkpoint of mmsegmentation 1.x carries, the arguments of the command (argparse.Namespace, of which torchvision's
+reference scripts keep one), paths, dates, and the dictionaries of configuration libraries.
 """
 
-import pickle
+import math
 import re
-from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+
+from zoo.convert.opcodes import DAMAGED, LARGEST_INT, NEVER, NOT_RUN, Dictionary, Function, Machine, Record
+from zoo.convert.opcodes import Refused as Refused
 
 # torch's element types -> how they lie in the file. bfloat16 is the upper half of a float32.
 ELEMENTS = {
@@ -23,10 +27,9 @@ STORAGES = {
     "BFloat16Storage": "bfloat16", "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16",
     "CharStorage": "int8", "ByteStorage": "uint8", "BoolStorage": "bool", "UntypedStorage": "uint8",
 }  # fmt: skip
-
-
-class Refused(Exception):
-    """Why a file is not read: the end of a sentence that begins with its name."""
+MOST_DIMENSIONS = 32  # NumPy has 64, PyTorch's own layers five
+MOST_ITEMS = 100_000  # that are kept of what lies beside the weights
+DEEPEST = 6
 
 
 class ElementType(NamedTuple):
@@ -52,63 +55,49 @@ class Tensor(NamedTuple):
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
 
-class Named:
-    """Stands for a function or class of the file: called, it makes an inert record; it has no state to set."""
-
-    __slots__ = ("_make",)
-
-    def __init__(self, make: Callable[..., Any]) -> None:
-        self._make = make
-
-    def __call__(self, *args: Any) -> Any:
-        return self._make(*args)
-
-    def __setstate__(self, state: Any) -> None:
-        raise Refused("holds a pickle that alters what it calls, which no checkpoint does")
+    @property
+    def reach(self) -> int:
+        """How many elements of the storage lie between its first and its last, both counted."""
+        steps = zip(self.shape, self.strides, strict=True)
+        return 1 + sum((count - 1) * step for count, step in steps) if self.elements else 0
 
 
-class Inert:
+class Inert(Record):
     """An object of which nothing is kept."""
 
     __slots__ = ()
 
-    def __new__(cls, *args: Any) -> "Inert":
-        return super().__new__(cls)
-
-    def __setstate__(self, state: Any) -> None:
+    def build(self, state: Any) -> None:
         pass
 
 
-class Dictionary(dict[Any, Any]):
-    """An OrderedDict without its attributes (a state dict carries `_metadata` there)."""
-
-    __slots__ = ()
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-class NumpyType:
+class NumpyType(Record):
     """A NumPy dtype: its code, such as "f8", and its byte order, which the pickle sets afterwards."""
 
     __slots__ = ("code", "order")
 
-    def __init__(self, code: Any, *_: Any) -> None:
-        self.code, self.order = str(code), "="
+    def __init__(self, code: Any = "", *_: Any) -> None:
+        self.code, self.order = code if isinstance(code, str) else "", "="
 
-    def __setstate__(self, state: Any) -> None:
-        self.order = str(state[1])
+    def build(self, state: Any) -> None:
+        self.order = state[1] if isinstance(state, tuple) and len(state) > 1 else "="
 
-    def values(self, data: Any, shape: tuple[int, ...], fortran: bool = False) -> np.ndarray | None:
-        """Numbers as an array; None for what is no number."""
-        if not re.fullmatch(r"[iufb]\d", self.code) or not isinstance(data, bytes):
+    def values(self, data: Any, shape: Any, fortran: bool = False) -> np.ndarray | None:
+        """Numbers as an array; None for what is no number, or more of them than are kept."""
+        is_shape = isinstance(shape, tuple) and all(type(side) is int and side >= 0 for side in shape)
+        if not re.fullmatch(r"[iufb]\d", self.code) or not isinstance(data, bytes) or not is_shape:
             return None
         kind = np.dtype((">" if self.order == ">" else "<") + self.code)
+        if len(shape) > DEEPEST or not 0 < math.prod(shape) <= MOST_ITEMS:
+            return None
         return np.frombuffer(data, kind).reshape(shape, order="F" if fortran else "C")
 
 
-class NumpyArray:
+class NumpyArray(Record):
     """A NumPy array, whose shape, dtype and bytes the pickle sets afterwards."""
 
     __slots__ = ("array",)
@@ -116,7 +105,9 @@ class NumpyArray:
     def __init__(self, *_: Any) -> None:
         self.array: Any = None
 
-    def __setstate__(self, state: Any) -> None:
+    def build(self, state: Any) -> None:
+        if not isinstance(state, tuple) or len(state) != 5:
+            raise Refused(DAMAGED)
         _, shape, kind, fortran, data = state
         if isinstance(kind, NumpyType):
             self.array = kind.values(data, shape, bool(fortran))
@@ -125,23 +116,28 @@ class NumpyArray:
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
     if not isinstance(storage, Storage):
         raise Refused("holds a tensor without a storage")
+    if not isinstance(shape, tuple | list) or not isinstance(strides, tuple | list):
+        raise Refused(DAMAGED)
+    if len(shape) != len(strides) or len(shape) > MOST_DIMENSIONS:
+        raise Refused("is damaged: a tensor has a shape that cannot be")
+    if not all(type(number) is int and number >= 0 for number in (storage.start, offset, *shape, *strides)):
+        raise Refused("is damaged: a tensor has a negative or fractional place or size")
     return Tensor(storage, storage.kind, offset, tuple(shape), tuple(strides))
 
 
 def _tensor_of_type(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> Tensor:
     """Of an untyped storage: requires_grad, hooks and the element type follow; the offset counts elements."""
-    kind = rest[2]
-    if not isinstance(kind, ElementType):
+    if len(rest) < 3 or not isinstance(rest[2], ElementType):
         raise Refused("holds a tensor without an element type")
-    return _tensor(storage, offset, shape, strides)._replace(kind=kind.name)
+    return _tensor(storage, offset, shape, strides)._replace(kind=rest[2].name)
 
 
-def _scalar(kind: Any, data: Any = b"", *_: Any) -> Any:
+def _scalar(kind: Any = None, data: Any = b"", *_: Any) -> Any:
     values = kind.values(data, ()) if isinstance(kind, NumpyType) else None
     return Inert() if values is None else values.item()
 
 
-def _bytes(text: Any, encoding: Any = "latin1") -> bytes:
+def _bytes(text: Any = "", encoding: Any = "latin1") -> bytes:
     """What protocol 2 writes for bytes: _codecs.encode(text, "latin1")."""
     if not isinstance(text, str) or encoding != "latin1":
         raise Refused("holds text in an encoding that no checkpoint has")
@@ -150,8 +146,9 @@ def _bytes(text: Any, encoding: Any = "latin1") -> bytes:
 
 def _method(owner: Any, name: Any) -> Inert:
     """getattr(HistoryBuffer, "mean"): mmengine's buffers list their own methods. Of nothing else."""
-    if owner is not Inert:
-        raise Refused(f"holds a pickle that looks up {str(name)!r} in an object, which weights never need")
+    if owner is not LOG_BUFFER:
+        named = repr(name[:80]) if isinstance(name, str) else "something"
+        raise Refused(f"holds a pickle that looks up {named} in an object, {NOT_RUN}")
     return Inert()
 
 
@@ -163,87 +160,130 @@ def _nothing(*_: Any) -> Inert:
     return Inert()
 
 
+def _members(*arguments: Any) -> list[Any]:
+    """Of a set: nothing here asks whether a member is there twice."""
+    return list(arguments[0]) if arguments and isinstance(arguments[0], list | tuple) else []
+
+
+def _size(*arguments: Any) -> tuple[Any, ...]:
+    return tuple(_members(*arguments))
+
+
+def _mapping(*arguments: Any) -> Dictionary:
+    """OrderedDict(pairs), as Python 2 wrote it; what other dictionaries are called with is not kept."""
+    made = Dictionary()
+    for pair in _members(*arguments):
+        if isinstance(pair, list | tuple) and len(pair) == 2:
+            made.put(list(pair))
+    return made
+
+
+LOG_BUFFER = Function(_nothing)
+INERT, DICTIONARY = Function(_nothing), Function(_mapping)
+DICTIONARIES = (
+    "collections.OrderedDict", "collections.Counter", "collections.defaultdict", "easydict.EasyDict",
+    "addict.addict.Dict", "yacs.config.CfgNode", "mmengine.config.config.ConfigDict",
+    "mmcv.utils.config.ConfigDict", "pytorch_lightning.utilities.parsing.AttributeDict",
+    "lightning_fabric.utilities.data.AttributeDict", "lightning.fabric.utilities.data.AttributeDict",
+)  # fmt: skip
+NOT_KEPT = (
+    "builtins.bytearray", "builtins.complex", "builtins.int", "builtins.float", "builtins.str", "builtins.list",
+    "builtins.dict", "builtins.tuple", "builtins.bool", "torch.device", "torch.serialization._get_layout",
+    "numpy.ndarray", "argparse.Namespace", "datetime.datetime", "datetime.timedelta", "datetime.date",
+    "pathlib.Path", "pathlib.PosixPath", "pathlib.WindowsPath", "pathlib.PurePosixPath",
+    "pathlib.PureWindowsPath", "pathlib._local.PosixPath", "pathlib._local.WindowsPath",
+)  # fmt: skip
+
 # The name in the pickle -> what stands for it.
 KNOWN: dict[str, Any] = {
-    "collections.OrderedDict": Dictionary,
-    "collections.Counter": Dictionary,
-    "builtins.set": Named(lambda *args: frozenset(*args[:1])),
-    "builtins.bytearray": Named(_nothing),
-    "builtins.complex": Named(_nothing),
-    "builtins.getattr": Named(_method),
-    "_codecs.encode": Named(_bytes),
-    "torch.Size": Named(lambda *args: tuple(*args[:1])),
-    "torch.device": Named(_nothing),
-    "torch.serialization._get_layout": Named(_nothing),
-    "torch.nn.parameter.Parameter": Named(_first),
-    "torch._utils._rebuild_tensor": Named(_tensor),
-    "torch._utils._rebuild_tensor_v2": Named(_tensor),
-    "torch._utils._rebuild_tensor_v3": Named(_tensor_of_type),
-    "torch._utils._rebuild_parameter": Named(_first),
-    "torch._utils._rebuild_parameter_with_state": Named(_first),
+    **{name: DICTIONARY for name in DICTIONARIES},
+    **{name: INERT for name in NOT_KEPT},
+    "builtins.set": Function(_members),
+    "builtins.frozenset": Function(_members),
+    "builtins.getattr": Function(_method),
+    "_codecs.encode": Function(_bytes),
+    "torch.Size": Function(_size),
+    "torch.nn.parameter.Parameter": Function(_first),
+    "torch._utils._rebuild_tensor": Function(_tensor),
+    "torch._utils._rebuild_tensor_v2": Function(_tensor),
+    "torch._utils._rebuild_tensor_v3": Function(_tensor_of_type),
+    "torch._utils._rebuild_parameter": Function(_first),
+    "torch._utils._rebuild_parameter_with_state": Function(_first),
     **{f"torch.{name}": ElementType(kind) for name, kind in STORAGES.items()},
     **{f"torch.cuda.{name}": ElementType(kind) for name, kind in STORAGES.items()},
     "torch.storage.UntypedStorage": ElementType("uint8"),
     **{f"torch.{kind}": ElementType(kind) for kind in ELEMENTS},
-    "numpy.ndarray": Named(_nothing),
-    "numpy.dtype": Named(NumpyType),
-    "numpy.core.multiarray._reconstruct": Named(NumpyArray),
-    "numpy._core.multiarray._reconstruct": Named(NumpyArray),
-    "numpy.core.multiarray.scalar": Named(_scalar),
-    "numpy._core.multiarray.scalar": Named(_scalar),
-    "mmengine.logging.history_buffer.HistoryBuffer": Inert,
+    "numpy.dtype": Function(NumpyType),
+    "numpy.core.multiarray._reconstruct": Function(NumpyArray),
+    "numpy._core.multiarray._reconstruct": Function(NumpyArray),
+    "numpy.core.multiarray.scalar": Function(_scalar),
+    "numpy._core.multiarray.scalar": Function(_scalar),
+    "mmengine.logging.history_buffer.HistoryBuffer": LOG_BUFFER,
 }
-
-
-class Unpickler(pickle.Unpickler):
-    """Builds a tree of records; every name it meets is one of KNOWN. `kinds` are the storages' element types."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__(file, encoding="latin1")  # never fails on Python 2's strings
-        self.kinds: dict[str, str] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        # Protocol 2, torch's, writes Python 2's name of builtins.
-        full_name = f"{'builtins' if module == '__builtin__' else module}.{name}"
-        if full_name not in KNOWN:
-            raise Refused(
-                f"holds the Python object {full_name}, which weights do not need and which is never run; "
-                "save only the weights, with torch.save(model.state_dict(), FILE)"
-            )
-        return KNOWN[full_name]
-
-    def persistent_load(self, pid: Any) -> Storage:
-        kind, storage, key, _, _, *view = pid
-        if kind != "storage" or not isinstance(storage, ElementType):
-            raise Refused(f"holds a {kind!r} where a storage should be; save only model.state_dict()")
-        start = 0
-        if view and view[0] is not None:  # the stream format: (its key, offset, length)
-            start = view[0][1]
-        self.kinds[str(key)] = storage.name
-        return Storage(str(key), storage.name, start)
 
 
 def unpickle(file: BinaryIO) -> tuple[Any, dict[str, str]]:
     """The next pickle of a file, and the element types of the storages it speaks of. Raises Refused."""
-    unpickler = Unpickler(file)
+    kinds: dict[str, str] = {}
+
+    def stored(pid: Any) -> Storage:
+        storage = _storage(pid)
+        kinds[storage.key] = storage.kind
+        return storage
+
     try:
-        return unpickler.load(), unpickler.kinds
+        return Machine(KNOWN, stored).run(file), kinds
     except (Refused, OSError):
         raise
     except Exception as error:  # bytes at random raise anything
-        raise Refused(
-            f"is damaged or cut short, or no file of torch.save ({type(error).__name__})"
-        ) from error
+        raise Refused(f"{DAMAGED} ({type(error).__name__})") from error
 
 
-def plain(value: Any, depth: int = 6) -> Any:
-    """A copy made of None, bool, numbers, str, list and dict; what else there is, tensors too, becomes None."""
+def _storage(pid: Any) -> Storage:
+    """Of torch's persistent id: ("storage", its type, its key, device, number of elements, and in old files a view:
+    (its key, offset, length))."""
+    if not isinstance(pid, tuple) or len(pid) < 5:
+        raise Refused(f"holds a pickle with a place of its own, {NEVER}")
+    kind, storage, key, _, _, *view = pid
+    if kind != "storage" or not isinstance(storage, ElementType):
+        named = repr(kind[:40]) if isinstance(kind, str) else "something"
+        raise Refused(f"holds {named} where a storage should be; save only model.state_dict()")
+    if type(key) not in (str, int) or (type(key) is int and abs(key) >= 1 << 64):
+        raise Refused(DAMAGED)
+    start = 0
+    if view and view[0] is not None:
+        is_view = isinstance(view[0], tuple) and len(view[0]) == 3
+        start = view[0][1] if is_view and type(view[0][1]) is int else -1
+    return Storage(str(key), storage.name, start)
+
+
+def plain(value: Any) -> Any:
+    """A copy made of None, bool, numbers, str, list and dict, at most six deep; what else there is, tensors too,
+    becomes None, and what goes beyond MOST_ITEMS is left out."""
+    return _plain(value, DEEPEST, [MOST_ITEMS])
+
+
+def _plain(value: Any, depth: int, left: list[int]) -> Any:
+    """As `plain`; `left` holds how many items may still be copied."""
+    left[0] -= 1
     if isinstance(value, NumpyArray):
-        value = value.array.tolist() if value.array is not None else None
-    if value is None or type(value) in (bool, int, float, str):
+        left[0] -= 0 if value.array is None else value.array.size
+        value = value.array.tolist() if value.array is not None and left[0] > 0 else None
+    if value is None or type(value) in (bool, float, str):
         return value
-    if depth and isinstance(value, dict):
-        return {str(key): plain(item, depth - 1) for key, item in dict.items(value)}
-    if depth and type(value) in (list, tuple, frozenset):
-        return [plain(item, depth - 1) for item in value]
+    if type(value) is int:
+        return value if abs(value) < LARGEST_INT else None
+    if not depth or left[0] <= 0:
+        return None
+    if isinstance(value, dict):
+        return {str(key): _plain(item, depth - 1, left) for key, item in _few(value.items(), left)}
+    if type(value) in (list, tuple):
+        return [_plain(item, depth - 1, left) for item in _few(value, left)]
     return None
+
+
+def _few(items: Any, left: list[int]) -> Any:
+    for item in items:
+        if left[0] <= 0:
+            return
+        yield item

@@ -6,18 +6,18 @@ task.json, model.weights.h5, task.weights.h5). Every tensor comes as float32.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import safetensors
 
 from runtime import strict_json
 from runtime.errors import UserError
+from zoo.convert import h5, state_dicts
 from zoo.convert.checkpoint import Checkpoint
-from zoo.convert.pickled import Tensor, plain
 from zoo.convert.pth import torch_file
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
@@ -33,9 +33,10 @@ WEIGHTS = (
 # Of a KerasHub preset: the name in Checkpoint.tensors begins with what stands before the file's.
 KERAS_HUB = {"model": "model.weights.h5", "task": "task.weights.h5"}
 KERAS_HUB_TASK = "task.json"
-# Where training code puts the state dict, from the outermost in.
-WRAPPERS = ("state_dict", "model_state_dict", "model")
-PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
+KERAS_HUB_CONVERTER = "image_converter.json"
+# Hugging Face's, for how images are prepared: the second since its processors of several parts.
+PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
+MOST_HEADER = 1 << 24  # bytes of a .safetensors' header; a network of 1,000 tensors has some 100 kB
 
 
 @dataclass(frozen=True)
@@ -52,30 +53,43 @@ def read(path: Path) -> Source:
         config = _json(path / CONFIG) if (path / CONFIG).exists() else {}
         if "registered_name" in config:
             return _keras_hub(path, config)
-        files = _weights_files(path)
+        files, beside = _weights_files(path), True
     elif path.exists():
         # Where a hub's own file is named, its configuration lies beside it.
-        beside = path.with_name(CONFIG)
-        config = _json(beside) if path.name in WEIGHTS and beside.exists() else {}
-        files = _weights_files(path.parent, path.name) if path.name in WEIGHTS else [path]
+        is_hubs = path.name in WEIGHTS
+        config = _json(path.with_name(CONFIG)) if is_hubs and path.with_name(CONFIG).exists() else {}
+        files = _weights_files(path.parent, path.name) if is_hubs else [path]
+        beside = is_hubs
     else:
         raise UserError(f"{path} does not exist; name a checkpoint file, a model folder or a hub name.")
     tensors: dict[str, np.ndarray] = {}
     meta: dict[str, Any] = {}
+    others: tuple[str, ...] = ()
     for file in files:
-        found, also = _read_file(file)
+        found, also, more = _read_file(file)
         tensors |= found
         meta |= also
+        others += more
     if not tensors:
         raise UserError(f"{path} holds no tensors, so it is no checkpoint.")
-    return Source(Checkpoint(tensors, path.name, config, meta), _sha256(files))
+    tensors = state_dicts.without_wrapping(tensors)
+    prepared = _preprocessor(files[0].parent) if beside and files else None
+    return Source(Checkpoint(tensors, path.name, config, meta, prepared, others=others), _sha256(files))
 
 
-def _read_file(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The tensors of one file, and what else it says. The suffix decides how it is read."""
+def _preprocessor(folder: Path) -> Mapping[str, Any] | None:
+    """How the images of a model folder of Hugging Face are prepared, from where transformers looks first; None where no
+    file says it."""
+    plain, nested = (_json(folder / name) if (folder / name).exists() else None for name in PREPROCESSORS)
+    inner = (nested or {}).get("image_processor")
+    return inner if isinstance(inner, dict) else plain
+
+
+def _read_file(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], tuple[str, ...]]:
+    """The tensors of one file, what else it says, and other networks in it. The suffix decides how it is read."""
     _refuse_pointer(path)
     if path.suffix == ".safetensors":
-        return _safetensors(path), {}
+        return _safetensors(path), {}, ()
     if path.suffix in TORCH_SUFFIXES:
         return _torch(path)
     raise UserError(
@@ -112,37 +126,23 @@ def _weights_files(folder: Path, name: str = "") -> list[Path]:
 
 def _safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
+        with path.open("rb") as file:
+            header = int.from_bytes(file.read(8), "little")
+        if header > MOST_HEADER:
+            raise ValueError(f"its header claims {header} bytes, where {MOST_HEADER} are more than enough")
+        with safetensors.safe_open(path, framework="numpy") as opened:
             # bfloat16 comes as ml_dtypes' type, which NumPy turns into float32 exactly.
-            return {name: np.asarray(file.get_tensor(name)).astype(np.float32) for name in file.keys()}
+            return {name: np.asarray(opened.get_tensor(name)).astype(np.float32) for name in opened.keys()}
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise UserError(f"{path} is damaged, cut short or no .safetensors: {_line(error)}.") from error
 
 
-def _torch(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The state dict in a file of torch.save, out of its wrappers, and as meta what lay around it."""
+def _torch(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], tuple[str, ...]]:
+    """The state dict in a file of torch.save, out of its wrappers, as meta what lay around it, and the keys of other
+    networks beside it."""
     with torch_file(path) as (tree, array):
-        meta: dict[str, Any] = {}
-        while isinstance(tree, dict):
-            inner = next((key for key in WRAPPERS if isinstance(tree.get(key), dict)), None)
-            if inner is None:
-                break
-            meta |= plain({key: value for key, value in tree.items() if key != inner})
-            tree = tree[inner]
-        # mmsegmentation's own record of classes and colours lies one level down.
-        inner = meta.pop("meta", None)
-        meta |= inner if isinstance(inner, dict) else {}
-        if not isinstance(tree, dict):
-            raise UserError(f"{path} holds a {type(tree).__name__}, where a dictionary of tensors should be.")
-        named = {str(name): value for name, value in tree.items() if isinstance(value, Tensor)}
-        return {name: array(value) for name, value in _without_prefix(named).items()}, meta
-
-
-def _without_prefix(named: dict[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in PREFIXES * 2:  # either may be the outer one
-        if named and all(name.startswith(prefix) for name in named):
-            named = {name.removeprefix(prefix): value for name, value in named.items()}
-    return named
+        found, meta, others = state_dicts.find(tree, str(path))
+        return {name: array(tensor) for name, tensor in found.items()}, meta, others
 
 
 def _keras_hub(folder: Path, config: dict[str, Any]) -> Source:
@@ -153,7 +153,12 @@ def _keras_hub(folder: Path, config: dict[str, Any]) -> Source:
             f"{folder} is a KerasHub preset without {KERAS_HUB['model']}: download all of its files."
         )
     task = folder / KERAS_HUB_TASK
-    config = {**config, "task": _json(task) if task.exists() else None}
+    converter = folder / KERAS_HUB_CONVERTER
+    config = {
+        **config,
+        "task": _json(task) if task.exists() else None,
+        "image_converter": _json(converter) if converter.exists() else None,
+    }
     tensors: dict[str, np.ndarray] = {}
     for part, path in files.items():
         tensors |= {f"{part}/{name}": array for name, array in _h5(path).items()}
@@ -161,20 +166,10 @@ def _keras_hub(folder: Path, config: dict[str, Any]) -> Source:
 
 
 def _h5(path: Path) -> dict[str, np.ndarray]:
-    """Every number array of a .weights.h5 by its path."""
+    """Every array of a .weights.h5 by its path."""
     _refuse_pointer(path)
-    found: dict[str, np.ndarray] = {}
-
-    def keep(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiub":
-            found[name] = np.asarray(item[()], np.float32)
-
-    try:
-        with h5py.File(path, "r") as file:
-            file.visititems(keep)
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
-        raise UserError(f"{path} is damaged, cut short or no .weights.h5: {_line(error)}.") from error
-    return found
+    with h5.opened(path) as file:
+        return {name: np.asarray(item[()], np.float32) for name, item in h5.arrays(file)}
 
 
 def _refuse_pointer(path: Path) -> None:

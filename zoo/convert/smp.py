@@ -2,11 +2,12 @@
 
 A checkpoint is a plain state dict, one of a wrapper that calls the network `model` (PyTorch Lightning) or
 `module` (DataParallel), or the folder of `save_pretrained`, whose config.json says what tensors cannot: atrous
-rates and output stride. Without it they are taken to be that library's defaults, (12, 24, 36) and 16.
+rates, output stride and the decoder's interpolation. Without it they are taken to be that library's defaults, which
+are in UNSAID.
 
-That library leaves it to its user to normalise pictures, by ImageNet's mean and deviation for these encoders;
-ours do it inside. A network of one class, its default, gives the logit of a sigmoid: here it has two classes, of
-which the first has the logit 0, so that softmax and argmax say what sigmoid and a threshold of 0.5 said.
+That library leaves it to its user to normalise images, by ImageNet's mean and deviation of 0..1 for these encoders;
+ours do it inside. Its own examples, whose images are 0..255, do it without the division: --set factor=1. A network of
+one class, its default, gives the logit of a sigmoid (zoo.convert.recognition).
 """
 
 import re
@@ -14,17 +15,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
+from zoo.backbones.mobilenet import TORCHVISION as MOBILENET
+from zoo.convert import inputs
 from zoo.convert.checkpoint import Checkpoint, Match, Tensors
+from zoo.convert.options import Options
 from zoo.convert.torchvision import resnet_arguments, resnet_layout, resnet_name
 
+KNOWN = "segmentation_models_pytorch's Unet and DeepLabV3Plus"
 HEAD = "segmentation_head.0"
-WRAPPERS = ("", "model.", "module.", "model.module.")
-DEFAULTS = {
-    "decoder_atrous_rates": (12, 24, 36),
-    "encoder_output_stride": 16,
-    "decoder_interpolation": "nearest",
+# What a state dict does not say -> what the library has where nobody chose.
+UNSAID: dict[str, dict[str, Any]] = {
+    "Unet": {"interpolation": "nearest"},
+    "DeepLabV3Plus": {"output_stride": 16, "rates": (12, 24, 36), "epsilon": 1e-5},
+}
+CONFIG = {
+    "interpolation": "decoder_interpolation",
+    "output_stride": "encoder_output_stride",
+    "rates": "decoder_atrous_rates",
 }
 ENCODERS = "ResNet, ResNeXt and MobileNetV2 of torchvision"
 UNUSED = (r".*\.num_batches_tracked", r"encoder\.(fc|classifier)\..*", r"classification_head\..*")
@@ -60,25 +67,26 @@ def recognise(checkpoint: Checkpoint) -> Match | None:
 
     Raises ValueError when it is one whose encoder or options are not known here.
     """
-    tensors = _unwrapped(checkpoint.tensors)
-    config = {**DEFAULTS, **checkpoint.config}
+    tensors, config, options = checkpoint.tensors, checkpoint.config, checkpoint.options
+    if f"{HEAD}.weight" not in tensors:
+        return None
     if "decoder.blocks.0.conv1.0.weight" in tensors and "decoder.blocks.0.hl_conv.0.0.weight" not in tensors:
-        return _unet(tensors, config)
+        return _unet(tensors, config, options)
     if "decoder.aspp.0.convs.0.0.weight" in tensors and "decoder.block2.0.0.weight" in tensors:
-        return _deeplabv3plus(tensors, config)
+        return _deeplabv3plus(tensors, config, options)
     return None
 
 
-def _unwrapped(tensors: Tensors) -> Tensors:
-    """The network's own tensors without a wrapper's prefix; nothing when there is no such network."""
-    for prefix in WRAPPERS:
-        if f"{prefix}{HEAD}.weight" in tensors:
-            own = {name: array for name, array in tensors.items() if name.startswith(prefix)}
-            return {name.removeprefix(prefix): array for name, array in own.items()}
-    return {}
+def _told(network: str, name: str, config: Mapping[str, Any], options: Options) -> Any:
+    """A fact of UNSAID: as --set says, as config.json says, or assumed."""
+    # A config.json that is silent leaves the library's default.
+    said = config.get(CONFIG.get(name, name), UNSAID[network][name]) if config else None
+    if isinstance(said, list):
+        said = tuple(int(one) for one in said)
+    return options.take(name, said, UNSAID[network][name])
 
 
-def _unet(tensors: Tensors, config: Mapping[str, Any]) -> Match:
+def _unet(tensors: Tensors, config: Mapping[str, Any], options: Options) -> Match:
     blocks = sum(bool(re.fullmatch(r"decoder\.blocks\.\d+\.conv2\.0\.weight", name)) for name in tensors)
     if blocks != 5:
         raise _unknown("Unet", f"encoder_depth={blocks}", "5")
@@ -86,22 +94,26 @@ def _unet(tensors: Tensors, config: Mapping[str, Any]) -> Match:
         raise _unknown("Unet", "scSE attention in its decoder", "none of it")
     if "decoder.center.0.0.weight" in tensors:
         raise _unknown("Unet", "a VGG encoder", ENCODERS)
-    if config["decoder_interpolation"] != "nearest":
-        raise _unknown("Unet", f"decoder_interpolation={config['decoder_interpolation']!r}", "'nearest'")
+    interpolation = _told("Unet", "interpolation", config, options)
+    if interpolation not in ("nearest", "bilinear"):
+        raise _unknown("Unet", f"decoder_interpolation={interpolation!r}", "'nearest' and 'bilinear'")
     filters = tuple(tensors[f"decoder.blocks.{block}.conv2.0.weight"].shape[0] for block in range(5))
     backbone, names = _encoder(tensors, "Unet", {})
     arguments = {**backbone, "decoder_filters": filters}
-    return _match("unet", arguments, {**names, **UNET}, tensors)
+    if interpolation != "nearest":
+        arguments["interpolation"] = interpolation
+    return _match("unet", arguments, {**names, **UNET}, tensors, options)
 
 
-def _deeplabv3plus(tensors: Tensors, config: Mapping[str, Any]) -> Match:
+def _deeplabv3plus(tensors: Tensors, config: Mapping[str, Any], options: Options) -> Match:
     separable = "decoder.aspp.0.convs.1.0.0.weight" in tensors
-    rates = tuple(int(rate) for rate in config["decoder_atrous_rates"])
+    told = {name: _told("DeepLabV3Plus", name, config, options) for name in UNSAID["DeepLabV3Plus"]}
+    rates = told["rates"]
     # A whole stage has the rate that makes up for its stride.
-    backbone, names = _encoder(tensors, "DeepLabV3Plus", {"contracted": False})
+    backbone, names = _encoder(tensors, "DeepLabV3Plus", {"contracted": False}, told["epsilon"])
     arguments = {
         **backbone,
-        "output_stride": int(config["encoder_output_stride"]),
+        "output_stride": int(told["output_stride"]),
         "rates": rates,
         "aspp_filters": tensors["decoder.aspp.0.convs.0.0.weight"].shape[0],
         "aspp_separable": separable,
@@ -111,11 +123,11 @@ def _deeplabv3plus(tensors: Tensors, config: Mapping[str, Any]) -> Match:
         "decoder_convolutions": 1,
         "decoder_separable": True,
         "norm_between": False,
-        "norm_epsilon": 1e-5,
+        "norm_epsilon": told["epsilon"],
         "align_corners": True,
         "dropout": float(config.get("decoder_aspp_dropout", 0.5)),
     }
-    return _match("deeplabv3plus", arguments, {**names, **_deeplabv3plus_names(rates)}, tensors)
+    return _match("deeplabv3plus", arguments, {**names, **_deeplabv3plus_names(rates)}, tensors, options)
 
 
 def _deeplabv3plus_names(rates: tuple[int, ...]) -> Names:
@@ -138,22 +150,23 @@ def _deeplabv3plus_names(rates: tuple[int, ...]) -> Names:
     }
 
 
-def _encoder(tensors: Tensors, network: str, sizes: dict[str, Any]) -> tuple[dict[str, Any], Names]:
+def _encoder(
+    tensors: Tensors, network: str, sizes: dict[str, Any], epsilon: float = 1e-5
+) -> tuple[dict[str, Any], Names]:
     """`backbone` and `backbone_sizes`, whose row has these sizes replaced too, and the names of its layers."""
     if "encoder.layer1.0.conv1.weight" in tensors:
         dilated: dict[str, Any] = {"second_dilated": True} if sizes else {}
-        layout = replace(resnet_layout(tensors, "encoder."), **sizes, **dilated)
+        layout = replace(resnet_layout(tensors, "encoder.", epsilon), **sizes, **dilated)
         return resnet_arguments(layout), {r"(conv\d_\w+)": lambda path: resnet_name(path, "encoder.") or path}
     last = tensors.get("encoder.features.18.0.weight")
     if last is not None and last.shape[:2] == (1280, 320):
         chosen: dict[str, Any] = {"backbone": "mobilenet_v2_torchvision"}
+        sizes = sizes | ({"epsilon": epsilon} if epsilon != MOBILENET.epsilon else {})
         return chosen | ({"backbone_sizes": sizes} if sizes else {}), MOBILENET_V2
     raise _unknown(network, "an encoder of another family", ENCODERS)
 
 
-def _match(model: str, arguments: dict[str, Any], names: Names, tensors: Tensors) -> Match:
-    if tensors[f"{HEAD}.weight"].shape[0] == 1:
-        tensors = {**tensors, **_two_classes(tensors)}
+def _match(model: str, arguments: dict[str, Any], names: Names, tensors: Tensors, options: Options) -> Match:
     classes = tensors[f"{HEAD}.weight"].shape[0]
     return Match(
         source="segmentation_models_pytorch",
@@ -162,13 +175,8 @@ def _match(model: str, arguments: dict[str, Any], names: Names, tensors: Tensors
         names=lambda path: _name(names, path),
         tensors=tensors,
         unused=UNUSED,
+        inputs=inputs.settle(None, options),
     )
-
-
-def _two_classes(tensors: Tensors) -> dict[str, np.ndarray]:
-    """The classifier of a sigmoid with a class of logit 0 before it."""
-    ones = {f"{HEAD}.{part}": np.asarray(tensors[f"{HEAD}.{part}"]) for part in ("weight", "bias")}
-    return {name: np.concatenate([np.zeros_like(one), one]) for name, one in ones.items()}
 
 
 def _name(names: Names, path: str) -> str:

@@ -1,17 +1,24 @@
 """torchvision's deeplabv3_resnet* and fcn_resnet*: state dicts with and without an auxiliary classifier.
 
-What tensors do not tell is the library's own in every one of its networks: output stride 8, the atrous rates 12, 24
-and 36, PyTorch's epsilon. Of 21 classes, they are those of Pascal VOC, on which its weights are trained.
+What tensors do not tell is in UNSAID, the library's own in every one of its networks; images are normalised by
+ImageNet's mean and deviation there. Of 21 classes, they are those of Pascal VOC, on which its weights are trained.
+
+An auxiliary classifier of other classes than the classifier's, left over from the weights that a new head was put on,
+serves nothing here and is left out. A network of one class gives the logit of a sigmoid (zoo.convert.recognition).
 """
 
 import re
 from typing import Any
 
 from zoo.backbones.resnet import LAYOUTS, Layout
+from zoo.convert import inputs
 from zoo.convert.checkpoint import Checkpoint, Match, Tensors
+from zoo.convert.options import Options
 
-RATES = (12, 24, 36)
+KNOWN = "torchvision's DeepLabV3 and FCN"
 EPSILON = 1e-5
+# What a state dict does not say -> what every network of the library has.
+UNSAID = {"output_stride": 8, "rates": (12, 24, 36), "epsilon": EPSILON}
 UNUSED = (r".*\.num_batches_tracked",)
 STACKS = (1, 2, 3, 4)
 # What follows convI_blockJ_ in our layers -> what follows layerI.J in theirs.
@@ -45,53 +52,63 @@ VOC = {
 
 
 def recognise(checkpoint: Checkpoint) -> Match | None:
-    """A DeepLabV3 or FCN of torchvision on any ResNet, or None. Raises ValueError on other atrous rates."""
-    tensors = checkpoint.tensors
+    """A DeepLabV3 or FCN of torchvision on any ResNet, or None. Raises ValueError on another number of rates."""
+    tensors, options = checkpoint.tensors, checkpoint.options
     if "backbone.conv1.weight" not in tensors or "classifier.4.weight" not in tensors:
         return None
     is_deeplab = "classifier.0.convs.0.0.weight" in tensors
     if not is_deeplab and getattr(tensors.get("classifier.0.weight"), "ndim", 0) != 4:
         return None
     classes = tensors["classifier.4.weight"].shape[0]
-    head = _deeplabv3(tensors) if is_deeplab else {"head_filters": tensors["classifier.0.weight"].shape[0]}
-    names = DEEPLABV3 if is_deeplab else FCN
+    head = (
+        _deeplabv3(tensors, options)
+        if is_deeplab
+        else {"head_filters": tensors["classifier.0.weight"].shape[0]}
+    )
+    names = _deeplabv3_names(head["rates"]) if is_deeplab else FCN
+    auxiliary = _auxiliary(tensors, classes)
+    epsilon = options.take("epsilon", None, UNSAID["epsilon"])
     is_voc = classes == len(VOC)
     return Match(
         source="torchvision",
         model="deeplabv3" if is_deeplab else "fcn",
         arguments={
             "classes": classes,
-            **resnet_arguments(resnet_layout(tensors, "backbone.")),
-            "output_stride": 8,
+            **resnet_arguments(resnet_layout(tensors, "backbone.", epsilon)),
+            "output_stride": options.take("output_stride", None, UNSAID["output_stride"]),
             **head,
-            **_auxiliary(tensors),
-            "norm_epsilon": EPSILON,
+            **auxiliary,
+            "norm_epsilon": epsilon,
         },
         names=lambda path: resnet_name(path, "backbone.") or _name(names, path),
         tensors=tensors,
-        unused=UNUSED,
+        unused=UNUSED if auxiliary else (*UNUSED, r"aux_classifier\..*"),
+        inputs=inputs.settle(None, options),
         classes=tuple(VOC) if is_voc else None,
         palette=tuple(VOC.values()) if is_voc else None,
     )
 
 
-def _deeplabv3(tensors: Tensors) -> dict[str, Any]:
+def _deeplabv3(tensors: Tensors, options: Options) -> dict[str, Any]:
     branches = {name.split(".")[3] for name in tensors if name.startswith("classifier.0.convs.")}
-    if len(branches) != len(RATES) + 2:
+    rates = options.take("rates", None, UNSAID["rates"])
+    if len(branches) != len(rates) + 2:
         raise ValueError(
             f"is a DeepLabV3 of torchvision with {len(branches) - 2} atrous rates, which it does not tell; "
-            f"known are {', '.join(map(str, RATES))}"
+            f"say them with --set rates=..., as they are not {', '.join(map(str, rates))}"
         )
     return {
-        "rates": RATES,
+        "rates": rates,
         "aspp_filters": tensors["classifier.4.weight"].shape[1],
         "head_convolution": True,
         "dropout": 0.5,
     }
 
 
-def _auxiliary(tensors: Tensors) -> dict[str, Any]:
-    if "aux_classifier.0.weight" not in tensors:
+def _auxiliary(tensors: Tensors, classes: int) -> dict[str, Any]:
+    """Of an auxiliary classifier of the same classes; another serves nothing."""
+    last = tensors.get("aux_classifier.4.weight")
+    if "aux_classifier.0.weight" not in tensors or last is None or last.shape[0] != classes:
         return {}
     return {"auxiliary": True, "auxiliary_filters": tensors["aux_classifier.0.weight"].shape[0]}
 
@@ -110,15 +127,21 @@ FCN: Names = {
 }
 DEEPLABV3: Names = {
     r"aspp_1x1_(conv|bn)": ("classifier.0.convs.0.{}", 0),
-    r"aspp_rate12_(conv|bn)": ("classifier.0.convs.1.{}", 0),
-    r"aspp_rate24_(conv|bn)": ("classifier.0.convs.2.{}", 0),
-    r"aspp_rate36_(conv|bn)": ("classifier.0.convs.3.{}", 0),
-    r"aspp_pooling_(conv|bn)": ("classifier.0.convs.4.{}", 1),
     r"aspp_projection_(conv|bn)": ("classifier.0.project.{}", 0),
     r"head_(conv|bn)": ("classifier.{}", 1),
     r"classifier": ("classifier.4", 0),
     **AUXILIARY,
 }
+
+
+def _deeplabv3_names(rates: tuple[int, ...]) -> Names:
+    """Branches of the pyramid pooling go by number there and by rate here."""
+    branches: Names = {
+        rf"aspp_rate{rate}_(conv|bn)": (f"classifier.0.convs.{branch}.{{}}", 0)
+        for branch, rate in enumerate(rates, 1)
+    }
+    pooling = {r"aspp_pooling_(conv|bn)": (f"classifier.0.convs.{len(rates) + 1}.{{}}", 1)}
+    return {**branches, **pooling, **DEEPLABV3}
 
 
 def _name(names: Names, path: str) -> str:
@@ -128,7 +151,7 @@ def _name(names: Names, path: str) -> str:
     return path
 
 
-def resnet_layout(tensors: Tensors, prefix: str) -> Layout:
+def resnet_layout(tensors: Tensors, prefix: str, epsilon: float = EPSILON) -> Layout:
     """The ResNet of torchvision's names that stands under a prefix, as far as shapes tell."""
     found = [re.match(rf"{re.escape(prefix)}layer(\d)\.(\d+)\.conv1\.weight", name) for name in tensors]
     blocks = [(int(match[1]), int(match[2])) for match in found if match]
@@ -139,7 +162,7 @@ def resnet_layout(tensors: Tensors, prefix: str) -> Layout:
         basic=basic,
         deep_stem=f"{prefix}stem.0.weight" in tensors,
         bias=False,
-        epsilon=EPSILON,
+        epsilon=epsilon,
         stride_on_3x3=True,
         groups=1 if basic else width // per_group,
         group_width=64 if basic else per_group,

@@ -1,0 +1,98 @@
+"""The one way in which a stranger's HDF5 file (.weights.h5, keras.applications' .h5) is opened.
+
+HDF5 can do more than weights need: a link or an external data set leads to another file of this machine, a virtual
+one puts others together, and a fill value or compression makes a kilobyte stand for gigabytes. What is taken are groups
+and arrays of numbers that lie in the file itself, and together are no larger than the file allows. (Ours are written by
+hdf5.py.)
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from runtime.errors import UserError
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+NUMBERS = "fiub"
+MOST_OBJECTS = 100_000
+LARGER, FEW = 4, 1 << 20  # compression may save that much, and a small file have so many bytes more
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """The file, checked, for reading. Raises UserError, one sentence that names it, also for what is damaged within."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(SIGNATURE)) != SIGNATURE:
+                raise UserError(f"{path} is damaged, cut short or no .h5: it does not begin as HDF5 does.")
+        with h5py.File(path, "r") as file:
+            _check(path, file)
+            yield file
+    # h5py raises almost anything on what is damaged.
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError, OverflowError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} is damaged, cut short or no .h5: {_line(error)}.") from error
+
+
+def check(path: Path) -> None:
+    """Raise UserError where `opened` does: before a file is given to Keras' own loader."""
+    with opened(path):
+        pass
+
+
+def arrays(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Every data set by its path, each once."""
+    for path, item in _objects(file):
+        if isinstance(item, h5py.Dataset):
+            yield path, item
+
+
+def _check(path: Path, file: h5py.File) -> None:
+    left = LARGER * path.stat().st_size + FEW
+    for name, item in arrays(file):
+        where = f"{path} holds {name[:120]!r}"
+        if item.external or item.is_virtual:
+            kind = "in another file" if item.external else "put together from others"
+            raise UserError(
+                f"{where}, whose data are {kind}; weights lie in the file itself, so it is not read."
+            )
+        if item.dtype.kind not in NUMBERS:
+            raise UserError(f"{where}, which is no array of numbers ({item.dtype}), as weights are.")
+        left -= item.nbytes
+        if left < 0:
+            raise UserError(
+                f"{where}, with which its arrays are more than {LARGER} times as large as the file: it is "
+                "damaged, or made to fill the memory."
+            )
+
+
+def _objects(file: h5py.File) -> Iterator[tuple[str, Any]]:
+    """Groups and data sets by path, each once, whatever names it has; no link is followed."""
+    seen: set[Any] = set()
+    waiting: list[tuple[str, h5py.Group]] = [("", file)]
+    while waiting:
+        prefix, group = waiting.pop(0)
+        for name in group:
+            path = f"{prefix}/{name}" if prefix else name
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise UserError(
+                    f"{file.filename} holds the link {path[:120]!r}, which may lead to another file; weights have none."
+                )
+            item = group[name]
+            place = h5py.h5o.get_info(item.id).addr
+            if place in seen:
+                continue
+            seen.add(place)
+            if len(seen) > MOST_OBJECTS:
+                raise UserError(f"{file.filename} holds more than {MOST_OBJECTS} groups and arrays.")
+            yield path, item
+            if isinstance(item, h5py.Group):
+                waiting.append((path, item))
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
