@@ -116,5 +116,7 @@ def test_what_is_not_torchvisions_is_left_to_others():
 def test_other_atrous_rates_are_refused():
     tensors = references.tensors(tiny("deeplabv3", num_classes=5, aux=False))
     fewer = {name: array for name, array in tensors.items() if "convs.4" not in name}
-    with pytest.raises(ValueError, match="with 2 atrous rates, which it does not tell; say them with --set rates"):
+    with pytest.raises(
+        ValueError, match="with 2 atrous rates, which it does not tell; say them with --set rates"
+    ):
         torchvision.recognise(Checkpoint(fewer, "x"))

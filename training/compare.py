@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from runtime.errors import UserError, exit_on_user_error
@@ -27,6 +26,7 @@ from training.progress import counter
 from training.report import comparison_page
 from training.report.comparison_page import Row
 from training.train import Parser
+from zoo.convert import h5
 
 TIMED_PICTURES, ROUNDS = 8, 3
 
@@ -219,12 +219,8 @@ def parameters(weights: Path) -> int | None:
     """The numbers in a .weights.h5, BatchNorm's statistics among them; None for another kind of file."""
     if weights.suffix != ".h5":
         return None
-    sizes: list[int] = []
-    with h5py.File(weights) as file:
-        file.visititems(
-            lambda name, item: sizes.append(item.size) if isinstance(item, h5py.Dataset) else None
-        )
-    return sum(sizes)
+    with h5.opened(weights) as file:
+        return sum(item.size for _, item in h5.arrays(file))
 
 
 if __name__ == "__main__":

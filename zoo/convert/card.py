@@ -38,7 +38,8 @@ def card_path(weights: Path) -> Path:
 
 def of(match: Match, arguments: Mapping[str, Any], name: str, sha256: str) -> dict[str, Any]:
     """The card of a conversion: `arguments` are those that the model was built with, without image_size; `name` and
-    `sha256` tell the checkpoint, `assumed` what was taken for what it does not say. Class names and colours are the checkpoint's where it has as many classes."""
+    `sha256` tell the checkpoint, `assumed` what was taken for what it does not say. Class names and colours are the
+    checkpoint's where it has as many classes."""
     count = arguments.get("classes")
     names = mended(match.classes or ())
     return {

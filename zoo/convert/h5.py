@@ -45,7 +45,7 @@ def check(path: Path) -> None:
 
 
 def arrays(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Every data set by its path, each once."""
+    """Every data set by its path, under each of its names."""
     for path, item in _objects(file):
         if isinstance(item, h5py.Dataset):
             yield path, item
@@ -71,8 +71,8 @@ def _check(path: Path, file: h5py.File) -> None:
 
 
 def _objects(file: h5py.File) -> Iterator[tuple[str, Any]]:
-    """Groups and data sets by path, each once, whatever names it has; no link is followed."""
-    seen: set[Any] = set()
+    """Groups by path, each once, and data sets under each of their names; no link is followed."""
+    seen, count = {h5py.h5o.get_info(file.id).addr}, 0
     waiting: list[tuple[str, h5py.Group]] = [("", file)]
     while waiting:
         prefix, group = waiting.pop(0)
@@ -84,10 +84,11 @@ def _objects(file: h5py.File) -> Iterator[tuple[str, Any]]:
                 )
             item = group[name]
             place = h5py.h5o.get_info(item.id).addr
-            if place in seen:
+            count += 1
+            if place in seen and isinstance(item, h5py.Group):
                 continue
             seen.add(place)
-            if len(seen) > MOST_OBJECTS:
+            if count > MOST_OBJECTS:
                 raise UserError(f"{file.filename} holds more than {MOST_OBJECTS} groups and arrays.")
             yield path, item
             if isinstance(item, h5py.Group):

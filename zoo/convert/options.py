@@ -5,7 +5,7 @@ has for it. What nobody said ends in `assumed`, which the command prints and the
 """
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -42,7 +42,7 @@ class Options:
                 raise ValueError(f"has nothing that --set {name} could say; it takes {known}")
 
 
-def parse(settings: list[str]) -> dict[str, Any]:
+def parse(settings: Sequence[str]) -> dict[str, Any]:
     """NAME=VALUE each -> values: whole numbers, numbers, true, false, tuples written 6,12,18, or text. ValueError,
     a sentence that begins with --set, on what is none."""
     found = {}

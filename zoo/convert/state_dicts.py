@@ -58,7 +58,7 @@ def find(tree: Any, name: str) -> tuple[dict[str, Tensor], dict[str, Any], tuple
         tree = inner[chosen]
     found = _tensors(tree)
     if not found:
-        raise UserError(f"{name} holds no dictionary of tensors, so it is no checkpoint.")
+        raise UserError(f"{name} holds no tensors in a dictionary, so it is no checkpoint.")
     if len(found) > MOST_TENSORS:
         raise UserError(f"{name} holds {len(found)} tensors, where a network has {MOST_TENSORS} at most.")
     # mmsegmentation's own record of classes and colours lies one level down.
