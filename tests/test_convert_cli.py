@@ -88,6 +88,27 @@ def test_the_rebuilt_model_is_the_checkpoint_s(tmp_path, model_folder, capsys):
             references.assert_parity(found, expected.numpy().transpose(0, 2, 3, 1))
 
 
+def test_what_was_assumed_is_said_and_kept_in_the_card(tmp_path, model_folder, capsys):
+    """The folder has a config.json, which tells the heads, and no preprocessor_config.json."""
+    assert (
+        main([str(model_folder), "--out", str(tmp_path / "a.weights.h5"), "--set", "mean=0.5,0.5,0.5"]) == 0
+    )
+    said = capsys.readouterr().out
+    assert "assumed, as nothing in it says so: channels=rgb std=0.229,0.224,0.225 factor=0.00392157" in said
+    made = json.loads((tmp_path / "a.json").read_text())
+    assert made["source"]["assumed"].keys() == {"channels", "std", "factor"}
+    np.testing.assert_allclose(
+        made["arguments"]["backbone_sizes"]["offset"], -0.5 / np.array([0.229, 0.224, 0.225])
+    )
+    for wrong, words in (
+        ("mean=x", "like 0.485"),
+        ("mean", "not NAME=VALUE"),
+        ("colour=1", "nothing that --set colour"),
+    ):
+        with pytest.raises(UserError, match=words):
+            main([str(model_folder), "--out", str(tmp_path / "b.weights.h5"), "--set", wrong])
+
+
 def test_another_number_of_classes_gets_a_new_head(tmp_path, model_folder, capsys):
     assert main([str(model_folder), "--out", str(tmp_path / "a.weights.h5")]) == 0
     assert main([str(model_folder), "--out", str(tmp_path / "b.weights.h5"), "--classes", "7"]) == 0
@@ -240,6 +261,7 @@ def hub(tmp_path, model_folder) -> Iterator[ThreadingHTTPServer]:
     folder.mkdir()
     for file in model_folder.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.5, 0.5]}')
     for name in ("README.md", "pytorch_model.bin", "modeling_evil.py", "training_args.bin"):
         (folder / name).write_bytes(b"not wanted")
     server.folder, server.asked, server.code, server.error = folder, [], 200, ""
@@ -272,7 +294,7 @@ def test_a_model_of_the_hub_by_its_name(tmp_path, hub):
     made = json.loads((tmp_path / "h.json").read_text())
     assert made["source"]["name"] == REPOSITORY_NAME and made["classes"] == NAMES
     fetched = {path.rpartition("/")[2] for path in hub.asked if "/resolve/" in path}
-    assert fetched == {"config.json", "model.safetensors"}
+    assert fetched == {"config.json", "model.safetensors", "preprocessor_config.json"}
 
     hub.asked.clear()
     hub.code, hub.error = 503, ""  # what was fetched once is there without the hub

@@ -8,9 +8,10 @@ import pytest
 
 import zoo
 from tests import references
-from zoo.convert import assign, mmsegmentation
+from zoo.convert import assign, mmsegmentation, recognise, state_dicts
 from zoo.convert.checkpoint import Checkpoint
 from zoo.convert.mmsegmentation_config import config, part
+from zoo.convert.options import Options
 
 SIZES = ((64, 96), (65, 97))
 CITYSCAPES = "4xb2-80k_cityscapes-512x1024"
@@ -57,7 +58,7 @@ def small(chosen: Any, **decode_head: Any) -> Any:
 
 
 def converted(module: Any, meta: dict[str, Any]) -> tuple[Any, Any]:
-    match = mmsegmentation.recognise(Checkpoint(references.tensors(module), "tiny.pth", meta=meta))
+    match = recognise(Checkpoint(references.tensors(module), "tiny.pth", meta=meta))
     model = zoo.build(match.model, **match.arguments)
     report = assign.assign(model, match)
     assert report.left_over == () and report.fresh == ()
@@ -107,6 +108,81 @@ def test_a_tiny_network_has_the_same_logits(name):
     assert match.arguments["align_corners"] == (name == "deeplabv3_769")
     assert match.arguments["output_stride"] == (16 if name == "fcn_d6" else 8)
     assert_same(module, model)
+
+
+@pytest.mark.parametrize(
+    "said", [{"bgr_to_rgb": False}, {"bgr_to_rgb": False, "mean": [100, 110, 120], "std": [50, 60, 70]},
+             {"mean": None, "std": None}], ids=["blue first", "blue first, other means", "raw"],
+)  # fmt: skip
+def test_images_are_prepared_as_the_config_says(said):
+    chosen = small(library_config(TINY["fcn"][0]))
+    chosen.model.data_preprocessor.update(said)
+    module = built(chosen)
+    match, model = converted(module, {"cfg": chosen.pretty_text})
+    assert match.flipped == ("bgr_to_rgb" in said) and match.assumed == {}
+    assert_same(module, model, SIZES[:1])
+
+
+def test_one_class_becomes_two_parted_by_the_threshold():
+    """0.3 in this library: argmax says what its own postprocessing says."""
+    chosen = small(library_config(TINY["fcn"][0]))
+    chosen.model.decode_head.update(num_classes=2, out_channels=1)
+    chosen.model.auxiliary_head.update(num_classes=2, out_channels=1)
+    module = built(chosen)
+    match, model = converted(module, {"cfg": chosen.pretty_text})
+    assert match.arguments["classes"] == 2 and match.assumed == {} and module.decode_head.threshold == 0.3
+    image = references.pictures(64, 96)
+    logits, _ = theirs(module, image)
+    middle = np.median(logits)  # so that both classes are there
+    module.decode_head.conv_seg.bias.data -= float(middle)
+    _, model = converted(module, {"cfg": chosen.pretty_text})
+    expected = references.torch().sigmoid(references.torch().tensor(theirs(module, image)[0])).numpy() > 0.3
+    found = np.asarray(model(image)["logits"]).argmax(-1)
+    assert 0.1 < expected.mean() < 0.9 and (found == expected[..., 0]).mean() >= 0.9999
+
+
+def test_an_auxiliary_head_of_other_classes_is_left_out(fcn_tensors):
+    head = {
+        "auxiliary_head.conv_seg.weight": np.zeros((21, 8, 1, 1)),
+        "auxiliary_head.conv_seg.bias": np.zeros(21),
+    }
+    match = mmsegmentation.recognise(Checkpoint({**fcn_tensors, **head}, "x"))
+    assert "auxiliary" not in match.arguments
+    assert assign.assign(zoo.build(match.model, **match.arguments), match).left_over == ()
+
+
+def test_what_a_file_without_a_config_does_not_say(fcn_tensors):
+    match = recognise(Checkpoint(fcn_tensors, "x", options=Options({"output_stride": 16, "channels": "bgr"})))
+    assert match.arguments["output_stride"] == 16 and match.flipped
+    assert match.assumed.keys() == {"epsilon", "align_corners", "head_rate", "mean", "std", "factor"}
+
+
+def test_the_error_names_every_network_that_is_known():
+    with pytest.raises(ValueError) as caught:
+        recognise(Checkpoint({"who.knows": np.zeros(3)}, "x"))
+    for head in mmsegmentation.HEADS:
+        assert head.name in str(caught.value)
+
+
+PREFIXES = (
+    "",
+    "module.",
+    "_orig_mod.module.",
+    "model.",
+    "model._orig_mod.",
+    "module.model.",
+    "net.model._orig_mod.",
+)
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_prefixes_of_lightning_compile_and_dataparallel(fcn_tensors, prefix):
+    """On mmsegmentation's layout; test_convert_names.py has the others."""
+    named = {f"{prefix}{name}": array for name, array in fcn_tensors.items()}
+    named = state_dicts.without_wrapping({**named, "criterion.weight": np.ones(5)})
+    match = recognise(Checkpoint(named, "x"))
+    report = assign.assign(zoo.build(match.model, **match.arguments), match)
+    assert report.left_over == ("criterion.weight",) and not report.fresh
 
 
 def test_multi_grid_and_whole_stacks_of_one_rate():
@@ -173,10 +249,8 @@ def test_what_ours_cannot_do_is_refused(fcn_tensors):
     assert recognised_with(fcn_tensors).arguments["output_stride"] == 8
     with pytest.raises(ValueError, match=r"strides \(1, 2, 1, 1\) and dilations \(1, 1, 4, 8\)"):
         recognised_with(fcn_tensors, backbone={"dilations": (1, 1, 4, 8)})
-    with pytest.raises(
-        ValueError, match=r"normalises pictures by a mean of \(0, 0, 0\); known here is ImageNet"
-    ):
-        recognised_with(fcn_tensors, data_preprocessor={"mean": [0, 0, 0]})
+    with pytest.raises(ValueError, match=r"prepares images by a mean of \(0, 0\), where three numbers"):
+        recognised_with(fcn_tensors, data_preprocessor={"mean": [0, 0]})
     pyramid = references.tensors(built(small(library_config(TINY["deeplabv3"][0]))))
     chosen = library_config(TINY["deeplabv3"][0])
     chosen.model.decode_head.dilations = (1, 12, 24)

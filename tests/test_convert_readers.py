@@ -1,6 +1,8 @@
 """Checkpoint files as they are read, held against the libraries that wrote them; and files made to do harm."""
 
+import argparse
 import collections
+import datetime
 import io
 import json
 import os
@@ -96,7 +98,7 @@ def test_unsigned_tensors_of_an_untyped_storage(tmp_path):
 
 
 @FORMATS
-@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model"])
+@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model", "net", "module", "whatever"])
 @pytest.mark.parametrize("prefix", ["", "module.", "module._orig_mod."])
 def test_a_state_dict_comes_out_of_its_wrappers(tmp_path, is_zip, wrapper, prefix):
     torch = references.torch()
@@ -112,6 +114,54 @@ def test_a_state_dict_comes_out_of_its_wrappers(tmp_path, is_zip, wrapper, prefi
     assert list(checkpoint.tensors) == ["a.weight", "b.bias"]
     assert checkpoint.meta["epoch"] == 3 and checkpoint.meta["CLASSES"] == ["road", "car"]
     assert checkpoint.meta["PALETTE"] == [[1, 2, 3], [4, 5, 6]] and checkpoint.meta["loss"] == 0.5
+
+
+def test_other_wrappers(tmp_path):
+    """Pairs, wrappers of wrappers, another network beside it, and networks of which none is the usual one."""
+    torch = references.torch()
+    state, path = {"a.weight": torch.ones(2)}, tmp_path / "w.pth"
+    for tree in (
+        (state, 3),
+        [3, {"net": state}],
+        {"epoch": 3, "a": {"b": {"c": state}}, "optimizer": {"x": state}},
+    ):
+        torch.save(tree, path)
+        assert list(readers.read(path).checkpoint.tensors) == ["a.weight"]
+    torch.save({"ema": {"a.weight": torch.zeros(2)}, "model": state}, path)
+    found = readers.read(path).checkpoint
+    assert found.tensors["a.weight"].sum() == 2 and found.others == ("ema",)
+    torch.save({"teacher": state, "student": state}, path)
+    assert_refused(path, "several dictionaries of tensors (teacher, student)", "model.state_dict()")
+
+
+def test_what_training_scripts_keep_beside_is_data(tmp_path):
+    """torchvision's references/segmentation/train.py saves its argparse.Namespace; others paths, dates and the like."""
+    torch = references.torch()
+    arguments = argparse.Namespace(
+        model="fcn_resnet50", output_dir=tmp_path, when=datetime.datetime(2026, 11, 29)
+    )
+    counts = collections.defaultdict(list, {"a": [1]})
+    tree = {
+        "model": {"a.weight": torch.ones(2)},
+        "epoch": 7,
+        "args": arguments,
+        "counts": counts,
+        "ids": {1, 2},
+    }
+    torch.save(tree, tmp_path / "model_7.pth")
+    checkpoint = readers.read(tmp_path / "model_7.pth").checkpoint
+    assert list(checkpoint.tensors) == ["a.weight"]
+    assert checkpoint.meta == {"epoch": 7, "args": None, "counts": {"a": [1]}, "ids": [1, 2]}
+
+
+def test_a_preprocessor_is_read_from_where_transformers_looks(tmp_path):
+    safetensors.numpy.save_file({"a": np.zeros(1, np.float32)}, tmp_path / "model.safetensors")
+    assert readers.read(tmp_path).checkpoint.preprocessor is None
+    (tmp_path / "preprocessor_config.json").write_text('{"do_normalize": false}')
+    assert readers.read(tmp_path).checkpoint.preprocessor == {"do_normalize": False}
+    nested = {"image_processor": {"image_mean": [0.5, 0.5, 0.5]}, "processor_class": "SamProcessor"}
+    (tmp_path / "processor_config.json").write_text(json.dumps(nested))
+    assert readers.read(tmp_path / "model.safetensors").checkpoint.preprocessor == nested["image_processor"]
 
 
 @FORMATS

@@ -5,7 +5,14 @@ import pytest
 
 import zoo
 from tests import references
-from zoo.convert import assign, huggingface_segformer, mmsegmentation_segformer
+from zoo.convert import (
+    assign,
+    huggingface_segformer,
+    inputs,
+    mmsegmentation_segformer,
+    readers,
+    recognise,
+)
 from zoo.convert.checkpoint import Checkpoint
 
 MEAN = np.array([123.675, 116.28, 103.53], np.float32)
@@ -94,6 +101,58 @@ def test_the_names_that_files_have_are_those_of_transformers_4(tmp_path):
     assert all(np.array_equal(one, two) for one, two in pairs)
 
 
+HALF = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.5, 0.25, 0.2]}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [HALF, {"do_normalize": False}, {"do_rescale": False}, {"rescale_factor": 1 / 127.5, **HALF}],
+    ids=["half", "not normalised", "not rescaled", "factor"],
+)
+def test_images_are_prepared_as_the_preprocessor_says(tmp_path, said):
+    """transformers' own pipeline, from the folder that it writes itself."""
+    transformers = references.transformers()
+    module, _ = huggingface(**TINY)
+    module.save_pretrained(tmp_path)
+    transformers.SegformerImageProcessor(do_resize=False, **said).save_pretrained(tmp_path)
+    processor = transformers.SegformerImageProcessor.from_pretrained(tmp_path)
+    match = recognise(readers.read(tmp_path).checkpoint)
+    assert match.assumed == {}
+    image = references.pictures(64, 96)
+    pixels = processor(images=[image[0]], return_tensors="pt")["pixel_values"]
+    torch = references.torch()
+    with torch.no_grad():
+        logits = torch.nn.functional.interpolate(module(pixels).logits, image.shape[1:3], mode="bilinear")
+    references.assert_parity(
+        np.asarray(converted(match)(image)["logits"]), logits.permute(0, 2, 3, 1).numpy()
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ({"image_mean": [0.5, 0.5]}, "a mean of .* where three numbers should be"),
+        ({"image_std": [0.5, 0, 0.5]}, "which have to be above 0"),
+        ({"do_normalize": "no"}, "do_normalize 'no' .* where true or false should be"),
+        ({"image_processor_type": "ViTImageProcessor"}, "a ViTImageProcessor that states no image_mean"),
+    ],
+)
+def test_a_preprocessor_that_makes_no_sense_is_refused(said, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        inputs.of_huggingface(said)
+
+
+def test_one_class_becomes_two_whose_first_is_nothing():
+    module, config = huggingface(**{**TINY, "num_labels": 1, "id2label": {0: "road"}})
+    match = recognise(Checkpoint(references.tensors(module), "binary", config))
+    assert match.classes == ("background", "road") and match.assumed["threshold"] == 0.5
+    image = references.pictures(64, 64).astype(np.float32)
+    one = theirs(lambda x: module(x).logits, image)
+    references.assert_parity(
+        np.asarray(converted(match)(image)["logits"]), np.concatenate([np.zeros_like(one), one], axis=-1)
+    )
+
+
 def sizes_of(name: str) -> dict:
     hidden, depths, decoder = SIZES[name]
     return {"hidden_sizes": hidden, "depths": depths, "decoder_hidden_size": decoder, "num_labels": 19}
@@ -123,9 +182,9 @@ def test_what_is_no_segformer_or_one_that_ours_cannot_be():
     module, config = huggingface(**TINY)
     tensors = references.tensors(module)
     encoder = {name: array for name, array in tensors.items() if not name.startswith("decode_head")}
-    for recognise in (huggingface_segformer.recognise, mmsegmentation_segformer.recognise):
-        assert recognise(Checkpoint({"features.0.weight": np.zeros(3)}, "other")) is None
-        assert recognise(Checkpoint(encoder, "encoder alone", config)) is None
+    for asked in (huggingface_segformer.recognise, mmsegmentation_segformer.recognise):
+        assert asked(Checkpoint({"features.0.weight": np.zeros(3)}, "other")) is None
+        assert asked(Checkpoint(encoder, "encoder alone", config)) is None
     with pytest.raises(ValueError, match="relu"):
         huggingface_segformer.recognise(Checkpoint(tensors, "relu", {**config, "hidden_act": "relu"}))
     with pytest.raises(ValueError, match="four stages"):

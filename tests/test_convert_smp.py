@@ -10,6 +10,7 @@ from tests import references
 from zoo.convert import readers, recognise, smp
 from zoo.convert.assign import assign
 from zoo.convert.checkpoint import Checkpoint
+from zoo.convert.options import Options, parse
 from zoo.layers import leaves
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of get_preprocessing_params, for RGB in 0..1
@@ -115,6 +116,50 @@ def test_options_of_deeplabv3plus():
     model = converted(module, options)
     assert model.get_layer("aspp_dropout").rate == 0.2
     assert_same_logits(module, model, [(64, 64), (64, 96)])
+
+
+def test_what_a_state_dict_does_not_say_is_asked_for_or_assumed():
+    """Stride 8 and rates 6, 12, 18: assumed to be 16 and 12, 24, 36, its logits are off by percents of their range."""
+    module = reference("DeepLabV3Plus", "resnet18", encoder_output_stride=8, decoder_atrous_rates=(1, 2, 3))
+    tensors = references.tensors(module)
+    silent = recognise(Checkpoint(tensors, "x"))
+    assert silent.assumed == {
+        "output_stride": 16, "rates": (12, 24, 36), "epsilon": 1e-5,
+        "mean": MEAN, "std": DEVIATION, "factor": 1 / 255, "channels": "rgb",
+    }  # fmt: skip
+    match = recognise(Checkpoint(tensors, "x", options=Options(parse(["output_stride=8", "rates=1,2,3"]))))
+    assert match.assumed.keys() == {"epsilon", "mean", "std", "factor", "channels"}
+    model = zoo.build(match.model, **match.arguments)
+    assign(model, match)
+    assert_same_logits(module, model, [(64, 96)])
+
+
+def test_images_as_that_library_s_examples_prepare_them():
+    """0..255 less a mean of 0..1: --set factor=1."""
+    module = reference("Unet", "mobilenet_v2", decoder_channels=(16, 12, 8, 8, 8))
+    match = recognise(Checkpoint(references.tensors(module), "x", options=Options({"factor": 1})))
+    model = zoo.build(match.model, **match.arguments)
+    assign(model, match)
+    images = references.pictures(64, 64)
+    expected = their_logits(module, 255.0 * images)
+    references.assert_parity(np.asarray(model(images)["logits"]), expected)
+
+
+BILINEAR = [
+    {"config": {"decoder_interpolation": "bilinear"}},
+    {"options": Options({"interpolation": "bilinear"})},
+]
+
+
+@pytest.mark.parametrize("told", BILINEAR, ids=["config", "set"])
+def test_a_bilinear_decoder(told):
+    module = reference(
+        "Unet", "resnet18", decoder_channels=(16, 12, 8, 8, 8), decoder_interpolation="bilinear"
+    )
+    match = recognise(Checkpoint(references.tensors(module), "x", **told))
+    model = zoo.build(match.model, **match.arguments)
+    assign(model, match)
+    assert_same_logits(module, model, [(64, 96), (33, 47)])
 
 
 def test_one_class_becomes_two_of_which_the_first_is_nothing():

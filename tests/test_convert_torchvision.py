@@ -5,8 +5,9 @@ import pytest
 
 import zoo
 from tests import references
-from zoo.convert import assign, torchvision
+from zoo.convert import assign, recognise, torchvision
 from zoo.convert.checkpoint import Checkpoint
+from zoo.convert.options import Options
 
 SIZES = ((64, 96), (65, 97))
 
@@ -66,6 +67,51 @@ def test_a_tiny_network_has_the_same_logits(model, auxiliary):
     assert match.model == model and match.classes is None and match.palette is None
     assert match.arguments["backbone_sizes"] == {"blocks": (1, 1, 2, 2)}
     assert_same(module, ours)
+
+
+def test_an_auxiliary_head_of_other_classes_is_left_out():
+    """As it is when the classifier of the published weights was replaced."""
+    module = tiny("deeplabv3", num_classes=21, aux=True)
+    module.classifier[4] = references.torch().nn.Conv2d(256, 5, 1)
+    match, ours = converted(references.randomise(module))
+    assert match.arguments["classes"] == 5 and "auxiliary" not in match.arguments and match.classes is None
+    image = references.pictures(64, 96)
+    references.assert_parity(np.asarray(ours(image)["logits"]), theirs(module, image)["out"])
+
+
+def test_one_class_becomes_two():
+    module = tiny("fcn", num_classes=1, aux=True)
+    match = recognise(Checkpoint(references.tensors(module), "binary"))
+    model = zoo.build(match.model, **match.arguments)
+    assign.assign(model, match)
+    image = references.pictures(64, 96)
+    found, expected = model(image), theirs(module, image)
+    for ours, name in (("logits", "out"), ("aux_logits", "aux")):
+        one = expected[name]
+        references.assert_parity(np.asarray(found[ours]), np.concatenate([np.zeros_like(one), one], axis=-1))
+    assert match.assumed["threshold"] == 0.5
+
+
+def test_what_a_state_dict_does_not_say_is_asked_for_or_assumed():
+    library = references.torchvision()
+    backbone = library.models.resnet.ResNet(library.models.resnet.Bottleneck, [1, 1, 1, 1],
+                                            replace_stride_with_dilation=[False, False, True])  # fmt: skip
+    references.torch().manual_seed(3)
+    module = library.models.segmentation.deeplabv3._deeplabv3_resnet(backbone, 5, False)
+    module.classifier = library.models.segmentation.deeplabv3.DeepLabHead(2048, 5, (2, 4))
+    tensors = references.tensors(references.randomise(module))
+    options = Options({"rates": (2, 4), "output_stride": 16})
+    match = recognise(Checkpoint(tensors, "x", options=options))
+    assert set(match.assumed) == {"epsilon", "mean", "std", "factor", "channels"}
+    model = zoo.build(match.model, **match.arguments)
+    assign.assign(model, match)
+    assert_same(module, model)
+    with pytest.raises(ValueError, match="2 atrous rates"):
+        recognise(Checkpoint(tensors, "x"))
+    with pytest.raises(ValueError, match="has nothing that --set heads could say; it takes .*rates=12,24,36"):
+        recognise(Checkpoint(tensors, "x", options=Options({**options.asked, "heads": 2})))
+    with pytest.raises(ValueError, match="has rates like 12,24,36; --set rates=large is not"):
+        recognise(Checkpoint(tensors, "x", options=Options({"rates": "large"})))
 
 
 def test_twenty_one_classes_are_those_of_pascal_voc():
