@@ -2,7 +2,7 @@
 
 What is taken as a segmenter: one input, (1, H, W, 3) uint8, int8 or float32, of a fixed size; one output,
 class ids (1, h, w) or (1, h, w, 1) of any number type, or scores (1, h, w, C); h and w may be smaller than
-H and W.
+H and W. One channel that a sigmoid gives is the score of one class: the file then has two, background first.
 
 What is fed: uint8 takes RGB 0..255 as it is, int8 takes RGB - 128. float32 takes 0..255 in our own files,
 what TFLite metadata states (mean, std) in others', and, where nothing is stated, a guess: -1..1, the
@@ -36,6 +36,7 @@ from runtime.errors import UserError
 from runtime.fit import Placing, checked_fit, frames, join_ids, join_scores, placing
 from runtime.polygons import polygons
 from runtime.quiet import stderr_closed
+from runtime.sigmoid import Quantization, both_classes, ends_in_sigmoid
 
 MAX_IDS = 256  # ids are uint8
 WANTED = "a segmenter takes one (1, H, W, 3) image and gives class ids (1, H, W) or scores (1, H, W, C)"
@@ -126,7 +127,11 @@ class Segmenter:
         self._mean, self._scale = _float_input(data, self.bundle)
         shape = self._output["shape"]
         channels = int(shape[3]) if len(shape) == 4 else 1
-        # Scores of one channel would be class 0 everywhere, so one channel holds ids.
+        # One channel holds ids, unless a sigmoid gives it: that is the score of one class against all else.
+        self._sigmoid: Quantization | None = None
+        if channels == 1 and ends_in_sigmoid(self._interpreter, self._output):
+            channels, self._sigmoid = 2, self._output["quantization"]
+            self._output = {**self._output, "quantization": (0.0, 0)}
         self.output = "scores" if channels > 1 else "mask"
         self.labels, self.palette = self._names(channels)
 
@@ -192,6 +197,8 @@ class Segmenter:
             except RuntimeError as error:
                 raise UserError(f"{self.path} does not run: {_first_line(error)}.") from error
             raw = self._interpreter.get_tensor(self._output["index"])
+        if self._sigmoid is not None:
+            return both_classes(raw.reshape(raw.shape[1:3]), self._sigmoid)
         return raw[0] if self.output == "scores" else raw.reshape(raw.shape[1:3])
 
     def _maps(self, rgb: np.ndarray, fit: str) -> list[np.ndarray]:
@@ -240,6 +247,8 @@ class Segmenter:
             raise UserError(
                 f"{self.path} names {len(labels)} classes; up to {MOST_CLASSES} fit into ids of 8 bits."
             )
+        if self._sigmoid is not None and len(labels) == 1:
+            labels = ("background", *labels)
         if len(labels) > count or (channels > 1 and len(labels) != count):
             labels = ()
         # A mask of others does not say how many classes there are: every uint8 id gets a name.

@@ -26,7 +26,12 @@ TABLES = {
     "Hugging Face's SegFormer": huggingface_segformer.UNSAID,
     "Hugging Face's Mask2Former": huggingface_mask2former.UNSAID,
     "SAM": huggingface_sam.UNSAID,
-    "all": {"mean": inputs.IMAGENET_MEAN, "std": inputs.IMAGENET_DEVIATION, "factor": 1 / 255, "channels": "rgb"},
+    "all": {
+        "mean": inputs.IMAGENET_MEAN,
+        "std": inputs.IMAGENET_DEVIATION,
+        "factor": 1 / 255,
+        "channels": "rgb",
+    },
 }
 
 

@@ -89,6 +89,21 @@ def test_every_number_type_of_masks(tmp_path, dtype, out):
     assert found.labels[:2] == ("class 0", "class 1")
 
 
+@pytest.mark.parametrize("quantised", [False, True], ids=["float", "int8"])
+def test_a_sigmoid_is_the_score_of_one_class(tmp_path, quantised):
+    """Red above the middle is the class, and all else is background."""
+    path = tmp_path / "binary.tflite"
+    path.write_bytes(tiny.sigmoid_model(quantised=quantised))
+    segmenter = Segmenter(path)
+    rgb, _ = tiny.colours()
+    assert segmenter.output == "scores" and len(segmenter.labels) == 2
+    np.testing.assert_array_equal(segmenter.segment(rgb).ids, rgb[..., 0] > 127)
+    scores = segmenter.scores(rgb)
+    expected = 1 / (1 + np.exp(-(rgb[..., 0].astype(np.float64) - 127.5) / 32))
+    np.testing.assert_allclose(scores[..., 1], expected, atol=0.02 if quantised else 1e-5)
+    np.testing.assert_allclose(scores.sum(-1), 1, atol=1e-6)
+
+
 def test_scores_and_scores_at_half_size(tmp_path):
     rgb, ids = tiny.colours()
     whole = Segmenter(write(tmp_path / "a.tflite", tiny.scores_model()))

@@ -44,6 +44,27 @@ def scores_model(height: int = 8, width: int = 12, stride: int = 1, dtype: str =
     return convert(channels, (1, height, width, 3), dtype)
 
 
+def sigmoid_model(height: int = 8, width: int = 12, quantised: bool = False) -> bytes:
+    """(1, H, W, 3) -> (1, H, W, 1): the sigmoid of (red - 127.5) / 32; int8 inside and out if `quantised`."""
+    import tensorflow as tf
+
+    def red(rgb: Any) -> Any:
+        kernel = tf.constant([1 / 32, 0, 0], shape=(1, 1, 3, 1), dtype=tf.float32)
+        return tf.sigmoid(tf.nn.conv2d(tf.cast(rgb, tf.float32), kernel, 1, "SAME") - 127.5 / 32)
+
+    if not quantised:
+        return convert(red, (1, height, width, 3))
+    signature = [tf.TensorSpec((1, height, width, 3), tf.float32)]
+    concrete = tf.function(red, input_signature=signature).get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
+    values = np.linspace(0, 255, height * width * 3, dtype=np.float32).reshape(1, height, width, 3)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: iter([[values]])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.uint8
+    return bytes(converter.convert())
+
+
 def write_bundle(path: Path, model: bytes, **changes: Any) -> Path:
     """One of our files: `model` with its note in a ZIP behind it. `changes` replace fields of the note."""
     note = {

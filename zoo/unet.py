@@ -9,9 +9,9 @@ up is that of segmentation_models_pytorch. Deviations from the paper:
   a transposed 2x2 convolution. Convolutions have batch norm, and so no bias.
 - No dropout at the end of the way down. `head_filters` adds mmsegmentation's FCN head, and `auxiliary` its
   second one, which reads the features at half the picture's size.
-- With a backbone: doubling by nearest neighbour (or bilinear, `interpolation`) without a convolution, then two 3x3 convolutions. A level that
-  the backbone lacks (the full size; half of it too where it begins at stride 4) is joined by nothing. The
-  classifier is a 3x3 convolution.
+- With a backbone: doubling by nearest neighbour, or bilinearly (`interpolation`), without a convolution, then two 3x3
+  convolutions. A level that the backbone lacks (the full size; half of it too where it begins at stride 4) is joined
+  by nothing. The classifier is a 3x3 convolution.
 - `multiple=32` fills a picture up with grey below and on the right to multiples of 32 and cuts the logits, so that maps
   lie at every size as at sizes that 32 divides: on a backbone a matter of ten points (docs/levers.md).
 """
