@@ -9,12 +9,13 @@ from PIL import Image
 
 from runtime.errors import UserError
 from tests.tiny_tflite import mask_model, write_bundle
-from training import data, evaluate, metrics, start
+from training import data, evaluate, folder, metrics, start
 from training.data import check, occurrence
 from training.data.occurrence import Occurrence, counted
 from training.data.spec import Example
 from training.distributed import ALONE
 from training.recipe import Recipe
+from training.state import Progress
 
 # Half of each mask is what the test says, half 0.
 SIZE = (32, 32)
@@ -38,6 +39,11 @@ def yard(root: Path, content: object, train: object, val: object) -> Path:
 
 def recipe(root: Path, **changes: object) -> Recipe:
     return Recipe(**{"model": "otsu", "data": "folder", "data_dir": str(root), "crop": SIZE, **changes})
+
+
+def trained(root: Path, said: list[str]) -> Progress:
+    folder.claim(root / "run", recipe(root), fresh=False)
+    return start.train(recipe(root), root / "run", say=said.append)
 
 
 def refusal(root: Path, **changes: object) -> str:
@@ -78,7 +84,7 @@ def test_masks_of_0_and_255_say_what_to_write_and_then_train(tmp_path):
     )
     (root / "classes.json").write_text('["background", {"name": "car", "id": 255}]', encoding="utf-8")
     said: list[str] = []
-    progress = start.train(recipe(root), root / "run", say=said.append)
+    progress = trained(root, said)
     # Two classes of half the pixels each in black images: everything is one of them, IoU 1/2 and 0.
     assert progress.best_miou == 0.25 and not any("pixel of" in sentence for sentence in said)
 
@@ -97,7 +103,7 @@ def test_classes_that_are_not_there_are_said_before_training_and_beside_the_scor
     names = ["road", "car", "bus", "tram", "sky"]
     root = yard(tmp_path, names, [1, 4], [1, 2])
     said: list[str] = []
-    start.train(recipe(root), root / "run", say=said.append)
+    trained(root, said)
     expected = [
         "train has no pixel of bus, and val has: not learnt, and scored in the mean.",
         "neither train nor val has a pixel of tram: neither learnt nor scored.",
