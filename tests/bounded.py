@@ -20,11 +20,11 @@ def bounded(call: Callable[[], Any], seconds: int = SECONDS, memory: int = MEMOR
     child = os.fork()
     if not child:
         os.close(reading)
-        with os.fdopen(writing, "w") as told:
+        with os.fdopen(writing, "w", encoding="utf-8") as told:
             told.write(json.dumps(_told(call, seconds, memory)))
         os._exit(0)
     os.close(writing)
-    with os.fdopen(reading) as answer:
+    with os.fdopen(reading, encoding="utf-8") as answer:
         # Of the wall's time there is more: other work may run beside it.
         ready, _, _ = select.select([answer], [], [], 6 * seconds)
         if not ready:
@@ -35,7 +35,7 @@ def bounded(call: Callable[[], Any], seconds: int = SECONDS, memory: int = MEMOR
 
 
 def _told(call: Callable[[], Any], seconds: int, memory: int) -> tuple[str, str]:
-    with open("/proc/self/statm") as file:
+    with open("/proc/self/statm", encoding="ascii") as file:
         has = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (has + memory, has + memory))
     used = resource.getrusage(resource.RUSAGE_SELF)
