@@ -356,7 +356,7 @@ def test_two_workers_train_as_one_process_does(tmp_path: Path) -> None:
     assert_alike(one, two)
     assert "epoch" not in two.output(1)  # the chief alone reports and writes
     assert {path.name for path in two.run.iterdir()} == {
-        "best.weights.h5", "checkpoints", "history.csv", "losses.json", "previews",
+        "best.sha256", "best.weights.h5", "checkpoints", "history.csv", "losses.json", "previews",
     }  # fmt: skip
 
 
