@@ -155,9 +155,4 @@ def test_nobody_in_the_product_reads_json_otherwise():
         for path in (root / room).rglob("*.py")
         if "json.load" in path.read_text(encoding="utf-8").replace("json.loads(json.dumps(", "")
     }
-    assert found - LEFT == {"runtime/strict_json.py"}
-
-
-LEFT = {  # still to be moved
-    "training/checkpoints.py",
-}
+    assert found == {"runtime/strict_json.py"}

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from runtime import strict_json
 from runtime.errors import UserError
 
 KEEP = 3
@@ -134,8 +135,9 @@ def decode(content: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     head, newline, payload = content.partition(b"\n")
     parts = HEAD.fullmatch(head) if newline else None
     try:
-        meta = json.loads(head) if parts else None
-    except (ValueError, RecursionError):
+        # A long run's history is long, and its losses may be NaN.
+        meta = strict_json.parse(head, len(head), nan=True) if parts else None
+    except ValueError:
         meta = None
     if parts is None or not isinstance(meta, dict):
         raise ValueError("its first line is not the header of a checkpoint")
