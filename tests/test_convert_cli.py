@@ -203,7 +203,7 @@ def test_cards_that_do_not_fit_are_refused(tmp_path, model_folder, capsys):
     with pytest.raises(UserError, match="t.json cannot be read"):
         card.read(path)
     path.unlink()
-    with pytest.raises(UserError, match="t.json cannot be read"):
+    with pytest.raises(UserError, match="its card t.json, .* is not beside it.*write_card"):
         zoo.convert.rebuild(weights)
 
 

@@ -68,17 +68,23 @@ def test_classes_and_palette_travel_into_the_exported_file(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_they_are_measured_and_fine_tuned_on_data_of_their_classes(tmp_path: Path) -> None:
-    weights = write(tmp_path, tuple(name.upper() for name in CAMVID.classes))
+    """By name, whatever the order is; and what training starts from may have other classes."""
+    weights = write(tmp_path, tuple(name.upper() for name in CAMVID.classes[::-1]))
     data = write_camvid(tmp_path / "camvid")
     done = run(tmp_path, "training.evaluate", str(weights), "--data", "camvid", "--data-dir", str(data))
     assert done.returncode == 0 and "Bicyclist" in done.stdout, done.stderr
-    done = run(
-        *(tmp_path, "training.train", "deeplabv3plus", "--data", "camvid", "--data-dir", str(data)),
-        *("--init", str(weights), "--epochs", "1", "--batch", "2", "--crop", "32x32", "--name", "tuned"),
-    )
+    (tmp_path / "two").mkdir()
+    weights = write(tmp_path / "two", ("car", "sidewalk"), classes=2)
+    training = ("training.train", "deeplabv3plus", "--data", "camvid", "--data-dir", str(data))
+    init = ("--init", str(weights), "--epochs", "1", "--batch", "2", "--crop", "32x32")
+    done = run(tmp_path, *training, *init, "--name", "tuned")
     assert done.returncode == 0, done.stderr
+    assert "carried over by name, 2 of 2 classes there: Pavement (there sidewalk), Car." in done.stdout
+    assert "arning" not in done.stderr and "could not be loaded" not in done.stderr
     recipe = json.loads((tmp_path / "runs/tuned/recipe.json").read_text())
     assert recipe["backbone"] == "mobilenet_v2" and recipe["model_options"]["rates"] == [1, 2]
+    done = run(tmp_path, *training, *init, "--set", "aspp_filters=9", "--name", "wrong")
+    assert_refused(done, str(weights), "has the layer aspp", "is needed")
 
 
 def test_data_is_matched_by_the_names_of_the_classes(tmp_path: Path) -> None:

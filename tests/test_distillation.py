@@ -117,6 +117,10 @@ def test_a_tflite_teacher_gives_its_scores_at_the_size_of_the_crop(tmp_path: Pat
     rgb, _ = tiny_tflite.colours()
     whole = ask(tf.constant(rgb[None].repeat(2, 0)))
     np.testing.assert_allclose(whole, rgb[None].repeat(2, 0) * 0.5, atol=1e-5)
+    # The same classes in another order are the same classes.
+    turned = teacher.open_teacher(taught(path), ("Blue", "red", "green"))
+    assert turned is not None
+    np.testing.assert_allclose(turned(tf.constant(rgb[None])), rgb[None, ..., [2, 0, 1]] * 0.5, atol=1e-5)
     # Inside a graph, from pictures of another size, which are brought to the file's and their scores back.
     large = tf.fill((3, 32, 48, 3), 0.0) + tf.constant([10.0, 20.0, 30.0])
     found = tf.function(ask)(large)
@@ -171,6 +175,9 @@ def test_a_run_teaches_in_inference_mode_and_in_float32(tmp_path: Path) -> None:
     assert ask is not None
     images = tf.random.stateless_uniform((2, 32, 32, 3), [1, 2], 0, 255)
     expected = run.load(folder).model((32, 32))(images, training=False)["logits"]
+    turned = teacher.open_teacher(made, spec("camvid").classes[::-1])
+    assert turned is not None
+    np.testing.assert_allclose(turned(images), np.asarray(expected)[..., ::-1], rtol=1e-4, atol=1e-5)
     for _ in range(2):  # nothing of it moves
         np.testing.assert_allclose(ask(images), expected, rtol=1e-4, atol=1e-5)
 

@@ -112,6 +112,24 @@ def test_ones_own_mapping_of_both():
         translation.between(("lawn",), mine, {"lawn": None})
 
 
+def test_the_same_names_in_another_order_go_by_name():
+    """Each prediction keeps its class; a class that one of the two lacks is void or a mistake, as with the table."""
+    mine = DatasetSpec("mine", ("road", "car", "tree"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)), ("val",), (4, 4))
+    found = translation.between(("Tree", "ROAD", "car"), mine)
+    assert found is not None and found.spec == mine and found.missing == ()
+    assert found.predictions[:3].tolist() == [2, 0, 1]
+    assert translation.common(("Tree", "ROAD", "car"), {"mine": mine}) == "mine"
+    fewer = translation.between(("car", "road"), mine)
+    assert fewer is not None and fewer.missing == ("tree",) and fewer.predictions[:2].tolist() == [1, 0]
+    more = translation.between(("sky", "car", "road", "tree"), mine)
+    assert more is not None and more.predictions[:4].tolist() == [3, 1, 0, 2]
+    assert more.spec.classes[3] == translation.NO_COUNTERPART
+    with pytest.raises(UserError, match="no mapping"):  # neither holds the other
+        translation.between(("road", "sky"), mine)
+    with pytest.raises(UserError, match="no mapping"):  # told apart by their signs alone
+        translation.between(("road", "car+", "car-"), mine)
+
+
 @pytest.mark.slow  # draws the pictures of a whole report
 def test_a_camvid_file_on_drawn_scenes_says_what_it_did(tmp_path, capsys):
     """End to end with the file that ships here, against its ids and the raw ids counted by hand."""

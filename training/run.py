@@ -24,7 +24,7 @@ from training.recipe import Recipe, at, from_json, split_options
 from training.weights import load_weights
 from zoo.convert import card
 
-CLASSES = "classes.json"
+CLASSES, WEIGHTS = "classes.json", "best.weights.h5"
 
 
 @dataclass(frozen=True)
@@ -71,16 +71,22 @@ class Run:
         return model
 
 
+def folder_of(path: str | Path) -> Path:
+    """runs/NAME of runs/NAME/best.weights.h5, which stands for its run; any other path as it is."""
+    path = Path(path)
+    return path.parent if path.name == WEIGHTS and (path.parent / "recipe.json").is_file() else path
+
+
 def load(path: str | Path) -> Run | Converted:
-    """Open a run folder, or FILE.weights.h5 of zoo.convert. UserError, naming what is missing, when it cannot
-    be used."""
-    folder = Path(path)
+    """Open a run folder, its best.weights.h5, or FILE.weights.h5 of zoo.convert. UserError, naming what is missing,
+    when it cannot be used."""
+    folder = folder_of(path)
     if folder.name.endswith(card.SUFFIX):
         return converted.load(folder)
     if not folder.is_dir():
         raise UserError(f"{folder} is not a run folder: name one such as runs/NAME, or a FILE.weights.h5")
     recipe = from_json(folder / "recipe.json")
-    weights = folder / "best.weights.h5"
+    weights = folder / WEIGHTS
     if not weights.exists():
         raise UserError(f"{weights} is not there yet: a run has weights after its first epoch")
     return Run(folder, recipe, weights)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from runtime.errors import UserError
 from runtime.image import resize_rgb
 from runtime.quiet import stderr_closed
-from training import counting, data, folder, loop, quantize, report, tracking
+from training import counting, data, folder, initial_weights, loop, quantize, report, tracking
 from training.backbone_weights import load_backbone_weights, restate_norms
 from training.data import is_drawn
 from training.data.fingerprint import of as known_by
@@ -27,7 +27,6 @@ from training.recipe import Recipe
 from training.run import build_model, keep_classes, keep_data, load_split
 from training.teacher import open_teacher
 from training.validation import MODEL_TASKS
-from training.weights import load_weights
 from zoo.convert import mobilenet_tflite
 
 DRAWN_COUNTED = 200  # images at most, where each would be drawn for that alone
@@ -80,7 +79,7 @@ def train(
             say(f"Otsu's threshold, the floor: mIoU {percent(floor)} on val.")
     weights = _class_weights(recipe, spec, occurrence["train"], cluster, say)
     with devices.scope():
-        _begin_with(model, recipe, caches["train"], cluster)
+        _begin_with(model, recipe, spec.classes, caches["train"], cluster, run_folder, say)
         if recipe.quantize:
             _quantize(model, recipe, caches["train"], cluster)
         teacher = open_teacher(recipe, spec.classes)
@@ -193,16 +192,23 @@ def _class_weights(
     return weights
 
 
-def _begin_with(model: keras.Model, recipe: Recipe, training: DecodedCache, cluster: Cluster) -> None:
+def _begin_with(
+    model: keras.Model,
+    recipe: Recipe,
+    classes: Sequence[str],
+    training: DecodedCache,
+    cluster: Cluster,
+    run_folder: Path,
+    say: loop.Say,
+) -> None:
     """Give the model the weights that it begins with; of several workers the chief has them, and shares them when
-    the loop begins."""
-    if recipe.init and cluster.chief:
-        path = Path(recipe.init)
-        path = path / "best.weights.h5" if path.is_dir() else path
-        if not path.is_file():
-            raise UserError(f"{path}, of --init, is not there: name a run that has weights, or a .weights.h5")
-        load_weights(model, path)
-    elif recipe.backbone_weights != "none" and cluster.chief:
+    the loop begins. A run that goes on has all of them in its checkpoint."""
+    if not cluster.chief or any((run_folder / "checkpoints").glob("step-*")):
+        return
+    if recipe.init:
+        mapping = recipe.data_options.get("mapping")
+        initial_weights.load(model, initial_weights.find(Path(recipe.init)), classes, mapping, say)
+    elif recipe.backbone_weights != "none":
         load_backbone_weights(model, recipe.backbone_weights, recipe.backbone)
         if recipe.backbone_weights.endswith(mobilenet_tflite.SUFFIX):
             restate_norms(model, _pictures(model, training, RESTATED))

@@ -11,7 +11,8 @@ from runtime import Segmenter
 from runtime.bundle import numbered
 from runtime.errors import UserError
 from training import run
-from training.converted import plain_names
+from training.data.same_classes import reordered
+from training.data.taxonomies import plain_names
 from training.gradients import Logits
 from training.recipe import Recipe
 from zoo import contract
@@ -39,8 +40,9 @@ def refuse_own_folder(recipe: Recipe, run_folder: Path) -> None:
 def open_teacher(recipe: Recipe, classes: Sequence[str]) -> Logits | None:
     """What gives the logits of the recipe's teacher, None where it has none; in inference mode, no gradient.
 
-    Call it under `strategy.scope()`. UserError, one sentence, when the teacher's classes are not `classes`, when it
-    has changed since the recipe was made, or when it gives no scores.
+    They are in the order of `classes`, whatever the teacher's own is. Call it under `strategy.scope()`. UserError, one
+    sentence, when the teacher's classes are not `classes`, when it has changed since the recipe was made, or when it
+    gives no scores.
     """
     if not recipe.teacher:
         return None
@@ -54,7 +56,7 @@ def open_teacher(recipe: Recipe, classes: Sequence[str]) -> Logits | None:
 
 def _run(path: Path, recipe: Recipe, classes: Sequence[str]) -> Logits:
     found = run.load(path)
-    _check_classes(path, found.spec.classes, classes)
+    order = _order(path, found.spec.classes, classes)
     policy = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("float32")
     try:
@@ -63,19 +65,21 @@ def _run(path: Path, recipe: Recipe, classes: Sequence[str]) -> Logits:
         keras.mixed_precision.set_dtype_policy(policy)
     if not isinstance(model.output, dict) or contract.LOGITS not in model.output:
         raise UserError(f"the teacher {path} gives no logits of classes: name a semantic segmenter")
-    return lambda images: model(images, training=False)[contract.LOGITS]
+    if order == sorted(order):
+        return lambda images: model(images, training=False)[contract.LOGITS]
+    return lambda images: tf.gather(model(images, training=False)[contract.LOGITS], order, axis=-1)
 
 
 def _file(path: Path, classes: Sequence[str]) -> Logits:
     segmenter = Segmenter(path)
     if segmenter.output != "scores":
         raise UserError(f"the teacher {path} gives class ids, not scores: export it with --output scores")
-    _check_classes(path, segmenter.labels, classes)
+    order = _order(path, segmenter.labels, classes)
     probabilities = _are_probabilities(segmenter)
 
     def scores(images: np.ndarray) -> np.ndarray:
         pictures = np.clip(np.rint(images.astype(np.float32)), 0, 255).astype(np.uint8)
-        found = np.stack([segmenter.scores(picture) for picture in pictures])
+        found = np.stack([segmenter.scores(picture) for picture in pictures])[..., order]
         return np.log(np.maximum(found, LEAST)) if probabilities else found
 
     def logits(images: tf.Tensor) -> tf.Tensor:
@@ -86,14 +90,18 @@ def _file(path: Path, classes: Sequence[str]) -> Logits:
     return logits
 
 
-def _check_classes(path: Path, theirs: Sequence[str], ours: Sequence[str]) -> None:
-    """Names are compared where the teacher has some, else their number."""
-    named = tuple(theirs) != numbered(len(theirs))
-    if len(theirs) != len(ours) or (named and plain_names(theirs) != plain_names(ours)):
+def _order(path: Path, theirs: Sequence[str], ours: Sequence[str]) -> list[int]:
+    """The teacher's place of each of our classes: by name where it has names, else as they stand. UserError when its
+    classes are not ours."""
+    unnamed = tuple(theirs) == numbered(len(theirs))
+    alike = unnamed or plain_names(theirs) == plain_names(ours)
+    order = list(range(len(ours))) if alike else reordered(theirs, ours)
+    if order is None or len(theirs) != len(ours):
         raise UserError(
             f"the teacher {path} has the classes {', '.join(theirs)}, but the data has {', '.join(ours)}: name a "
             "teacher of the same classes, or choose others with --classes"
         )
+    return order
 
 
 def _are_probabilities(segmenter: Segmenter) -> bool:

@@ -116,7 +116,9 @@ def _model_flags(command: Parser) -> None:
         help="options of the model: rates=3,6,9,12 dropout=0.1",
     )
     model.add_argument(
-        "--init", metavar="RUN_OR_FILE", help="start from a run's best weights, or a .weights.h5"
+        "--init",
+        metavar="RUN_OR_FILE",
+        help="start from a run's best weights, or a .weights.h5, of any classes",
     )
 
 
@@ -250,17 +252,15 @@ def assemble(args: argparse.Namespace) -> Any:
     """The Recipe of a command line: the row of RECIPES, then the flags that were given."""
     import dataclasses
 
-    from training.converted import recipe_fields
+    from training import initial_weights
     from training.data import mixture, taxonomies
     from training.data.augment import Augmentation
-    from training.recipe import Recipe, architecture, default_recipe
+    from training.recipe import Recipe, default_recipe
     from training.teacher import fingerprint
 
     values: dict[str, Any] = dict(default_recipe(args.model, args.data, bool(args.quantize)))
-    if args.init and args.init.endswith(".weights.h5"):
-        values.update(recipe_fields(Path(args.init), args.model))
-    elif args.init:
-        values.update(architecture(Path(args.init), args.model))
+    if args.init:
+        values.update(initial_weights.architecture(Path(args.init), args.model))
     fields = {field.name for field in dataclasses.fields(Recipe)}
     values.update({key: value for key, value in vars(args).items() if key in fields and value is not None})
     if args.crop:

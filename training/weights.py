@@ -17,7 +17,4 @@ def load_weights(model: keras.Model, path: Path) -> None:
         model.load_weights(path)
     except (OSError, KeyError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"{path} does not fit this model or is damaged: {reason} (a public checkpoint gets another number of "
-            "classes by python -m zoo.convert ... --classes N)"
-        ) from error
+        raise UserError(f"{path} does not fit this model or is damaged: {reason}") from error

@@ -12,6 +12,8 @@ ImageSize = tuple[int, int] | None
 IMAGE = "image"  # input: RGB, (B, H, W, 3), uint8 or float, 0..255
 LOGITS = "logits"  # output: (B, H, W, classes), float32, at the input's size, before the softmax
 AUX_LOGITS = "aux_logits"  # output of an auxiliary head: as the logits, for the loss alone
+# Layers whose last axis is the classes, in Mask2Former with one more for "no object".
+HEADS = ("classifier", "auxiliary_classifier", "class_predictor", LOGITS)
 BACKBONE = "backbone"  # name of the nested model that turns the image into a pyramid
 LEVELS = ("P2", "P3", "P4", "P5")  # the pyramid, from fine to coarse
 

@@ -98,8 +98,8 @@ def common(model: Sequence[str], known: Taxonomies) -> str | None:
             told = taxonomies.targets(default, target) if target in taxonomies.reachable(default) else {}
             given = set(taxonomies.targets(source, target).values())
             shared[name] = len((given & set(told.values())) - {None})
-        elif taxonomies.plain_names(spec.classes) == taxonomies.plain_names(model):
-            shared[name] = len(model)
+        elif _by_name(model, spec.classes):
+            shared[name] = min(len(model), len(spec.classes))
     return max(shared, key=lambda name: shared[name], default=None)
 
 
@@ -108,8 +108,9 @@ def between(
 ) -> Translation | None:
     """How a model of the classes `model` is scored on labels of the classes of `data`; None where they are the same.
 
-    By the user's own mapping where one names all classes of the model, else by the table. UserError when neither has
-    a way, or when the model gives none of the classes.
+    By the user's own mapping where one names all classes of the model, else by the table, else by name, in any order,
+    where all classes of the one are among the other's. UserError when none has a way, or when the model gives none of
+    the classes.
     """
     if taxonomies.plain_names(model) == taxonomies.plain_names(data.classes):
         return None
@@ -132,6 +133,8 @@ def _targets(model: Sequence[str], data: DatasetSpec, own: taxonomies.Targets | 
         return {name: own[name] for name in model}
     source, target = taxonomies.set_of(model), taxonomies.set_of(data.classes)
     if source is None or target not in taxonomies.reachable(source):
+        if by_name := _by_name(model, data.classes):
+            return by_name
         raise UserError(
             f"There is no mapping from the model's classes ({', '.join(model)}) to those of {data.name} "
             f"({', '.join(data.classes)}); name classes that both can be read as with --classes, such as road11, or "
@@ -141,3 +144,15 @@ def _targets(model: Sequence[str], data: DatasetSpec, own: taxonomies.Targets | 
     spelt = dict(zip(taxonomies.classes(target), data.classes, strict=True))
     known = taxonomies.targets(source, target).values()
     return {name: spelt[to] if to else None for name, to in zip(model, known, strict=True)}
+
+
+def _by_name(model: Sequence[str], data: Sequence[str]) -> taxonomies.Targets | None:
+    """Each class of the model as the data spells it, None where the data has no such class; None for two lists of which
+    neither holds the other."""
+    spelt = dict(zip(taxonomies.plain_names(data), data, strict=True))
+    names = taxonomies.plain_names(model)
+    if len(set(names)) < len(names) or len(spelt) < len(data):
+        return None  # names that are told apart by their signs alone
+    if not set(names) <= spelt.keys() and not spelt.keys() <= set(names):
+        return None
+    return {own: spelt.get(name) for own, name in zip(model, names, strict=True)}

@@ -13,6 +13,7 @@ from zoo.convert import (
     smp,
     torchvision,
 )
+from zoo.convert.by_hand import write_card as write_card
 from zoo.convert.card import rebuild as rebuild
 from zoo.convert.checkpoint import Checkpoint, Match
 

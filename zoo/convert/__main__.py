@@ -1,7 +1,8 @@
 """python -m zoo.convert SOURCE --out FILE.weights.h5: a public checkpoint becomes a model of the zoo.
 
-SOURCE is a file (.safetensors, .pth), the folder of a model, or the name of one on a hub. FILE.json is written beside
-the weights: what model they are of, its classes, and where they come from.
+SOURCE is a file (.safetensors, .pth), the folder of a model, the name of one on a hub, or a .weights.h5 of the zoo,
+which gets a head for another number of classes. FILE.json is written beside the weights: what model they are of, its
+classes, and where they come from.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import zoo
 from runtime.class_names import MOST_CLASSES
 from runtime.errors import UserError, exit_on_user_error
 from runtime.quiet import stderr_closed
-from zoo.convert import card, hub, readers, recognise
+from zoo.convert import card, hub, ours, readers, recognise
 from zoo.convert.assign import Report, assign, check_size
 from zoo.convert.checkpoint import Checkpoint, Match
 from zoo.convert.options import Options, parse, text
@@ -30,7 +31,8 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m zoo.convert", description="Convert a public checkpoint to a model of the zoo."
     )
     made.add_argument(
-        "source", help="a .safetensors or .pth file, a model folder, or a hub name such as OWNER/NAME"
+        "source",
+        help="a .safetensors, .pth or .weights.h5 file, a model folder, or a hub name such as OWNER/NAME",
     )
     made.add_argument(
         "--out", required=True, metavar=f"FILE{card.SUFFIX}", help="FILE.json is written beside it"
@@ -53,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     out = _checked_out(args.out)
     path, name = Path(args.source), Path(args.source).resolve().name
+    if path.name.endswith(card.SUFFIX):
+        return _convert_ours(path, args, out)
+    _refuse_run(path)
     if not path.exists() and hub.is_name(args.source):
         path, name = hub.fetch(args.source), args.source
     options = _options(args.set)
@@ -61,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         keras.ops.zeros(1)
     try:
         match = _recognise(replace(source.checkpoint, options=options))
-        arguments = _arguments(match, args.classes)
+        arguments = _of_classes(match.model, match.arguments, args.classes)
         _say(f"{name}: {_described(match)}")
         model = _build(match, arguments)
         report = assign(model, match, new_head=args.classes is not None)
@@ -71,8 +76,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     _tell(report, match, arguments)
     _tell_assumed(source.checkpoint, match)
     card.write(out, model, card.of(match, arguments, args.name or name, source.sha256))
-    _say(f"{out}  {out.stat().st_size / 1e6:.2f} MB, {card.card_path(out).name} beside it")
+    _say(_written(out))
     return 0
+
+
+def _convert_ours(path: Path, args: argparse.Namespace, out: Path) -> int:
+    """Weights of the zoo already: what changes is the number of classes."""
+    if not card.card_path(path).is_file():
+        _refuse_run(path.parent)
+    if args.set:
+        raise UserError(f"{args.source} says itself what it was built with: leave --set out.")
+    facts = card.read(path)
+    name, before = str(facts["model"]), facts["arguments"].get("classes")
+    with stderr_closed():
+        keras.ops.zeros(1)
+    try:
+        arguments = _of_classes(name, facts["arguments"], args.classes)
+        model = zoo.build(name, **arguments)
+        rows = None if arguments.get("classes") == before else [None] * arguments["classes"]
+        with ours.opened(path) as stored:
+            taken = ours.take(model, stored, rows)
+    except ValueError as error:
+        raise UserError(f"{args.source} {str(error).rstrip('.')}.") from error
+    _say(f"{path.name}: {name} of the zoo; {len(taken.whole)} layers taken as they are")
+    if rows:
+        _say(f"classes: {len(rows)} in place of {before}")
+        _say(f"new and random, to be trained: {_some(taken.heads)}")
+        facts = {**facts, "classes": None, "palette": None}
+    source = {**facts["source"], "name": args.name or facts["source"]["name"]}
+    card.write(out, model, {**facts, "arguments": dict(arguments), "source": source})
+    _say(_written(out))
+    return 0
+
+
+def _refuse_run(folder: Path) -> None:
+    """UserError for the folder of a run, which is no model folder of a hub."""
+    if (folder / "recipe.json").is_file():
+        raise UserError(
+            f"{folder} is a run: training starts from it as it is (--init {folder}), and python -m export {folder} "
+            "--format weights makes a .weights.h5 of it."
+        )
+
+
+def _written(out: Path) -> str:
+    return f"{out}  {out.stat().st_size / 1e6:.2f} MB, {card.card_path(out).name} beside it"
 
 
 def _checked_out(out: str) -> Path:
@@ -94,19 +141,19 @@ def _recognise(checkpoint: Checkpoint) -> Match:
         raise ValueError(f"has a configuration that does not fit it ({reason})") from error
 
 
-def _arguments(match: Match, classes: int | None) -> Mapping[str, Any]:
-    """Those of the match, with the number of classes that was asked for."""
+def _of_classes(model: str, arguments: Mapping[str, Any], classes: int | None) -> Mapping[str, Any]:
+    """The arguments with the number of classes that was asked for."""
     if classes is None:
-        return match.arguments
-    if "classes" not in match.arguments:
-        raise ValueError(f"is a {match.model}, which has no classes; leave --classes out")
+        return arguments
+    if "classes" not in arguments:
+        raise ValueError(f"is a {model}, which has no classes; leave --classes out")
     if classes < 2:
         raise ValueError(f"can have 2 classes or more, not {classes}")
     if classes > MOST_CLASSES:
         raise ValueError(
             f"can have up to {MOST_CLASSES} classes, which fit into ids of 8 bits, not {classes}"
         )
-    return {**match.arguments, "classes": classes}
+    return {**arguments, "classes": classes}
 
 
 def _build(match: Match, arguments: Mapping[str, Any]) -> keras.Model:

@@ -64,7 +64,9 @@ def write(weights: Path, model: keras.Model, facts: Mapping[str, Any], half: boo
 
 def read(path: Path) -> dict[str, Any]:
     """The card of FILE.json or FILE.weights.h5, with tuples for its lists. Raises UserError when it is none."""
-    path = card_path(path) if path.name.endswith(SUFFIX) else path
+    weights, path = path, card_path(path) if path.name.endswith(SUFFIX) else path
+    if weights != path and weights.is_file() and not path.is_file():
+        raise UserError(f"{weights} cannot be used alone: {missing(weights)}.")
     try:
         card = strict_json.read(path)
     except (OSError, ValueError) as error:
@@ -119,6 +121,15 @@ def tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: tuples(item) for key, item in value.items()}
     return tuple(tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def missing(weights: Path) -> str:
+    """What to do about weights without a card, such as those that were saved by hand."""
+    call = f"zoo.convert.write_card('{weights}', 'deeplabv3plus', classes=['road', 'car'], backbone='mobilenet_v2')"
+    return (
+        f"its card {card_path(weights).name}, which says what model and classes it is of, is not beside it; "
+        f'python -c "import zoo.convert; {call}" writes one, with the model, classes and keywords of your zoo.build'
+    )
 
 
 def _first_line(error: Exception) -> str:

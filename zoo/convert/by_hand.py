@@ -1,0 +1,81 @@
+"""A card for weights that were saved by hand: what `save_weights` leaves out."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import zoo
+from runtime.errors import UserError
+from runtime.files import whole_file
+from zoo.convert import card, ours
+
+Colour = tuple[int, int, int]
+
+
+def write_card(
+    weights: str | os.PathLike[str],
+    model: str,
+    *,
+    classes: Sequence[str] | int | None = None,
+    palette: Sequence[Colour] | None = None,
+    **arguments: Any,
+) -> Path:
+    """Write FILE.json beside FILE.weights.h5, which `save_weights` of a model of the zoo wrote, and return its path.
+
+        model = zoo.build("deeplabv3plus", classes=2, backbone="mobilenet_v2")
+        model.save_weights("mine.weights.h5")
+        zoo.convert.write_card("mine.weights.h5", "deeplabv3plus", classes=["road", "car"], backbone="mobilenet_v2")
+
+    From then on export, evaluation, --init and --teacher take the weights. `model` and `arguments` are those of
+    zoo.build, without `image_size` where it may be free. `classes` are the names in the order of the ids, or their
+    number alone (None for a model without classes); `palette` is a colour (r, g, b), 0..255, for each.
+
+    UserError when the weights are not of this model, naming the layer, or when the arguments make no sense.
+    """
+    path = Path(weights)
+    if not path.name.endswith(card.SUFFIX) or not path.is_file():
+        raise UserError(f"{path} is no file that ends in {card.SUFFIX}: name what save_weights wrote")
+    if isinstance(classes, str):
+        raise UserError(f"classes is {classes!r}: a list of names is needed, such as ['road', 'car']")
+    names = [str(name) for name in classes] if isinstance(classes, Sequence) else None
+    count = len(names) if names is not None else classes
+    built = {**({} if count is None else {"classes": count}), **arguments}
+    colours = [[int(value) for value in colour] for colour in palette] if palette else None
+    if colours and len(colours) != count:
+        raise UserError(f"palette has {len(colours)} colours for {count} classes: one each is needed")
+    _check(path, model, built)
+    sha256 = card.file_sha256(path)
+    facts = {
+        "format": card.FORMAT,
+        "model": model,
+        "arguments": built,
+        "classes": names,
+        "palette": colours,
+        "source": {"kind": "saved by hand", "name": path.name.removesuffix(card.SUFFIX), "sha256": sha256},
+        "weights_sha256": sha256,
+    }
+    with whole_file(card.card_path(path)) as part:
+        part.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    return card.card_path(path)
+
+
+def _check(path: Path, model: str, arguments: dict[str, Any]) -> None:
+    """UserError when the model cannot be built or is not that of the weights."""
+    try:
+        built: keras.Model = zoo.build(model, **arguments)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{model} cannot be built for {path}: {error}") from error
+    with ours.opened(path) as stored:
+        try:
+            taken = ours.take(built, stored)
+        except ValueError as error:
+            raise UserError(f"{path} {error}: give write_card what zoo.build was given") from error
+    if taken.left or taken.new:
+        raise UserError(
+            f"{path} and this {model} differ in the layer {(*taken.left, *taken.new)[0]}: give write_card what "
+            "zoo.build was given"
+        )
