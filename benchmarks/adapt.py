@@ -74,7 +74,9 @@ def link(camvid: Path, folder: Path, classes: dict[str, tuple[str, ...]], rename
         {"name": f"nobody's {place}" if renamed else name, "ids": [CAMVID.index(one) for one in parts]}
         for place, (name, parts) in enumerate(classes.items())
     ]
-    (folder / "classes.json").write_text(json.dumps({"classes": listed, "ignore": [len(CAMVID)]}))
+    (folder / "classes.json").write_text(
+        json.dumps({"classes": listed, "ignore": [len(CAMVID)]}), encoding="utf-8"
+    )
 
 
 def trained(folder: Path, args: argparse.Namespace, seed: int) -> list[float]:
@@ -95,7 +97,7 @@ def trained(folder: Path, args: argparse.Namespace, seed: int) -> list[float]:
 
 
 def read(history: Path) -> list[float]:
-    with history.open(newline="") as file:
+    with history.open(newline="", encoding="utf-8") as file:
         return [100 * float(row["val_miou"]) for row in csv.DictReader(file)]
 
 

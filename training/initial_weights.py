@@ -9,7 +9,7 @@ import keras
 
 from runtime.bundle import numbered
 from runtime.errors import UserError
-from training import recipe, run
+from training import best, recipe, run
 from training.converted import recipe_fields
 from training.data.same_classes import same_classes
 from training.data.taxonomies import Targets, plain_names
@@ -36,7 +36,7 @@ def architecture(init: Path, model: str) -> dict[str, Any]:
 def find(init: Path) -> Start:
     """The weights of --init. UserError, naming what would be right, when there are none."""
     folder = run.folder_of(init)
-    path = folder / run.WEIGHTS if folder.is_dir() else init
+    path = folder / best.NAME if folder.is_dir() else init
     if not path.is_file():
         raise UserError(f"{path}, of --init, is not there: name a run that has weights, or a .weights.h5")
     if not path.name.endswith(card.SUFFIX):
@@ -66,6 +66,7 @@ def load(
     are taken in their order if there are as many, and none otherwise. Says what was taken and what is new. UserError,
     one sentence that names the layer, when one that ought to fit does not.
     """
+    best.check(start.path)
     with ours.opened(start.path) as stored:
         count = ours.class_count(model, stored, len(classes))
         theirs = start.classes if len(start.classes) == count else ()

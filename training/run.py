@@ -13,7 +13,7 @@ import keras
 import zoo
 from runtime import strict_json
 from runtime.errors import UserError
-from training import checkpoints, converted, data
+from training import best, checkpoints, converted, data
 from training.converted import Converted, Origin
 from training.data import fingerprint
 from training.data.occurrence import Occurrence
@@ -24,7 +24,7 @@ from training.recipe import Recipe, at, from_json, split_options
 from training.weights import load_weights
 from zoo.convert import card
 
-CLASSES, WEIGHTS = "classes.json", "best.weights.h5"
+CLASSES = "classes.json"
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Run:
 def folder_of(path: str | Path) -> Path:
     """runs/NAME of runs/NAME/best.weights.h5, which stands for its run; any other path as it is."""
     path = Path(path)
-    return path.parent if path.name == WEIGHTS and (path.parent / "recipe.json").is_file() else path
+    return path.parent if path.name == best.NAME and (path.parent / "recipe.json").is_file() else path
 
 
 def load(path: str | Path) -> Run | Converted:
@@ -86,7 +86,7 @@ def load(path: str | Path) -> Run | Converted:
     if not folder.is_dir():
         raise UserError(f"{folder} is not a run folder: name one such as runs/NAME, or a FILE.weights.h5")
     recipe = from_json(folder / "recipe.json")
-    weights = folder / WEIGHTS
+    weights = folder / best.NAME
     if not weights.exists():
         raise UserError(f"{weights} is not there yet: a run has weights after its first epoch")
     return Run(folder, recipe, weights)

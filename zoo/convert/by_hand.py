@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 import zoo
+from runtime.class_names import check_names
 from runtime.errors import UserError
 from runtime.files import whole_file
 from zoo.convert import card, ours
@@ -42,6 +43,10 @@ def write_card(
     if isinstance(classes, str):
         raise UserError(f"classes is {classes!r}: a list of names is needed, such as ['road', 'car']")
     names = [str(name) for name in classes] if isinstance(classes, Sequence) else None
+    try:
+        check_names(names or [])
+    except ValueError as error:
+        raise UserError(f"classes cannot be used: {error}") from error
     count = len(names) if names is not None else classes
     built = {**({} if count is None else {"classes": count}), **arguments}
     colours = [[int(value) for value in colour] for colour in palette] if palette else None
