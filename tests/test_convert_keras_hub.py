@@ -10,8 +10,9 @@ import pytest
 
 import zoo
 from tests import references
-from zoo.convert import card, keras_hub, readers
+from zoo.convert import card, keras_hub, readers, recognise
 from zoo.convert.assign import assign
+from zoo.convert.options import Options
 
 IMAGENET = {
     "scale": [1 / (255 * deviation) for deviation in (0.229, 0.224, 0.225)],
@@ -66,8 +67,8 @@ def segmenter(
 
 def assert_converts(theirs: Any, folder: Path, tmp_path: Path, sizes: list[tuple[int, int]]) -> None:
     source = readers.read(folder)
-    match = keras_hub.recognise(source.checkpoint)
-    assert match is not None
+    match = recognise(source.checkpoint)
+    assert match.assumed.keys() == (set() if theirs.preprocessor else {"mean", "std", "factor", "channels"})
     model = zoo.build(match.model, **match.arguments)
     report = assign(model, match)
     assert not report.left_over and not report.fresh
@@ -128,9 +129,9 @@ def test_the_public_preset_s_layout_at_full_size(tmp_path):
 def test_mean_and_variance_of_an_old_preset_are_read_as_keras_hub_reads_them():
     said = {"scale": 1 / 255, "mean": [0.485, 0.456, 0.406], "variance": [0.05, 0.06, 0.07]}
     converter = references.keras_hub().layers.DeepLabV3ImageConverter(**said)
-    scale, offset = keras_hub._scaling({"config": said})
-    np.testing.assert_allclose(scale, converter.scale)
-    np.testing.assert_allclose(offset, converter.offset)
+    found = keras_hub._inputs({"config": said}, Options())
+    np.testing.assert_allclose(found.scale, converter.scale)
+    np.testing.assert_allclose(found.offset, converter.offset)
 
 
 @pytest.mark.parametrize(
