@@ -27,7 +27,9 @@ def opened(path: Path) -> Iterator[h5py.File]:
     try:
         with path.open("rb") as file:
             if file.read(len(SIGNATURE)) != SIGNATURE:
-                raise UserError(f"{path} is damaged, cut short or no .h5: it does not begin as HDF5 does.")
+                raise UserError(
+                    f"{path} is damaged, cut short or no .weights.h5: it does not begin as HDF5 does."
+                )
         with h5py.File(path, "r") as file:
             _check(path, file)
             yield file
@@ -35,7 +37,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     except (OSError, KeyError, ValueError, RuntimeError, TypeError, OverflowError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path} is damaged, cut short or no .h5: {_line(error)}.") from error
+        raise UserError(f"{path} is damaged, cut short or no .weights.h5: {_line(error)}.") from error
 
 
 def check(path: Path) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from runtime.errors import UserError
 from zoo import contract
+from zoo.convert import h5
 
 OPTIONAL = "auxiliary"  # layers whose name begins so serve training alone: they may be new, or left out
 RANGES = "range"  # what a run with --quantize has beside its layers
@@ -44,6 +45,7 @@ def opened(path: Path) -> Iterator[Stored]:
 
     Raises UserError, naming the file, when it is damaged or is none that Keras 3 wrote.
     """
+    h5.check(path)
     try:
         with h5py.File(path, "r") as file:
             yield _layers(file, path)
