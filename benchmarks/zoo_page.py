@@ -152,6 +152,7 @@ DOCUMENTED = (
     "zoo.fcn",
     "zoo.unet",
     "zoo.segformer",
+    "zoo.ddrnet",
     "zoo.mask2former",
     "zoo.pixel_decoder",
     "zoo.sam",

@@ -81,6 +81,10 @@ ROWS: dict[str, Row] = {
         f"segformer mit_b{size}": Row("segformer", {"backbone": f"mit_b{size}"}, f"{HF}, {MMSEG}")
         for size in range(6)
     },
+    **{
+        f"ddrnet {name}": Row("ddrnet", {"variant": name, "auxiliary": False}, f"{MMSEG}, its authors")
+        for name in ("ddrnet_23_slim", "ddrnet_23")
+    },
     "mask2former resnet50_v1b": Row("mask2former", {"backbone": "resnet50_v1b"}, HF),
     "mask2former swin_tiny": Row("mask2former", {"backbone": "swin_tiny"}, HF),
     "mask2former swin_small": Row("mask2former", {"backbone": "swin_small"}, HF),

@@ -32,6 +32,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "backbone_sizes": {"widths": (8, 16, 20, 32), "blocks": (1, 1, 1, 1), "drop_path": 0.05},
         "decoder_filters": 16,
     },
+    "ddrnet": {"sizes": {"channels": 4, "pyramid_filters": 6, "head_filters": 8}},
     "mask2former": {
         "backbone_sizes": {
             "blocks": (1, 2, 1, 1),

@@ -16,6 +16,7 @@ with stderr_closed():  # TensorFlow under Keras starts with notes that nobody ca
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
 
+from zoo.ddrnet import ddrnet
 from zoo.deeplabv3 import deeplabv3
 from zoo.deeplabv3plus import deeplabv3plus
 from zoo.fcn import fcn
@@ -31,6 +32,7 @@ MODELS: dict[str, Callable[..., keras.Model]] = {
     "fcn": fcn,
     "unet": unet,
     "segformer": segformer,
+    "ddrnet": ddrnet,
     "mask2former": mask2former,
     "sam": sam,
     "threshold": threshold,

@@ -1,13 +1,15 @@
 """What goes in and comes out of every model of the zoo, and the checks on arguments that they share."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any, TypeVar
 
 import keras
 
 from runtime.class_names import check_number
 
 ImageSize = tuple[int, int] | None
+Sizes = TypeVar("Sizes")
 
 IMAGE = "image"  # input: RGB, (B, H, W, 3), uint8 or float, 0..255
 LOGITS = "logits"  # output: (B, H, W, classes), float32, at the input's size, before the softmax
@@ -16,6 +18,21 @@ AUX_LOGITS = "aux_logits"  # output of an auxiliary head: as the logits, for the
 HEADS = ("classifier", "auxiliary_classifier", "class_predictor", LOGITS)
 BACKBONE = "backbone"  # name of the nested model that turns the image into a pyramid
 LEVELS = ("P2", "P3", "P4", "P5")  # the pyramid, from fine to coarse
+
+
+def variant(table: Mapping[str, Sizes], name: str, sizes: Mapping[str, Any] | None) -> Sizes:
+    """A row of a model's table of variants, a dataclass, with the fields that `sizes` names replaced.
+
+    ValueError on a name or a field that is not there, listing those that are.
+    """
+    if name not in table:
+        raise ValueError(f"unknown variant {name!r}; choose one of {', '.join(table)}")
+    row: Any = table[name]
+    valid = [field.name for field in fields(row)]
+    for size in sizes or {}:
+        if size not in valid:
+            raise ValueError(f"variant {name} has no size {size!r}; it has {', '.join(valid)}")
+    return replace(row, **(sizes or {}))
 
 
 def image_input(image_size: ImageSize) -> keras.KerasTensor:

@@ -177,6 +177,34 @@ class Conv2D(layers.Conv2D):
 
 
 @keras.saving.register_keras_serializable("kerbside")
+class MeanPool(layers.Layer):
+    """The mean over windows of kernel x kernel around every stride-th place: (B, H, W, C) -> (B, H', W', C).
+
+    H' = ceil(H / stride). Zeros around the map count as part of a window: PyTorch's AvgPool2d with a padding of
+    kernel // 2. It is written as a depthwise convolution, since XNNPACK takes no AVERAGE_POOL_2D in int8; a batch norm
+    and a ReLU that follow then become part of it in an exported file.
+    """
+
+    def __init__(self, kernel: int, stride: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.kernel_side = kernel
+        self.stride = stride
+
+    def call(self, x: Any) -> Any:
+        side = self.kernel_side // 2
+        x = ops.pad(x, ((0, 0), (side, side), (side, side), (0, 0)))
+        mean = ops.full((self.kernel_side, self.kernel_side, x.shape[-1], 1), self.kernel_side**-2.0, x.dtype)
+        return ops.depthwise_conv(x, mean, strides=self.stride)
+
+    def compute_output_spec(self, x: Any) -> keras.KerasTensor:
+        sides = [side and -(-side // self.stride) for side in x.shape[1:3]]
+        return keras.KerasTensor((x.shape[0], *sides, x.shape[3]), dtype=self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "kernel": self.kernel_side, "stride": self.stride}
+
+
+@keras.saving.register_keras_serializable("kerbside")
 class Concatenate(layers.Concatenate):
     """Keras' Concatenate, at most five maps at a time: XNNPACK takes no more, and what it leaves splits a file in two.
 
@@ -212,6 +240,38 @@ def gelu(x: Any) -> Any:
 def batch_norm(x: Any, *, name: str, momentum: float, epsilon: float = NORM_EPSILON) -> Any:
     """Batch normalisation; `momentum` is what the moving statistics keep of themselves at each step."""
     return layers.BatchNormalization(momentum=momentum, epsilon=epsilon, name=name)(x)
+
+
+def conv_norm(
+    x: Any,
+    filters: int,
+    kernel: int = 1,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    momentum: float,
+    epsilon: float = NORM_EPSILON,
+    name: str,
+) -> Any:
+    """Convolution without bias, padded alike on all sides as PyTorch's is, and batch norm.
+
+    (B, H, W, C) -> (B, ceil(H / stride), ceil(W / stride), filters). With a stride, "same" pads even sides more at the
+    far end.
+    """
+    by_hand = stride > 1 and kernel > 1
+    if by_hand:
+        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
+    x = layers.Conv2D(
+        filters,
+        kernel,
+        strides=stride,
+        padding="valid" if by_hand else "same",
+        groups=groups,
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )(x)
+    return batch_norm(x, momentum=momentum, epsilon=epsilon, name=f"{name}_bn")
 
 
 def conv_norm_relu(

@@ -8,7 +8,9 @@ from zoo.convert import (
     huggingface_segformer,
     keras_hub,
     mmsegmentation,
+    mmsegmentation_realtime,
     mmsegmentation_segformer,
+    realtime_authors,
     recognition,
     smp,
     torchvision,
@@ -27,6 +29,8 @@ SOURCES: dict[str, Callable[[Checkpoint], Match | None]] = {
         mmsegmentation_segformer,
         torchvision,
         mmsegmentation,
+        mmsegmentation_realtime,
+        realtime_authors,
         smp,
         keras_hub,
     )
