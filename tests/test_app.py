@@ -1,6 +1,7 @@
 """The page without a browser: Streamlit's AppTest over a folder with one known model and one picture."""
 
 import base64
+import html
 import json
 import struct
 import subprocess
@@ -187,6 +188,27 @@ def test_labels_of_a_file_cannot_bring_html_into_the_page(root, model):
 
     assert "<img" not in common.legend_table([{"name": labels[0], "colour": [0, 0, 0], "share": 1.0}])
     assert "<" not in common.escaped(labels[0]).replace("\\<", "")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "![p](http://127.0.0.1:9/x.png)",
+        "[road](http://127.0.0.1:9)",
+        "<img src=x>",
+        "`a` *b* _c_ **d** ~~e~~ &amp; # | $x$ \\",
+        "# road",
+    ],
+)
+def test_a_name_stays_what_it_is_in_markdown(name):
+    """By the rules of CommonMark, as another library reads them."""
+    markdown_it = pytest.importorskip("markdown_it", reason="markdown-it-py renders what the page would")
+    from app import common
+
+    shown = markdown_it.MarkdownIt().render(common.escaped(name))
+    assert shown == f"<p>{html.escape(name, quote=False)}</p>\n"
+    assert shown != markdown_it.MarkdownIt().render(name)
+    assert "\n" not in common.escaped(f"{name}\n{name}")
 
 
 def test_downloads_are_offered(root, model):
