@@ -79,7 +79,7 @@ def train(
     evaluator = task.validator(model, spec, validation, loss_of, cluster)
     feed = _Feed(_batches(recipe, model, task, training, progress.step, strategy, cluster))
     hooks = _begin(model, callbacks if cluster.chief else (), recipe.epochs)
-    saving = _Saving(run_folder, trainee, progress)
+    saving = _Saving(run_folder, trainee, progress, cluster.chief)
     stopping = ended = False
     line = bar(total, "step", progress.step, hidden=not cluster.chief)
     with noted_signals() as stop, read_errors(), _enough_memory(recipe), line:
@@ -90,14 +90,11 @@ def train(
             last = position == steps - 1
             if last:
                 row = _end_of_epoch(recipe, trainee, evaluator, progress, epoch, run_folder, cluster)
-                if cluster.chief:
-                    line.write(_epoch_line(row, recipe.epochs, progress, epoch))
-                    track(progress.history)
+                _tell(line, row, recipe, progress, track, cluster)
                 hooks.on_epoch_end(epoch, row)
                 _refuse_lost_epoch(row)
             stopping, ended = cluster.any(stop), cluster.any(progress.stopped_early or model.stop_training)
-            if cluster.chief:
-                saving.perhaps(last or stopping)
+            saving.perhaps(last or stopping)
         cluster.exchange("done")  # nobody leaves while the chief may still find the disk full
     if stopping:
         raise Stopped(f"stopped after step {progress.step} of {total}; the same command goes on from there")
@@ -254,15 +251,16 @@ def _end_of_epoch(
 
 @dataclass
 class _Saving:
-    """Checkpoints: where asked for, and whenever CHECKPOINT_SECONDS have passed since the last."""
+    """The chief's checkpoints: where asked for, and whenever CHECKPOINT_SECONDS have passed since the last."""
 
     run_folder: Path
     trainee: Trainee
     progress: Progress
+    chief: bool
     saved_at: float = field(default_factory=time.monotonic)
 
     def perhaps(self, now: bool) -> None:
-        if now or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
+        if self.chief and (now or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS):
             state.save(self.run_folder, self.trainee, self.progress)
             self.saved_at = time.monotonic()
 
@@ -298,6 +296,15 @@ def _show(line: Any, progress: Progress, loss: float) -> None:
         text += f", mIoU {percent(progress.history[-1]['val_miou'], 1)}"
     line.set_postfix_str(text, refresh=False)
     line.update()
+
+
+def _tell(
+    line: Any, row: dict[str, Any], recipe: Recipe, progress: Progress, track: Track, cluster: Cluster
+) -> None:
+    """The end of an epoch, on the terminal and to whoever tracks the run."""
+    if cluster.chief:
+        line.write(_epoch_line(row, recipe.epochs, progress, row["epoch"] - 1))
+        track(progress.history)
 
 
 def _epoch_line(row: dict[str, Any], epochs: int, progress: Progress, epoch: int) -> str:

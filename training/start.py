@@ -92,9 +92,7 @@ def train(
             progress = counting.train(*prepared, class_weights=weights, say=say)
             track(progress.history)
             return _beside_the_score(progress, absent, say)
-        count = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
-        name = f"{recipe.model} with {recipe.backbone}" if recipe.backbone else recipe.model
-        say(f"{name}: {count / 1e6:.2f}M parameters.")
+        say(_size(recipe, model))
         progress = loop.train(
             *prepared,
             strategy=devices,
@@ -108,6 +106,13 @@ def train(
         if cluster.chief:
             report.draw_curves(run_folder / "curves.png", progress.history)
     return _beside_the_score(progress, absent, say)
+
+
+def _size(recipe: Recipe, model: keras.Model) -> str:
+    """A sentence on how large the model is."""
+    count = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
+    name = f"{recipe.model} with {recipe.backbone}" if recipe.backbone else recipe.model
+    return f"{name}: {count / 1e6:.2f}M parameters."
 
 
 def _keep(run_folder: Path, recipe: Recipe, spec: DatasetSpec, caches: dict[str, DecodedCache]) -> None:
