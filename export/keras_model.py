@@ -33,6 +33,10 @@ class Trained:
     spec: DatasetSpec
     weights_path: Path
 
+    @property
+    def labelled(self) -> bool:
+        return bool(self.recipe.data)
+
     def model(self, image_size: tuple[int, int] | None = None) -> keras.Model:
         return self.keras_model
 

@@ -124,7 +124,8 @@ def named(hint: Any) -> str:
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         return " or ".join(named(one) for one in typing.get_args(hint))
     if typing.get_origin(hint) is dict:
-        return "an object"
+        values = typing.get_args(hint)[1]
+        return "an object" if values is Any else f"an object in which each value is {named(values)}"
     if typing.get_origin(hint) in (list, tuple):
         inner = typing.get_args(hint)
         count = "" if typing.get_origin(hint) is list or inner[-1] is Ellipsis else f" of {len(inner)}"

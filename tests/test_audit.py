@@ -94,6 +94,7 @@ def test_a_peer_s_operations_are_those_its_authors_publish():
     assert found.deep == []
 
 
+@pytest.mark.slow
 def test_a_network_made_for_a_benchmark_is_the_recipes_at_mlperfs_task(tmp_path):
     """Of 32 classes, which come last: 80 positions wide at stride 4 from 128 filters, 8 bits."""
     path = untrained("mobilenet_v2", (64, 320), tmp_path)

@@ -55,19 +55,21 @@ def test_more_classes_than_bytes_hold_are_refused_wherever_they_appear(tmp_path,
             build()
 
 
+def _asked(match, count):
+    return convert_main._of_classes(match.model, match.arguments, count)
+
+
 @pytest.mark.parametrize("count", [255, *MORE])
 def test_a_checkpoint_of_more_classes_is_not_converted(count):
     """Its own number, or the one asked for."""
     match = Match("x", "otsu", {"classes": count}, str, {})
     if count == 255:
-        assert (
-            convert_main._build(match, convert_main._arguments(match, 255)).output["logits"].shape[-1] == 255
-        )
+        assert convert_main._build(match, _asked(match, 255)).output["logits"].shape[-1] == 255
         return
     with pytest.raises(ValueError, match=f"cannot be built: there are {count} classes"):
-        convert_main._build(match, convert_main._arguments(match, None))
+        convert_main._build(match, _asked(match, None))
     with pytest.raises(ValueError, match=f"up to 255 classes.* not {count}"):
-        convert_main._arguments(match, count)
+        _asked(match, count)
 
 
 def test_every_model_of_the_zoo_refuses_256_classes():

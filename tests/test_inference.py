@@ -142,6 +142,7 @@ def test_the_windows_of_mmsegmentation():
     assert [(s.start, s.stop) for s in inference.spans(300, 512, 341)] == [(0, 300)]
 
 
+@pytest.mark.slow
 def test_a_file_with_scores_slides_windows_of_its_own_size(model, tmp_path):
     """The .tflite sees windows exactly as the Keras model of free size does."""
     fixed = zoo.build("deeplabv3plus", classes=CLASSES, image_size=(33, 47), **SMALL["deeplabv3plus"])

@@ -84,9 +84,11 @@ def test_a_legend_is_a_classes_json_of_data_folder(tmp_path):
     table, _ = classes.read(path)
     assert table.names == ("road", "car")
     assert [int(table.table[raw]) for raw in (7, 8, 26, 3)] == [0, 0, 1, 255]
-    path.write_bytes(painted.legend_json("colours", {(1, 2, 3): 0, (4, 5, 6): 0, (7, 8, 9): 255}, LABELS))
+    path.write_bytes(
+        painted.legend_json("colours", {(1, 2, 3): 0, (4, 5, 6): 0, (8, 8, 8): 2, (7, 8, 9): 255}, LABELS)
+    )
     table, _ = classes.read(path)
-    assert table.colours == {(1, 2, 3): 0, (4, 5, 6): 0, (7, 8, 9): 255}
+    assert table.colours == {(1, 2, 3): 0, (4, 5, 6): 0, (8, 8, 8): 1, (7, 8, 9): 255}
 
 
 @pytest.mark.parametrize(

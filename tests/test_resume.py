@@ -215,6 +215,7 @@ def test_best_weights_that_are_gone_are_missed(place: Path, monkeypatch: pytest.
         train.main(["--resume", "runs/without"])
 
 
+@pytest.mark.slow
 def test_a_run_whose_data_has_moved_is_evaluated_compared_and_exported(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -182,8 +182,10 @@ def test_the_command_line_says_it_all() -> None:
     assert made.schedule_options == {"gamma": 0.5, "milestones": (0.5, 0.75)}
     again = Recipe(**{**made.as_dict(), "augmentation": made.augmentation, "freeze": made.freeze})
     assert not made.differences(again) and made.sha256() == again.sha256()
-    with pytest.raises(UserError, match="--rates head is fast: it must lie in 0.0 to 100.0"):
+    with pytest.raises(UserError, match="rates is {'head': 'fast'}, .*each value is a number"):
         recipe(rates={"head": "fast"})
+    with pytest.raises(UserError, match="--rates head is 101: it must lie in 0.0 to 100.0"):
+        recipe(rates={"head": 101})
     with pytest.raises(UserError, match="the schedule step has no option power: it takes milestones, gamma"):
         recipe(schedule="step", schedule_options={"power": 2})
 

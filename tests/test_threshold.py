@@ -150,6 +150,7 @@ def test_votes_are_the_logarithm_of_shares():
     )
 
 
+@pytest.mark.slow
 def test_the_counting_pass_learns_and_is_finished(tmp_path):
     data = write_camvid(tmp_path / "camvid")
     command = ["otsu", "--data", "camvid", "--data-dir", str(data), "--set", "levels=3", "--name", "o"]

@@ -238,5 +238,5 @@ def test_a_film_is_judged_by_its_header(tmp_path):
     with pytest.raises(UserError, match=r"my\.mp4 has frames of \d+x\d+ pixels"):
         checked_film(tmp_path / "drive.mp4", "my.mp4", 30, 10)
     (tmp_path / "no.mp4").write_bytes(b"not a film at all")
-    with pytest.raises(UserError, match=r"my\.mp4 is not a video"):
+    with pytest.raises(UserError, match=r"my\.mp4 is no video that is read here"):
         checked_film(tmp_path / "no.mp4", "my.mp4", 30, 10**6)
