@@ -85,6 +85,15 @@ ROWS: dict[str, Row] = {
         f"ddrnet {name}": Row("ddrnet", {"variant": name, "auxiliary": False}, f"{MMSEG}, its authors")
         for name in ("ddrnet_23_slim", "ddrnet_23")
     },
+    **{
+        f"pidnet {name}": Row("pidnet", {"variant": name, "auxiliary": False}, f"{MMSEG}, its authors")
+        for name in ("pidnet_s", "pidnet_m", "pidnet_l")
+    },
+    "bisenetv2": Row("bisenetv2", {"auxiliary": False}, MMSEG),
+    **{
+        f"stdc {name}": Row("stdc", {"variant": name, "auxiliary": False}, MMSEG)
+        for name in ("stdc1", "stdc2")
+    },
     "mask2former resnet50_v1b": Row("mask2former", {"backbone": "resnet50_v1b"}, HF),
     "mask2former swin_tiny": Row("mask2former", {"backbone": "swin_tiny"}, HF),
     "mask2former swin_small": Row("mask2former", {"backbone": "swin_small"}, HF),

@@ -33,6 +33,31 @@ SMALL: dict[str, dict[str, Any]] = {
         "decoder_filters": 16,
     },
     "ddrnet": {"sizes": {"channels": 4, "pyramid_filters": 6, "head_filters": 8}},
+    "pidnet": {
+        "sizes": {
+            "channels": 4,
+            "pyramid_filters": 6,
+            "head_filters": 8,
+            "stem_blocks": 1,
+            "branch_blocks": 1,
+        }
+    },
+    "bisenetv2": {
+        "detail_filters": (8, 8, 16),
+        "semantic_filters": (4, 8, 8, 16),
+        "expansion": 2,
+        "head_filters": 16,
+        "auxiliary_filters": (4, 4, 4, 4),
+    },
+    "stdc": {
+        "sizes": {
+            "blocks": (1, 1, 1),
+            "channels": (8, 8, 16, 24, 32),
+            "context_filters": 8,
+            "fusion_filters": 16,
+            "auxiliary_filters": 4,
+        }
+    },
     "mask2former": {
         "backbone_sizes": {
             "blocks": (1, 2, 1, 1),

@@ -20,6 +20,7 @@ PIXELWISE = [name for name, row in losses.LOSSES.items() if row.reads == losses.
 SHAPES = {
     "logits": (4, 12, 10, 5), "teacher_logits": (4, 12, 10, 5), "query_logits": (4, 7, 6), "mask_logits": (4, 7, 6, 5),
     "masks": (4, 2, 3, 6, 5), "iou": (4, 2, 3), "single_mask": (4, 2, 1, 6, 5), "single_iou": (4, 2, 1),
+    "boundary_logits": (4, 12, 10, 1), "detail_logits": (4, 12, 10, 1),
 }  # fmt: skip
 
 

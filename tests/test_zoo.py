@@ -19,7 +19,7 @@ TRAINED = [name for name in DENSE if name not in COUNTED]
 # (model, backbone); "" is that of its small configuration.
 EVERY = [(name, backbone) for name in DENSE for backbone in ("", *MORE_BACKBONES.get(name, ()))]
 EVERY_TRAINED = [row for row in EVERY if row[0] in TRAINED]
-REAL_TIME = ("ddrnet",)  # many small layers, which take long to trace
+REAL_TIME = ("ddrnet", "pidnet", "bisenetv2", "stdc")  # many small layers, which take long to trace
 ALIKE = ("deeplabv3", "fcn")  # deeplabv3plus' blocks on its backbone: what takes longest is slow for these
 
 

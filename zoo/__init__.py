@@ -16,13 +16,16 @@ with stderr_closed():  # TensorFlow under Keras starts with notes that nobody ca
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
 
+from zoo.bisenetv2 import bisenetv2
 from zoo.ddrnet import ddrnet
 from zoo.deeplabv3 import deeplabv3
 from zoo.deeplabv3plus import deeplabv3plus
 from zoo.fcn import fcn
 from zoo.mask2former import mask2former
+from zoo.pidnet import pidnet
 from zoo.sam import sam
 from zoo.segformer import segformer
+from zoo.stdc import stdc
 from zoo.threshold import otsu, threshold
 from zoo.unet import unet
 
@@ -33,6 +36,9 @@ MODELS: dict[str, Callable[..., keras.Model]] = {
     "unet": unet,
     "segformer": segformer,
     "ddrnet": ddrnet,
+    "pidnet": pidnet,
+    "bisenetv2": bisenetv2,
+    "stdc": stdc,
     "mask2former": mask2former,
     "sam": sam,
     "threshold": threshold,

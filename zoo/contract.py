@@ -13,9 +13,14 @@ Sizes = TypeVar("Sizes")
 
 IMAGE = "image"  # input: RGB, (B, H, W, 3), uint8 or float, 0..255
 LOGITS = "logits"  # output: (B, H, W, classes), float32, at the input's size, before the softmax
-AUX_LOGITS = "aux_logits"  # output of an auxiliary head: as the logits, for the loss alone
+AUX_LOGITS = "aux_logits"  # output of an auxiliary head, as the logits, for the loss alone; of several: aux_logits_1...
+BOUNDARY_LOGITS = "boundary_logits"  # output of PIDNet's boundary branch: (B, H, W, 1), for the loss alone
+DETAIL_LOGITS = "detail_logits"  # output of STDC's detail head: (B, H, W, 1), for the loss alone
 # Layers whose last axis is the classes, in Mask2Former with one more for "no object".
-HEADS = ("classifier", "auxiliary_classifier", "class_predictor", LOGITS)
+HEADS = (
+    "classifier", "auxiliary_classifier", *(f"auxiliary_{number}_classifier" for number in range(1, 5)),
+    "class_predictor", LOGITS,
+)  # fmt: skip
 BACKBONE = "backbone"  # name of the nested model that turns the image into a pyramid
 LEVELS = ("P2", "P3", "P4", "P5")  # the pyramid, from fine to coarse
 

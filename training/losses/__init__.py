@@ -14,8 +14,10 @@ import tensorflow as tf
 
 from runtime.errors import UserError
 from training.losses.boundaries import boundary
+from training.losses.detail import detail
 from training.losses.distillation import distillation
 from training.losses.mask_loss import mask2former, mask2former_shares
+from training.losses.pidnet_loss import pidnet
 from training.losses.pixels import cross_entropy, focal, ohem, pixel_share, sigmoid_focal
 from training.losses.prompt_loss import prompt_share, sam
 from training.losses.regions import dice, lovasz, picture_share, tversky
@@ -81,6 +83,20 @@ LOSSES: dict[str, Loss] = {
     ),
     "lovasz": Loss(lovasz, LOGITS, False, picture_share),
     "boundary": Loss(boundary, LOGITS, False, picture_share, {"width": (1, 15), "reach": (0, 63)}),
+    "pidnet": Loss(
+        pidnet,
+        ("logits", "boundary_logits"),
+        True,
+        picture_share,
+        {
+            "thresh": (0.0, 1.0),
+            "min_kept": (0.0, 1e9),
+            "sure": (0.0, 1.0),
+            "auxiliary": (0.0, 1e3),
+            "boundary": (0.0, 1e3),
+        },
+    ),
+    "detail": Loss(detail, ("detail_logits",), False, picture_share, {"smooth": (0.0, 1e6)}),
     "mask2former": Loss(
         mask2former, ("query_logits", "mask_logits"), False, mask2former_shares, {"points": (1, 10**6)}
     ),
@@ -91,8 +107,8 @@ LOSSES: dict[str, Loss] = {
     ),
 }
 ALIASES = {"ce": "cross_entropy"}
-# The loss of a model that is not trained by pixel-wise cross-entropy.
-MODEL_LOSSES = {"mask2former": "mask2former", "sam": "sam"}
+# The loss of a model that is not trained by pixel-wise cross-entropy alone.
+MODEL_LOSSES = {"mask2former": "mask2former", "sam": "sam", "pidnet": "pidnet", "stdc": "ohem+detail"}
 
 
 class Term(NamedTuple):

@@ -25,7 +25,7 @@ def cross_entropy(
     classes weigh, each class's part of it does too, as in PyTorch. Nothing is random.
     """
     weight = pixel_weights(labels, class_weights)
-    loss = weight * _log_loss(outputs, labels)
+    loss = weight * log_loss(outputs, labels)
     if label_smoothing:
         spread = -tf.nn.log_softmax(tf.cast(outputs["logits"], tf.float32))
         if class_weights is not None:
@@ -56,16 +56,20 @@ def ohem(
     not depend on what lies beside a picture; `min_kept` has a default that follows the size of the crop (theirs,
     100,000, keeps all of a small one); without a threshold theirs orders pixels by their weighted losses.
     """
-    loss = _log_loss(outputs, labels)
+    loss = log_loss(outputs, labels)
     weight = pixel_weights(labels, class_weights)
-    counted = labels != IGNORE_ID
+    kept = tf.cast(hard_pixels(loss, labels != IGNORE_ID, thresh, min_kept), tf.float32)
+    return tf.math.divide_no_nan(tf.reduce_sum(loss * weight * kept), tf.reduce_sum(weight))
+
+
+def hard_pixels(loss: tf.Tensor, counted: tf.Tensor, thresh: float, min_kept: float) -> tf.Tensor:
+    """Which pixels `ohem` keeps of those that are counted, bool (B, H, W); `loss` is what `log_loss` gives."""
     wanted = _kept(tf.math.count_nonzero(counted, axis=(1, 2), dtype=tf.int32), min_kept)  # (B,)
     probability = tf.where(counted, tf.exp(-tf.stop_gradient(loss)), 2.0)  # void comes last
-    flat = tf.reshape(probability, [tf.shape(labels)[0], -1])  # (B, H x W)
+    flat = tf.reshape(probability, [tf.shape(loss)[0], -1])  # (B, H x W)
     rising = -tf.math.top_k(-flat, tf.reduce_max(wanted) + 1).values
     limit = tf.maximum(tf.gather(rising, wanted, batch_dims=1), thresh)[:, None, None]
-    kept = tf.cast(counted & (probability < limit), tf.float32)
-    return tf.math.divide_no_nan(tf.reduce_sum(loss * weight * kept), tf.reduce_sum(weight))
+    return counted & (probability < limit)
 
 
 def _kept(pixels: tf.Tensor, min_kept: float) -> tf.Tensor:
@@ -91,7 +95,7 @@ def focal(
     CategoricalFocalCrossentropy has it; `class_weights` are its alpha. `gamma` 0 is cross-entropy. Inputs, mean and
     weights as of cross_entropy. Deviation: for 0 < gamma < 1 there is no slope where 1 - p is below 1e-7.
     """
-    loss = _log_loss(outputs, labels)
+    loss = log_loss(outputs, labels)
     weight = pixel_weights(labels, class_weights)
     modulated = _power(-tf.math.expm1(-loss), gamma) * loss
     return tf.math.divide_no_nan(tf.reduce_sum(modulated * weight), tf.reduce_sum(weight))
@@ -125,7 +129,7 @@ def _power(wrong: tf.Tensor, gamma: float) -> tf.Tensor:
     return tf.maximum(wrong, SMALLEST) ** gamma if 0.0 < gamma < 1.0 else wrong**gamma
 
 
-def _log_loss(outputs: Mapping[str, tf.Tensor], labels: tf.Tensor) -> tf.Tensor:
+def log_loss(outputs: Mapping[str, tf.Tensor], labels: tf.Tensor) -> tf.Tensor:
     """-log p of each pixel's own class, (B, H, W) float32; what it is where a pixel is void means nothing."""
     logits = tf.cast(outputs["logits"], tf.float32)
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=_ids(labels), logits=logits)

@@ -1,20 +1,24 @@
-"""DDRNet (ydhongHIT/DDRNet) as its authors save it: mmsegmentation's network, under other names.
+"""PIDNet (XuJiacong/PIDNet) and DDRNet (ydhongHIT/DDRNet) as their authors save them: mmsegmentation's networks, under
+other names.
 
 Their training code wraps the network ("model.") and keeps the weights of its losses beside it. Their stem's two
 convolutions have a bias, which the norm behind them takes up: norm(x + b) is the norm of x with its mean less b.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from zoo.convert import inputs
 from zoo.convert.checkpoint import Checkpoint, Match, Tensors
-from zoo.convert.mmsegmentation_realtime import BLOCKS, renamed, variant
+from zoo.convert.mmsegmentation_realtime import BLOCKS, count, renamed, variant
 from zoo.ddrnet import SIZES as DDRNETS
 from zoo.ddrnet import Sizes as DDRNetSizes
+from zoo.pidnet import SIZES as PIDNETS
+from zoo.pidnet import Sizes as PIDNetSizes
 
-KNOWN = "DDRNet of its authors"
+KNOWN = "PIDNet and DDRNet of their authors"
 WRAPPER = "model."
 UNUSED = (r".*\.num_batches_tracked", r"(loss|sem_loss|bd_loss)\..*", r"conv1\.[03]\.bias")
 STEM = {"conv1.0.bias": "conv1.1.running_mean", "conv1.3.bias": "conv1.4.running_mean"}
@@ -43,9 +47,9 @@ def recognise(checkpoint: Checkpoint) -> Match | None:
         model=network.model,
         arguments={"classes": tensors[CLASSIFIER].shape[0], **network.arguments(tensors)},
         names=lambda path: renamed(network.rules, path),
-        tensors=_without_bias(tensors),
+        tensors=_boundary_blocks(_without_bias(tensors)),
         unused=UNUSED,
-        inputs=inputs.settle(inputs.IMAGENET, checkpoint.options),  # as mmsegmentation's
+        inputs=inputs.settle(inputs.IMAGENET, checkpoint.options),  # as both authors' code prepares images
     )
 
 
@@ -111,4 +115,46 @@ DDRNET = {
     **_pair("down4_2", "down4", 3, 4),
     **_head("auxiliary_", "seghead_extra"),
 }
-NETWORKS = (Network("ddrnet", "layer3_.0.conv1.weight", _ddrnet, DDRNET),)
+PIDNET = {
+    **STEM_AND_PYRAMID,
+    **{
+        pattern: prefix
+        for layer in (3, 4, 5)
+        for branch, theirs in (("i", ""), ("p", "_"), ("d", "_d"))
+        for pattern, prefix in _stage(f"layer{layer}_{branch}", f"layer{layer}{theirs}").items()
+    },
+    **_pair("pag([34])_p", r"pag\1.f_x"),
+    **_pair("pag([34])_i", r"pag\1.f_y"),
+    **_pair("diff([34])", r"diff\1"),
+    **_pair("pyramid_process", "spp.scale_process", 2, 0),
+    **_pair("fusion_([ip])", r"dfm.conv_\1"),
+    **_pair("fusion", "dfm.conv", 2, 0),
+    **_head("auxiliary_", "seghead_p"),
+    **_head("boundary_", "seghead_d"),
+}
+
+
+def _pidnet(tensors: Tensors) -> dict[str, Any]:
+    found = PIDNetSizes(
+        channels=tensors["conv1.0.weight"].shape[0],
+        pyramid_filters=tensors["spp.scale0.2.weight"].shape[0],
+        head_filters=tensors[CLASSIFIER].shape[1],
+        stem_blocks=count(tensors, r"layer1\.(\d+)\..*"),
+        branch_blocks=count(tensors, r"layer3\.(\d+)\..*"),
+        light="dfm.conv_p.0.weight" in tensors,
+    )
+    heads = "seghead_d.conv2.weight" in tensors
+    # Their in-place ReLUs change what both heads for the loss have read, before they read it.
+    return {**variant(PIDNETS, found), "auxiliary": heads, "after_relu": heads, "align_corners": True}
+
+
+def _boundary_blocks(tensors: Tensors) -> Tensors:
+    """D's first stages are no sequence where they have one basic block: named here as if they were."""
+    single = r"(layer[34]_d)\.(conv\d|bn\d|downsample)\."
+    return {re.sub(single, r"\1.0.\2.", name): array for name, array in tensors.items()}
+
+
+NETWORKS = (
+    Network("pidnet", "pag3.f_x.0.weight", _pidnet, PIDNET),
+    Network("ddrnet", "layer3_.0.conv1.weight", _ddrnet, DDRNET),
+)
