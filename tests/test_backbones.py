@@ -19,6 +19,10 @@ BIG = (
     "kerascv_resnet50_v2",
     "kerascv_efficientnetv2_b0",
     "kerascv_densenet121",
+    "mit_b3",
+    "mit_b4",
+    "mit_b5",
+    "swin_small",
     "swin_base",
     "swin_large",
 )

@@ -104,7 +104,7 @@ def test_inference_is_inference_however_it_is_called(name, backbone):
         assert np.abs(np.asarray(model(images, training=True)["logits"]) - logits).max() > 1e-2 * scale
 
 
-@pytest.mark.parametrize("name", unlike(DENSE, also=("mask2former", *REAL_TIME)))
+@pytest.mark.parametrize("name", unlike(DENSE, also=("mask2former", "unet", *REAL_TIME)))
 def test_saved_model_and_tflite_say_the_same(name, tmp_path):
     free, model = built(name), build(name, image_size=(33, 47))
     model.set_weights(free.get_weights())
