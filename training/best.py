@@ -11,7 +11,7 @@ import keras
 
 from runtime.errors import UserError
 from training.checkpoints import write_bytes
-from zoo.convert import hdf5
+from zoo.convert import card, hdf5
 
 NAME, HASH = "best.weights.h5", "best.sha256"
 
@@ -32,9 +32,7 @@ def check(path: Path) -> None:
     place = path.with_name(HASH)
     if path.name != NAME or not path.is_file() or not place.is_file():
         return
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found not in _known(place):
+    if card.file_sha256(path) not in _known(place):
         raise UserError(
             f"{path} is damaged or another file than its run wrote: its SHA-256 is not that of {place.name}; bring "
             "back the file that the run wrote, or train the run again with --fresh"
