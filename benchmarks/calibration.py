@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from runtime.errors import exit_on_user_error
+from training.command_line import Parser
 from training.quiet import start_tensorflow
-from training.train import Parser
 
 COUNTS = (8, 16, 32, 100, 200)
 

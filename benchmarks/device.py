@@ -33,9 +33,9 @@ from runtime.benchmark import measure
 from runtime.errors import UserError, exit_on_user_error
 from runtime.image import resize_rgb
 from runtime.segmenter import Segmenter
+from training.command_line import size
 from training.data import scenes
 from training.recipe import default_recipe
-from training.train import size
 
 ROOF = {"channels": 256, "side": 64, "layers": 8}
 PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL")

@@ -28,8 +28,8 @@ from typing import Any
 
 from runtime.errors import exit_on_user_error
 from training import distributed
+from training.command_line import size
 from training.quiet import start_tensorflow
-from training.train import size
 
 WARM_UP = 3
 WORKERS = (2, 8, 16, 32, 64)

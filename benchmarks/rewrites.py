@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from runtime.errors import exit_on_user_error
+from training.command_line import Parser
+from training.command_line import size as parse_size
 from training.quiet import start_tensorflow
-from training.train import Parser
-from training.train import size as parse_size
 
 
 def main(argv: Sequence[str] | None = None) -> int:

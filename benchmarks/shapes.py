@@ -24,9 +24,9 @@ from runtime.errors import UserError, exit_on_user_error
 from runtime.image import read_rgb, resize_ids, resize_rgb
 from runtime.segmenter import Segmenter
 from training import data, metrics
+from training.command_line import Parser
 from training.data.spec import Example
 from training.progress import counter
-from training.train import Parser
 
 SHAPES = {"16:9": 16 / 9, "2:1": 2.0, "3:1": 3.0, "1:1": 1.0, "3:4": 3 / 4, "9:16": 9 / 16}
 WHOLE, TWICE = "whole", "whole, twice its size"

@@ -24,11 +24,11 @@ from export import (
     exporter,
 )
 from runtime.errors import UserError, exit_on_user_error
+from training.command_line import Parser
+from training.command_line import size as parse_size
 from training.data import mixture
 from training.data.spec import Example
 from training.quiet import start_tensorflow
-from training.train import Parser
-from training.train import size as parse_size
 
 SMALLEST, LARGEST = 32, 8192
 

@@ -27,9 +27,9 @@ from export import surgery
 from runtime.errors import UserError, exit_on_user_error
 from runtime.files import whole_file
 from runtime.image import resize_rgb
+from training.command_line import Parser
 from training.progress import counter
 from training.quiet import start_tensorflow
-from training.train import Parser
 
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 Pictures = Sequence[np.ndarray]

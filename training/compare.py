@@ -18,6 +18,7 @@ import numpy as np
 from runtime.errors import UserError, exit_on_user_error
 from training import evaluation, metrics
 from training.checkpoints import check_folder
+from training.command_line import Parser
 from training.data import mixture, taxonomies
 from training.data.spec import DatasetSpec, Example
 from training.evaluation import Evaluation, Predict, kept, translation
@@ -25,7 +26,6 @@ from training.evaluation.subject import Data, Subject, open_subject
 from training.progress import counter
 from training.report import comparison_page
 from training.report.comparison_page import Row
-from training.train import Parser
 from zoo.convert import h5
 
 TIMED_PICTURES, ROUNDS = 8, 3

@@ -21,13 +21,13 @@ from runtime.errors import UserError, exit_on_user_error
 from runtime.fit import FITS
 from training import evaluation
 from training.checkpoints import check_folder
+from training.command_line import Parser, setting
 from training.data import mixture, taxonomies
 from training.data.spec import DatasetSpec, Example
 from training.evaluation import boundary, cityscapes_protocol, inference, kept, translation
 from training.evaluation.streaming import Metric, Seen
 from training.evaluation.subject import Data, Subject, open_subject
 from training.progress import counter
-from training.train import Parser, setting
 
 
 def _parser() -> Parser:

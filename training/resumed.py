@@ -162,7 +162,7 @@ def _flag(flag: str, bare: Any, wanted: Any) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    """What training.train.setting reads back."""
+    """What command_line.setting reads back."""
     if isinstance(value, list | tuple):
         return ",".join(map(_text, value)) or "()"
     return str(value).lower() if isinstance(value, bool) else str(value)

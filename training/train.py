@@ -13,47 +13,10 @@ from typing import Any
 
 from runtime.errors import UserError, exit_on_user_error
 from training import distributed
+from training.command_line import Parser, setting, size
 from training.quiet import start_tensorflow
 
 RUNS = Path("runs")
-
-
-def size(text: str) -> tuple[int, int]:
-    """HxW -> (height, width) in pixels."""
-    try:
-        height, width = (int(part) for part in text.lower().split("x"))
-    except ValueError:
-        raise UserError(f"size '{text}' is not HEIGHTxWIDTH, such as 320x480") from None
-    return height, width
-
-
-def setting(text: str) -> tuple[str, Any]:
-    """NAME=VALUE -> (name, value): a number, true or false, a tuple written 3,6,9 or (), or text."""
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise UserError(f"'{text}' is not NAME=VALUE, such as rates=3,6,9,12")
-    if value == "()":
-        return name, ()
-    parts = [_parsed(part) for part in value.split(",")]
-    return name, tuple(parts) if len(parts) > 1 else parts[0]
-
-
-def _parsed(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    if "x" in text and text.replace("x", "").isdigit():
-        return size(text)
-    return {"true": True, "false": False}.get(text.lower(), text)
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, with one sentence on stderr instead of the usage text."""
-
-    def error(self, message: str) -> Any:
-        raise UserError(f"{message}; see --help")
 
 
 def parser() -> Parser:

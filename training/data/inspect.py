@@ -24,10 +24,10 @@ import numpy as np
 
 from runtime.errors import UserError, exit_on_user_error
 from training.checkpoints import write_atomically
+from training.command_line import Parser, setting
 from training.data import mixture, opened, ruined, samples
 from training.data.spec import IGNORE_ID, DatasetSpec, Example
 from training.progress import counter
-from training.train import Parser, setting
 
 LISTED = 10  # sentences of one kind that are printed; inspect.json has all of them
 

@@ -8,7 +8,6 @@ appear, at frequencies about as uneven as there.
     python -m training.data.scenes --sheet sheet.png --count 12
 """
 
-import argparse
 import dataclasses
 import re
 import sys
@@ -21,6 +20,7 @@ import numpy as np
 
 from runtime.encoding import encoded
 from runtime.errors import UserError, exit_on_user_error
+from training import command_line
 from training.data import cityscapes
 from training.data.drawing import backdrop, layout, lens, street
 from training.data.drawing.canvas import Canvas
@@ -189,17 +189,8 @@ def sheet(count: int, size: tuple[int, int], seed: int, split: str) -> np.ndarra
     return np.concatenate([np.concatenate(pairs[k : k + 2], 1) for k in range(0, len(pairs), 2)])
 
 
-def _parse_size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not found:
-        raise UserError(f"--size {text} is not understood; write height x width, for example 256x512.")
-    return int(found[1]), int(found[2])
-
-
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.data.scenes", description=__doc__.split("\n\n")[0]
-    )
+    parser = command_line.Parser(prog="python -m training.data.scenes", description=__doc__.split("\n\n")[0])
     parser.add_argument("--write", type=Path, metavar="DIR", help="write them as a Cityscapes folder")
     parser.add_argument(
         "--sheet", type=Path, metavar="FILE.png", help="write a contact sheet with the labels"
@@ -209,7 +200,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, other scenes (0)")
     parser.add_argument("--split", choices=(*SPLITS, "both"), default="both", help="which to write (both)")
     options = parser.parse_args(arguments)
-    size = _parse_size(options.size)
+    size = command_line.size(options.size, "--size")
     if options.write is None and options.sheet is None:
         raise UserError("nothing to do; give --write DIR or --sheet FILE.png.")
     if options.write is not None:

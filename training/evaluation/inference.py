@@ -10,7 +10,6 @@ one time are the logits of one view at its own size and two arrays of the pictur
 what lies between, a band of rows or one class.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ import numpy as np
 
 from runtime.errors import UserError
 from runtime.image import resize_rgb
+from training import command_line
 
 # RGB, uint8 (h, w, 3), of any size -> logits, float32 (h, w, classes).
 Logits = Callable[[np.ndarray], np.ndarray]
@@ -83,11 +83,11 @@ def plan(tta: str | None = None, window: str | None = None, stride: str | None =
         if stride is not None:
             raise UserError(f"--stride {stride} needs --window: say how large a window is, such as 512x1024")
         return Plan(scales, flip)
-    size = _size("--window", window)
+    size = command_line.size(window, "--window")
     if stride is None:
         step = (_two_thirds(size[0]), _two_thirds(size[1]))
     else:
-        step = _size("--stride", stride)
+        step = command_line.size(stride, "--stride")
     if step[0] > size[0] or step[1] > size[1]:
         raise UserError(
             f"--stride {step[0]}x{step[1]} is larger than --window {size[0]}x{size[1]}: "
@@ -115,14 +115,6 @@ def _tta(text: str) -> tuple[tuple[float, ...], bool]:
     if len(set(scales)) < len(scales) or parts.count("flip") > 1:
         raise UserError(f"--tta {text} names something twice: each scale, and flip, counts once")
     return tuple(scales) or (1.0,), "flip" in parts
-
-
-def _size(option: str, text: str) -> Size:
-    found = re.fullmatch(r"(\d+)x(\d+)", text.strip().lower())
-    size = (int(found[1]), int(found[2])) if found else (0, 0)
-    if min(size) < 1:
-        raise UserError(f"{option} {text} is not HEIGHTxWIDTH in pixels, such as 512x1024")
-    return size
 
 
 def _two_thirds(side: int) -> int:
