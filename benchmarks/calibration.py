@@ -76,9 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _seconds(file: bytes, picture: np.ndarray) -> float:
     """The median of 30 turns of the model alone, two threads."""
-    from export import tflite
+    from export import run_tflite
 
-    run, taken = tflite.runner(file), []
+    run, taken = run_tflite.runner(file), []
     for _ in range(30):
         start = time.perf_counter()
         run(picture)

@@ -28,10 +28,11 @@ from typing import Any
 
 import numpy as np
 
-from export import surgery, tflite
+from export import run_tflite, surgery, tflite
 from runtime.benchmark import measure
 from runtime.errors import UserError, exit_on_user_error
 from runtime.image import resize_rgb
+from runtime.quiet import stderr_on_failure
 from runtime.segmenter import Segmenter
 from training.command_line import size
 from training.data import scenes
@@ -128,7 +129,7 @@ def roof(kind: str) -> bytes:
         x = keras.layers.Conv2D(ROOF["channels"], 3, padding="same", activation="relu")(x)
     model = keras.Model(image, x)
     samples = np.random.default_rng(0).random((4, *shape)).astype(np.float32)
-    with tempfile.TemporaryDirectory() as folder, tflite.stderr_on_failure():
+    with tempfile.TemporaryDirectory() as folder, stderr_on_failure():
         signature = [tf.TensorSpec((1, *shape), tf.float32)]
         tflite.write_saved_model(folder, model, lambda values: model(values, training=False), signature)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
@@ -148,7 +149,7 @@ def rate_of(flatbuffer: bytes, threads: int) -> float:
 
 def turns(flatbuffers: Sequence[bytes], threads: int, runs: int) -> np.ndarray:
     """Seconds (runs, files) on zeros, the files in turn, after three turns that are not counted."""
-    interpreters = [tflite.interpreter(flatbuffer, threads) for flatbuffer in flatbuffers]
+    interpreters = [run_tflite.interpreter(flatbuffer, threads) for flatbuffer in flatbuffers]
     for litert in interpreters:
         for details in litert.get_input_details():
             litert.set_tensor(details["index"], np.zeros(details["shape"], details["dtype"]))

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command.add_argument("--runs", type=int, default=200, help="turns of each file (default 200)")
     args = command.parse_args(argv)
     start_tensorflow()
-    from export import rewrite, surgery, tflite
+    from export import rewrite, run_tflite, surgery, tflite
     from export.__main__ import examples_of, size_of_data
     from training.run import load
 
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "sixteen scores": rewritten(rewrite.widen_argmax),
         "both": faster(plain),
     }
-    runners = {name: tflite.runner(file, args.threads) for name, file in files.items()}
+    runners = {name: run_tflite.runner(file, args.threads) for name, file in files.items()}
     taken: dict[str, list[float]] = {name: [] for name in files}
     same = dict.fromkeys(files, True)
     for turn in range(args.runs):

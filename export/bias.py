@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from export import surgery
+from export import run_tflite, surgery
 
 LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 # Layers that are watched at once: what a large picture's feature maps take in memory, against packing anew.
@@ -101,9 +101,7 @@ def _means(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Of the outputs with these numbers, over all pictures and places: each channel's mean, and the share of its
     values that are not at the type's lower end, where an int8 ReLU clips."""
-    from export import tflite
-
-    interpreter = tflite.interpreter(flatbuffer, threads)
+    interpreter = run_tflite.interpreter(flatbuffer, threads)
     image, outputs = interpreter.get_input_details()[0], interpreter.get_output_details()
     sums: list[Any] = [0.0] * len(numbers)
     for picture in pictures:

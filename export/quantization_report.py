@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from export import surgery
+from export import run_tflite, surgery
 from runtime.errors import UserError, exit_on_user_error
 from runtime.files import whole_file
 from runtime.image import resize_rgb
@@ -200,13 +200,11 @@ def _values_of(model: Any, places: Sequence[int]) -> Callable[[np.ndarray], Iter
     They become outputs of the graph, so that the kernels are those that the file runs by. (LiteRT's own kernels, which
     keep every tensor, round otherwise than XNNPACK's.)
     """
-    from export import tflite
-
     graph = model.subgraphs[0]
     kept = graph.outputs, model.signatureDefs
     graph.outputs, model.signatureDefs = [int(graph.operators[place].outputs[0]) for place in places], []
     try:
-        file = tflite.interpreter(surgery.write(model))
+        file = run_tflite.interpreter(surgery.write(model))
     finally:
         graph.outputs, model.signatureDefs = kept
     image, outputs = file.get_input_details()[0], file.get_output_details()
@@ -222,9 +220,7 @@ def _values_of(model: Any, places: Sequence[int]) -> Callable[[np.ndarray], Iter
 
 
 def _logits(flatbuffer: bytes, pictures: Pictures) -> np.ndarray:
-    from export import tflite
-
-    run = tflite.runner(flatbuffer)
+    run = run_tflite.runner(flatbuffer)
     return np.stack([run(picture) for picture in pictures])
 
 

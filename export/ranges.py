@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from export import surgery
+from export import run_tflite, surgery
 
 # Ops that never write into their operand's memory: nothing that only they read has to be looked at.
 APART = (
@@ -23,8 +23,6 @@ APART = (
 def corrected(calibrated: bytes, pictures: Sequence[np.ndarray], threads: int = 2) -> bytes:
     """A float file with calibrated ranges -> the same file, with true ranges of what may be overwritten in place.
     `pictures`, uint8 (H, W, 3), are those that it was calibrated on."""
-    from export import tflite
-
     model = surgery.read(calibrated)
     graph = model.subgraphs[0]
     results = {int(op.outputs[0]) for op in graph.operators}
@@ -38,7 +36,7 @@ def corrected(calibrated: bytes, pictures: Sequence[np.ndarray], threads: int = 
     if not watched:
         return calibrated
     kept, graph.outputs, signatures, model.signatureDefs = graph.outputs, watched, model.signatureDefs, []
-    file = tflite.interpreter(surgery.write(model), threads)
+    file = run_tflite.interpreter(surgery.write(model), threads)
     graph.outputs, model.signatureDefs = kept, signatures
     (image,), outputs = file.get_input_details(), file.get_output_details()
     low, high = np.full(len(watched), np.inf), np.full(len(watched), -np.inf)

@@ -21,6 +21,7 @@ import numpy as np
 from export import Examples, Job, bundle, parity, tflite
 from runtime.errors import UserError
 from runtime.prompted import PromptedSegmenter, fit, full_size
+from runtime.quiet import stderr_on_failure
 from training import prompts
 from training.data.spec import IGNORE_ID, Example
 from training.progress import counter
@@ -97,7 +98,7 @@ def _convert(
     precision: str,
     pictures: Sequence[np.ndarray] | None = None,
 ) -> bytes:
-    with tempfile.TemporaryDirectory() as folder, tflite.stderr_on_failure():
+    with tempfile.TemporaryDirectory() as folder, stderr_on_failure():
         tflite.write_saved_model(folder, model, serve, signature)
         flatbuffer = bytes(tflite.converter_of(folder, precision, pictures or ()).convert())
     tflite.check(flatbuffer)

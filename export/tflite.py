@@ -10,19 +10,29 @@ float QUANTIZE; `rewrite` then changes what LiteRT is slow at. `mask` ends in AR
 XNNPACK leaves to LiteRT's own kernels: the measured alternatives are in docs/export.md.
 """
 
-import contextlib
-import os
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from export import CALIBRATED, Examples, Job, bias, bundle, metadata, parity, ranges, rewrite, surgery
+from export import (
+    CALIBRATED,
+    Examples,
+    Job,
+    bias,
+    bundle,
+    metadata,
+    parity,
+    ranges,
+    rewrite,
+    run_tflite,
+    surgery,
+)
 from runtime.errors import UserError
 from runtime.image import resize_rgb
+from runtime.quiet import stderr_on_failure
 from training.data.spec import Example
 from training.progress import counter
 
@@ -190,7 +200,7 @@ def converter_of(folder: str, precision: str, pictures: Sequence[np.ndarray]) ->
 
 def predictor(flatbuffer: bytes, output: str, threads: int = 2) -> parity.Predict:
     """Run a file through LiteRT: uint8 (H, W, 3) -> its class ids (H, W) and its logits (H, W, C)."""
-    run = runner(flatbuffer, threads)
+    run = run_tflite.runner(flatbuffer, threads)
     if output == "scores":
 
         def from_scores(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -198,33 +208,8 @@ def predictor(flatbuffer: bytes, output: str, threads: int = 2) -> parity.Predic
             return parity.ids_of(logits), logits
 
         return from_scores
-    twin = runner(scores_twin(flatbuffer), threads)
+    twin = run_tflite.runner(scores_twin(flatbuffer), threads)
     return lambda rgb: (run(rgb), twin(rgb))
-
-
-def runner(flatbuffer: bytes, threads: int = 2) -> Callable[[np.ndarray], np.ndarray]:
-    """uint8 (H, W, 3) -> the file's one output without its batch axis; quantised scores become float32."""
-    litert = interpreter(flatbuffer, threads)
-    (image,), (result,) = litert.get_input_details(), litert.get_output_details()
-    scale, zero = result["quantization"]
-
-    def run(rgb: np.ndarray) -> np.ndarray:
-        litert.set_tensor(image["index"], rgb[None])
-        litert.invoke()
-        values: np.ndarray = litert.get_tensor(result["index"])[0]
-        return (values.astype(np.float32) - zero) * np.float32(scale) if scale else values
-
-    return run
-
-
-def interpreter(flatbuffer: bytes, threads: int = 2) -> Any:
-    """A LiteRT interpreter, ready to run."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    with stderr_on_failure():
-        litert = Interpreter(model_content=flatbuffer, num_threads=threads)
-        litert.allocate_tensors()
-    return litert
 
 
 def scores_twin(flatbuffer: bytes) -> bytes:
@@ -260,23 +245,3 @@ def check(flatbuffer: bytes) -> None:
         signature = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
         if signature is not None and any(side < 0 for side in signature):
             raise ValueError(f"the shape of {tensor.name!r} is not static: {list(signature)}")
-
-
-@contextlib.contextmanager
-def stderr_on_failure() -> Iterator[None]:
-    """Hold back what C++ writes to stderr (pages of it for a sound conversion) unless something fails."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            sys.stderr.flush()
-            held.seek(0)
-            os.write(kept, held.read())
-            raise
-        finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)

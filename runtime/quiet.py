@@ -1,6 +1,8 @@
 """Keep what C++ writes to stderr away from the user, where it is chatter and its errors come as exceptions."""
 
 import os
+import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,3 +22,23 @@ def stderr_closed() -> Iterator[None]:
             os.dup2(kept, 2)
             os.close(kept)
             os.close(nowhere)
+
+
+@contextmanager
+def stderr_on_failure() -> Iterator[None]:
+    """Hold back what C++ writes to stderr (pages of it for a sound conversion) unless something fails."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            sys.stderr.flush()
+            held.seek(0)
+            os.write(kept, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.device import cut_after, kind_of, macs, untrained
-from export import surgery, tflite
+from export import run_tflite, surgery
 from export.audit import audit, main
 from runtime.errors import UserError, exit_on_user_error
 from tests import tiny_tflite as tiny
@@ -82,8 +82,8 @@ def test_a_cut_file_gives_what_the_whole_has_inside():
     data = with_an_argmax()
     names = surgery.op_names(surgery.read(data))
     rgb = np.random.default_rng(2).random((8, 12, 3)).astype(np.float32)
-    scores = tflite.runner(cut_after(data, names.index("ARG_MAX") - 1))(rgb)
-    assert scores.shape == (8, 12, 3) and (scores.argmax(-1) == tflite.runner(data)(rgb)).all()
+    scores = run_tflite.runner(cut_after(data, names.index("ARG_MAX") - 1))(rgb)
+    assert scores.shape == (8, 12, 3) and (scores.argmax(-1) == run_tflite.runner(data)(rgb)).all()
 
 
 @pytest.mark.skipif(not PTQ.exists(), reason="the peers are not here")

@@ -6,7 +6,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 import zoo
-from export import DEFAULT_PRECISION, PRECISIONS, parity, surgery, tflite
+from export import DEFAULT_PRECISION, PRECISIONS, parity, run_tflite, surgery, tflite
 from tests.exported import colour_examples
 from tests.small import SMALL
 
@@ -54,7 +54,7 @@ def kinds(flatbuffer: bytes) -> dict[str, set[int]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_each_precision_follows_the_model(model, files, pictures, precision):
-    run = tflite.runner(files[precision])
+    run = run_tflite.runner(files[precision])
     for picture in pictures[1:3]:
         expected = np.asarray(model(picture[None])["logits"])[0].ravel()
         found = np.corrcoef(expected, run(picture).ravel())[0, 1]
@@ -100,7 +100,7 @@ def test_int8_is_int8_throughout(files):
 def test_mixed_is_nearer_to_the_model_than_int8(model, files, pictures):
     expected = np.asarray(model(pictures[1][None])["logits"])[0]
     distance = {
-        name: np.abs(tflite.runner(files[name])(pictures[1]) - expected).mean() for name in PRECISIONS
+        name: np.abs(run_tflite.runner(files[name])(pictures[1]) - expected).mean() for name in PRECISIONS
     }
     assert distance["mixed"] < distance["int8"]
 

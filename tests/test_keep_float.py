@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from export import surgery, tflite
+from export import run_tflite, surgery, tflite
 from runtime.errors import UserError
 from tests.exported import colour_examples, colour_model
 
@@ -32,7 +32,7 @@ def test_the_named_op_is_in_float_and_no_other():
 def test_it_still_segments():
     rgb = colour_examples(SIZE, 1)[0].read()[0]
     np.testing.assert_array_equal(
-        tflite.runner(converted(("centre",)))(rgb), tflite.runner(converted(()))(rgb)
+        run_tflite.runner(converted(("centre",)))(rgb), run_tflite.runner(converted(()))(rgb)
     )
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import tflite
+from export import run_tflite, tflite
 from runtime.errors import UserError
 from tests.test_step import recipe, snapshot
 from training import quantize
@@ -129,7 +129,7 @@ def files() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     plain = logits(model, pictures)
     file = tflite.convert(model, SIZE, "int8", "scores", list(pictures), correct=False)
     quantize.calibrate(model, quantize.quantize(model), pictures)
-    run = tflite.runner(file)
+    run = run_tflite.runner(file)
     return plain, logits(model, pictures), np.stack([run(picture) for picture in pictures])
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from export import rewrite, surgery, tflite
+from export import rewrite, run_tflite, surgery, tflite
 from tests.exported import colour_examples, colour_model
 
 SIZE = (33, 48)
@@ -27,7 +27,7 @@ def test_the_ids_are_those_of_the_converters_own_file(monkeypatch):
     after = rewrite.faster(before)
     assert before != after
     for rgb in [*noise(4), *(example.read()[0] for example in colour_examples(SIZE, 4))]:
-        np.testing.assert_array_equal(tflite.runner(after)(rgb), tflite.runner(before)(rgb))
+        np.testing.assert_array_equal(run_tflite.runner(after)(rgb), run_tflite.runner(before)(rgb))
 
 
 def test_equal_scores_are_the_first_classs(monkeypatch):
@@ -41,7 +41,7 @@ def test_equal_scores_are_the_first_classs(monkeypatch):
         tensor.buffer = surgery.append_buffer(model, np.repeat(values[:1], len(values), axis=0).tobytes())
         tensor.quantization.scale = np.repeat(tensor.quantization.scale[:1], len(values))
     file = rewrite.faster(surgery.write(model))
-    assert not tflite.runner(file)(noise(1)[0]).any()
+    assert not run_tflite.runner(file)(noise(1)[0]).any()
 
 
 def test_the_picture_goes_through_float_and_the_scores_are_sixteen_wide(monkeypatch):
@@ -90,4 +90,4 @@ def test_scores_that_are_cut_are_widened_unless_some_of_them_are_cut_off(cut, wi
     assert graph.subgraphs[0].tensors[int(argmax.inputs[0])].shape[-1] == (16 if widened else 3)
     for picture in pictures:
         expected = np.asarray(model(picture[None])["logits"])[0].argmax(-1)
-        assert (tflite.runner(file)(picture) == expected).mean() > 0.99
+        assert (run_tflite.runner(file)(picture) == expected).mean() > 0.99

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from export import tflite
+from export import run_tflite, tflite
 from runtime import threshold as device
 from runtime.errors import UserError
 from tests.tiny import REPOSITORY, assert_refused, run, write_camvid
@@ -134,7 +134,7 @@ def test_every_precision_is_exact(name, arguments, precision):
     chosen = pictures()[:8]
     flatbuffer = tflite.convert(model, (65, 97), precision, "scores", chosen)
     assert len(flatbuffer) < 200_000
-    call = tflite.runner(flatbuffer)
+    call = run_tflite.runner(flatbuffer)
     for rgb in chosen:
         np.testing.assert_array_equal(call(rgb), np.asarray(model(rgb[None])["logits"])[0])
 

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from export import tflite
+from export import run_tflite, tflite
 from tests.small import COUNTED, MORE_BACKBONES, PROMPTED, SMALL
 from zoo import contract
 
@@ -118,7 +118,7 @@ def test_saved_model_and_tflite_say_the_same(name, tmp_path):
     np.testing.assert_allclose(served, logits, atol=1e-4 * scale)
 
     flatbuffer = tflite.convert(model, (33, 47), "fp32", "scores")  # refuses all but built-in ops
-    found = tflite.runner(flatbuffer)(images[0])
+    found = run_tflite.runner(flatbuffer)(images[0])
     np.testing.assert_allclose(found, logits[0], atol=1e-3 * scale)
 
 
