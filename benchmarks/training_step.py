@@ -48,7 +48,7 @@ TASKS = {
     "ResNet101 256x256, batch 2": Task("resnet101_v1b", "resnet101", (256, 256), 2),
     "MobileNetV2 320x320, batch 8": Task("mobilenet_v2_torchvision", "mobilenet_v2", (320, 320), 8),
 }
-KERAS_HUB_LAYOUT = {"output_stride": 32, "rates": (6, 12, 18), "decoder_convolutions": 1, "decoder_kernel": 1}
+KERAS_HUB_LAYOUT = {"output_stride": 32, "rates": (6, 12, 18), "variant": "keras_hub"}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -16,14 +16,13 @@ class Row(NamedTuple):
 SMP = "segmentation_models_pytorch"
 MMSEG = "mmsegmentation"
 HF = "Hugging Face"
-SMP_PLUS = {"rates": (12, 24, 36), "aspp_separable": True, "aspp_output": True, "decoder_separable": True,
-            "decoder_convolutions": 1, "norm_between": False, "align_corners": True}  # fmt: skip
-MMSEG_PLUS = {"output_stride": 8, "rates": (12, 24, 36), "aspp_filters": 512, "projection_kernel": 3,
-              "aspp_separable": True, "decoder_filters": 512, "decoder_separable": True}  # fmt: skip
-MMSEG_V3 = {"output_stride": 8, "rates": (12, 24, 36), "aspp_filters": 512, "projection_kernel": 3}
-MMSEG_FCN = {"output_stride": 8, "head_filters": 512, "head_convolutions": 2, "concat_input": True}
-TORCHVISION_V3 = {"output_stride": 8, "rates": (12, 24, 36), "head_convolution": True}
-TORCHVISION_FCN = {"output_stride": 8, "head_filters": 512}
+SMP_PLUS = {"rates": (12, 24, 36), "aspp_separable": True, "decoder_separable": True, "variant": SMP}
+MMSEG_PLUS = {"output_stride": 8, "rates": (12, 24, 36), "aspp_filters": 512, "aspp_separable": True,
+              "decoder_filters": 512, "decoder_separable": True, "variant": MMSEG}  # fmt: skip
+MMSEG_V3 = {"output_stride": 8, "rates": (12, 24, 36), "aspp_filters": 512, "variant": MMSEG}
+MMSEG_FCN = {"output_stride": 8, "head_filters": 512, "variant": MMSEG}
+TORCHVISION_V3 = {"output_stride": 8, "rates": (12, 24, 36), "variant": "torchvision"}
+TORCHVISION_FCN = {"output_stride": 8, "head_filters": 512, "variant": "torchvision"}
 MOBILE = {"aspp_separable": True, "decoder_separable": True}
 KERAS = "ImageNet (keras.applications)"
 
@@ -52,8 +51,7 @@ ROWS: dict[str, Row] = {
             "backbone": "resnet50_v1b",
             "output_stride": 32,
             "rates": (6, 12, 18),
-            "decoder_convolutions": 1,
-            "decoder_kernel": 1,
+            "variant": "keras_hub",
         },
         "KerasHub",
     ),

@@ -68,16 +68,10 @@ def segment_video(
     hold = steady(smooth)
     capture = opened(path)
     try:
-        good, frame = capture.read()
-        if not good:
-            raise UserError(
-                f"{path} cannot be read as a video: no frame could be decoded; give one of "
-                f"{', '.join(SUFFIXES)}."
-            )
+        frame = _first_frame(capture, path)
         with naming(path):
             way = segmenter.placing((frame.shape[0], frame.shape[1]), fit).fit
-        rate = capture.get(cv2.CAP_PROP_FPS)
-        rate = rate if math.isfinite(rate) and 0.1 <= rate <= 1000 else USUAL_RATE
+        rate = _rate(capture)
         expected = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         start = time.perf_counter()
 
@@ -98,11 +92,7 @@ def segment_video(
         "video": path.name,
         "model": segmenter.path.name,
         "fit": way,
-        "frames": drawn.frames,
-        "frames_expected": expected,
-        "complete": not drawn.stopped,
-        # Some containers do not count their frames but estimate them from their length in seconds.
-        "cut_off": not drawn.stopped and drawn.frames < expected - max(1, expected // 50),
+        **_counted(drawn, expected),
         "smooth": smooth,
         "rate": rate,
         "size": list(frame.shape[:2]),
@@ -137,6 +127,33 @@ def checked_film(path: Path, shown: str, most_frames: int, most_pixels: int) -> 
     if frames > most_frames:
         raise UserError(f"{shown} has {frames} frames; up to {most_frames} are taken, so cut it shorter.")
     return {"frames": frames, "rate": rate, "size": [height, width]}
+
+
+def _first_frame(capture: Any, path: Path) -> np.ndarray:
+    """(H, W, 3), BGR. Raises UserError when there is none."""
+    good, frame = capture.read()
+    if not good:
+        raise UserError(
+            f"{path} cannot be read as a video: no frame could be decoded; give one of {', '.join(SUFFIXES)}."
+        )
+    return frame
+
+
+def _rate(capture: Any) -> float:
+    """Frames a second, USUAL_RATE where the file states none that can be."""
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    return rate if math.isfinite(rate) and 0.1 <= rate <= 1000 else USUAL_RATE
+
+
+def _counted(drawn: Drawn, expected: int) -> dict[str, Any]:
+    """What the report says of the number of frames; `expected` is what the file announces, 0 where it does not."""
+    return {
+        "frames": drawn.frames,
+        "frames_expected": expected,
+        "complete": not drawn.stopped,
+        # Some containers do not count their frames but estimate them from their length in seconds.
+        "cut_off": not drawn.stopped and drawn.frames < expected - max(1, expected // 50),
+    }
 
 
 def _legend(segmenter: Segmenter, counts: np.ndarray) -> list[dict[str, Any]]:

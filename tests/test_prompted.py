@@ -22,7 +22,7 @@ from training import prompts
 from training.data.spec import Example
 from zoo import prompt_encoder
 from zoo.sam import PADDING as ZOO_PADDING
-from zoo.sam import prompt_decoder
+from zoo.sam import PROMPT_DECODER
 
 
 @cache
@@ -180,8 +180,7 @@ def test_a_file_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
     real = export_sam.convert_decoder
 
     def spoilt(decoder, precision):
-        own = {name: value for name, value in TINY.items() if name in prompt_decoder.__kwdefaults__}
-        other = prompt_decoder(**own)  # other random weights
+        other = zoo.build("sam", **TINY).get_layer(PROMPT_DECODER)  # other random weights
         return real(other, precision)
 
     monkeypatch.setattr(export_sam, "convert_decoder", spoilt)

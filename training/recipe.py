@@ -132,9 +132,8 @@ class Recipe:
 
     def _check_model_options(self) -> None:
         """UserError for an option that the model does not have, or of another type than it takes."""
-        model = zoo.MODELS[self.model]
-        hints = typing.get_type_hints(model)
-        valid = [name for name in inspect.signature(model).parameters if name not in DECIDED_ELSEWHERE]
+        hints = zoo.keywords(self.model)
+        valid = [name for name in hints if name not in DECIDED_ELSEWHERE]
         for name, value in self.model_options.items():
             if name not in valid:
                 raise UserError(f"{self.model} has no option {name}: --set takes {', '.join(valid)}")

@@ -1,7 +1,7 @@
 """The model zoo: MODELS is the table, `build` makes a model from it. Keras 3 only, no files read."""
 
-import inspect
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from runtime.backend import choose_tensorflow
@@ -16,10 +16,14 @@ with stderr_closed():  # TensorFlow under Keras starts with notes that nobody ca
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
 
+from zoo import heads
 from zoo.bisenetv2 import bisenetv2
 from zoo.ddrnet import ddrnet
+from zoo.deeplabv3 import Variant as DeepLabV3
 from zoo.deeplabv3 import deeplabv3
+from zoo.deeplabv3plus import Variant as DeepLabV3Plus
 from zoo.deeplabv3plus import deeplabv3plus
+from zoo.fcn import Variant as Fcn
 from zoo.fcn import fcn
 from zoo.mask2former import mask2former
 from zoo.pidnet import pidnet
@@ -45,6 +49,13 @@ MODELS: dict[str, Callable[..., keras.Model]] = {
     "otsu": otsu,
 }
 
+# What a library's network has otherwise: fields that `build` takes as keywords too, for cards and recipes name them so.
+VARIANTS: dict[str, type[heads.Variant]] = {
+    "deeplabv3plus": DeepLabV3Plus,
+    "deeplabv3": DeepLabV3,
+    "fcn": Fcn,
+}
+
 
 def names() -> tuple[str, ...]:
     """The names that `build` knows."""
@@ -54,9 +65,9 @@ def names() -> tuple[str, ...]:
 def build(name: str, **arguments: Any) -> keras.Model:
     """A model of the zoo, ready to compile: image (B, H, W, 3), RGB 0..255 -> {"logits": (B, H, W, classes)}.
 
-    The keywords are those of the model's own function; ValueError lists the valid names or keywords when one
-    is not among them. Given `images` (N, H, W, 3) uint8 and `labels` (N, H, W) uint8 with 255 where nothing
-    counts, this trains, predicts and saves by hand:
+    The keywords are those of the model's own function and the fields of its variant, which go into `sizes`;
+    ValueError lists the valid names or keywords when one is not among them. Given `images` (N, H, W, 3) uint8 and
+    `labels` (N, H, W) uint8 with 255 where nothing counts, this trains, predicts and saves by hand:
 
         model = zoo.build("deeplabv3plus", classes=19, backbone="mobilenet_v2")
         model.compile(
@@ -71,8 +82,25 @@ def build(name: str, **arguments: Any) -> keras.Model:
     """
     if name not in MODELS:
         raise ValueError(f"unknown model {name!r}; choose one of {', '.join(MODELS)}")
-    valid = inspect.signature(MODELS[name]).parameters
+    valid = keywords(name)
     for argument in arguments:
         if argument not in valid:
             raise ValueError(f"{name} has no argument {argument!r}; it takes {', '.join(valid)}")
-    return MODELS[name](**arguments)
+    return MODELS[name](**_with_sizes(name, arguments))
+
+
+def keywords(name: str) -> dict[str, Any]:
+    """Those that `build` takes for a model, and the types of their values."""
+    hints = typing.get_type_hints(MODELS[name])
+    hints.pop("return")
+    return {**hints, **(typing.get_type_hints(VARIANTS[name]) if name in VARIANTS else {})}
+
+
+def _with_sizes(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments with the fields of the model's variant among its `sizes`."""
+    fields = typing.get_type_hints(VARIANTS[name]) if name in VARIANTS else {}
+    given = {key: value for key, value in arguments.items() if key in fields}
+    if not given:
+        return dict(arguments)
+    others = {key: value for key, value in arguments.items() if key not in fields}
+    return {**others, "sizes": {**(arguments.get("sizes") or {}), **given}}

@@ -17,6 +17,7 @@ import keras
 from keras import layers
 
 from zoo import contract
+from zoo.heads import logits
 from zoo.layers import (
     MeanPool,
     ResizeCornersLike,
@@ -232,6 +233,4 @@ def fcn_head(
     for index in range(1, convolutions + 1):
         x = _conv(x, filters, 3, momentum, f"{prefix}head_{index}")
     x = layers.Dropout(dropout, name=f"{prefix}dropout")(x)
-    x = layers.Conv2D(classes, 1, name=f"{prefix}classifier")(x)
-    # In float32 under any dtype policy: what follows are softmax, loss and argmax.
-    return resize(dtype="float32", name=output)([x, image])
+    return logits(x, image, classes, resize=resize, prefix=prefix, output=output)

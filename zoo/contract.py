@@ -28,15 +28,16 @@ LEVELS = ("P2", "P3", "P4", "P5")  # the pyramid, from fine to coarse
 def variant(table: Mapping[str, Sizes], name: str, sizes: Mapping[str, Any] | None) -> Sizes:
     """A row of a model's table of variants, a dataclass, with the fields that `sizes` names replaced.
 
-    ValueError on a name or a field that is not there, listing those that are.
+    ValueError on a name or a field that is not there, listing those that are, and on a value of another kind.
     """
     if name not in table:
         raise ValueError(f"unknown variant {name!r}; choose one of {', '.join(table)}")
     row: Any = table[name]
     valid = [field.name for field in fields(row)]
-    for size in sizes or {}:
+    for size, value in (sizes or {}).items():
         if size not in valid:
             raise ValueError(f"variant {name} has no size {size!r}; it has {', '.join(valid)}")
+        _check_like(size, value, getattr(row, size))
     return replace(row, **(sizes or {}))
 
 
@@ -84,6 +85,17 @@ def check_fraction(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
         raise ValueError(f"{name} must be at least 0 and below 1, not {value!r}")
     return float(value)
+
+
+def _check_like(name: str, value: Any, like: Any) -> None:
+    """ValueError where a value is not of the kind of another: a flag, a count or a fraction."""
+    if isinstance(like, bool):
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} must be True or False, not {value!r}")
+    elif isinstance(like, int):
+        check_count(name, value)
+    elif isinstance(like, float):
+        check_fraction(name, value)
 
 
 def check_rates(rates: Any) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ import keras
 from keras import layers
 
 from zoo import contract
+from zoo.heads import logits
 from zoo.layers import (
     Concatenate,
     MeanPool,
@@ -72,7 +73,6 @@ def ddrnet(
     contract.check_classes(classes)
     contract.check_count("multiple", multiple)
     row = contract.variant(SIZES, variant, sizes)
-    contract.check_counts(**vars(row))
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
     image = contract.image_input(contract.check_image_size(image_size))
     seen, _ = padded(image, multiple)
@@ -216,9 +216,7 @@ def head(
     """Norm, ReLU, 3x3, norm, ReLU, 1x1 with a bias: (B, h, w, C) -> (B, H, W, classes) at the image's size."""
     x = norm_relu_conv(x, filters, 3, momentum=momentum, name=f"{prefix}head")
     x = batch_norm(x, momentum=momentum, epsilon=EPSILON, name=f"{prefix}head_out_bn")
-    x = layers.Conv2D(classes, 1, name=f"{prefix}classifier")(relu(x, f"{prefix}head_out"))
-    # In float32 under any dtype policy: what follows are softmax, loss and argmax.
-    return resize(dtype="float32", name=output)([x, image])
+    return logits(relu(x, f"{prefix}head_out"), image, classes, resize=resize, prefix=prefix, output=output)
 
 
 def norm_relu_conv(

@@ -4,33 +4,46 @@ Deviations from the paper:
 
 - No Multi-Grid in the last stack of the backbone unless `backbone_sizes={"last_rates": (2, 4, 8)}` asks a ResNet
   for it: the paper's (1, 2, 4) times the rate of 2 at output stride 16 (sections 3.2 and 4.2).
-- The auxiliary head is torchvision's and mmsegmentation's; the paper has none. `head_convolution=True` gives
-  torchvision's 3x3 convolution before the classifier, `projection_kernel=3` mmsegmentation's projection.
-- Resizing is bilinear with half-pixel centres; the reference code aligns corners, as `align_corners` does.
+- The auxiliary head is torchvision's and mmsegmentation's; the paper has none. What else these libraries, whose
+  weights convert, have otherwise is in VARIANTS.
+- Resizing is bilinear with half-pixel centres; the reference code aligns corners (`sizes={"align_corners": True}`).
 - `multiple=16` fills a picture up with grey below and on the right to multiples of 16 and cuts the logits, so that
   maps lie at every size as at sizes that 16 divides.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import keras
 from keras import layers
 
-from zoo import backbones, contract
-from zoo.fcn import auxiliary_head
+from zoo import backbones, contract, heads
 from zoo.layers import (
-    NORM_EPSILON,
     Concatenate,
-    ResizeCornersLike,
-    ResizeLike,
     conv_norm_relu,
     cut,
     image_pooling,
     padded,
     separable_conv_norm_relu,
 )
+
+
+@dataclass(frozen=True)
+class Variant(heads.Variant):
+    """The head of a library: `projection_kernel` is the side of the convolution that joins the branches of ASPP;
+    `head_convolution` puts a 3x3 one after the dropout that follows it."""
+
+    projection_kernel: int = 1
+    head_convolution: bool = False
+
+
+VARIANTS = {
+    "paper": Variant(),
+    "torchvision": Variant(norm_epsilon=1e-5, head_convolution=True),
+    "mmsegmentation": Variant(norm_epsilon=1e-5, projection_kernel=3),
+}
 
 
 def deeplabv3(
@@ -43,65 +56,43 @@ def deeplabv3(
     rates: tuple[int, ...] = (6, 12, 18),
     aspp_filters: int = 256,
     aspp_separable: bool = False,
-    projection_kernel: int = 1,
-    head_convolution: bool = False,
     dropout: float = 0.1,
+    multiple: int = 1,
     auxiliary: bool = False,
     auxiliary_filters: int = 256,
+    variant: str = "paper",
+    sizes: Mapping[str, Any] | None = None,
     batch_norm_momentum: float = 0.99,
-    norm_epsilon: float = NORM_EPSILON,
-    align_corners: bool = False,
-    multiple: int = 1,
 ) -> keras.Model:
     """DeepLabV3 on any backbone: image (B, H, W, 3), RGB 0..255 -> {"logits": (B, H, W, classes) float32}.
 
     image_size is (H, W), or None for any size; `backbone_sizes` are the `sizes` of backbones.build;
     `output_stride` (8, 16 or 32) is the backbone's stride where ASPP reads it; `rates` are ASPP's atrous rates, one
     branch each, which the paper doubles at output stride 8 (section 3.3); `aspp_separable` makes those branches
-    depthwise separable, for small backbones; `projection_kernel` is the side of the convolution that joins the
-    branches and `head_convolution` puts a 3x3 one after the dropout that follows it; `auxiliary` adds
-    "aux_logits", as large as the logits, for the loss alone, from the backbone's P4; `multiple` see above.
-    Raises ValueError on a value that makes no sense.
+    depthwise separable, for small backbones; `multiple` see above; `auxiliary` adds "aux_logits", as large as the
+    logits, for the loss alone, from the backbone's P4; `variant` is a row of VARIANTS and `sizes` replaces fields of
+    it. Raises ValueError on a value that makes no sense.
     """
     contract.check_classes(classes)
-    contract.check_counts(aspp_filters=aspp_filters, projection_kernel=projection_kernel, multiple=multiple)
+    contract.check_counts(aspp_filters=aspp_filters, multiple=multiple)
     contract.check_fraction("dropout", dropout)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
-    epsilon = contract.check_fraction("norm_epsilon", norm_epsilon)
     rates = contract.check_rates(rates)
-    image_size = contract.check_image_size(image_size)
+    row = contract.variant(VARIANTS, variant, sizes)
+    norm: dict[str, Any] = {"momentum": momentum, "epsilon": row.norm_epsilon}
+    atrous = partial(separable_conv_norm_relu if aspp_separable else conv_norm_relu, **norm)
 
-    atrous = separable_conv_norm_relu if aspp_separable else conv_norm_relu
-    resize = ResizeCornersLike if align_corners else ResizeLike
-    image = contract.image_input(image_size)
+    image = contract.image_input(contract.check_image_size(image_size))
     seen, size = padded(image, multiple)
     pyramid = backbones.build(backbone, size, output_stride, momentum, backbone_sizes)(seen)
-    x = aspp(
-        pyramid["P5"],
-        rates,
-        aspp_filters,
-        atrous=partial(atrous, momentum=momentum, epsilon=epsilon),
-        projection_kernel=projection_kernel,
-        momentum=momentum,
-        epsilon=epsilon,
-    )
-    x = layers.Dropout(dropout, name="aspp_dropout")(x)
-    if head_convolution:
-        x = conv_norm_relu(x, aspp_filters, 3, momentum=momentum, epsilon=epsilon, name="head")
-    x = layers.Conv2D(classes, 1, name="classifier")(x)  # (B, H/output_stride, W/output_stride, classes)
-    # In float32 under any dtype policy: what follows are softmax, loss and argmax.
-    outputs = {contract.LOGITS: resize(dtype="float32", name=contract.LOGITS)([x, seen])}
-    if auxiliary:
-        outputs[contract.AUX_LOGITS] = auxiliary_head(
-            pyramid["P4"],
-            seen,
-            classes,
-            auxiliary_filters,
-            dropout=dropout,
-            momentum=momentum,
-            epsilon=epsilon,
-            resize=resize,
-        )
+    x = aspp(pyramid["P5"], rates, aspp_filters, row.projection_kernel, atrous=atrous, **norm)
+    x = layers.Dropout(dropout, name="aspp_dropout")(x)  # (B, H/output_stride, W/output_stride, aspp_filters)
+    if row.head_convolution:
+        x = conv_norm_relu(x, aspp_filters, 3, **norm, name="head")
+    outputs = heads.with_auxiliary(
+        x, pyramid, seen, classes, row, filters=auxiliary_filters if auxiliary else None,
+        dropout=dropout, momentum=momentum,
+    )  # fmt: skip
     return keras.Model(image, cut(outputs, image, multiple), name="deeplabv3")
 
 
@@ -109,9 +100,9 @@ def aspp(
     x: Any,
     rates: Sequence[int],
     filters: int,
+    projection_kernel: int,
     *,
     atrous: Callable[..., Any],
-    projection_kernel: int,
     momentum: float,
     epsilon: float,
 ) -> Any:

@@ -88,7 +88,6 @@ def pidnet(
     contract.check_classes(classes)
     contract.check_count("multiple", multiple)
     row = contract.variant(SIZES, variant, sizes)
-    contract.check_counts(**{name: value for name, value in vars(row).items() if name != "light"})
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
     image = contract.image_input(contract.check_image_size(image_size))
     seen, _ = padded(image, multiple)

@@ -15,6 +15,7 @@ Deviations from the paper and its code:
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -31,6 +32,33 @@ MASKS, IOU, SINGLE_MASK, SINGLE_IOU = "masks", "iou", "single_mask", "single_iou
 
 # Around a picture that does not fill the input: the colour that the normalisation turns into 0.
 PADDING = tuple(255 * mean for mean in IMAGENET_MEAN)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of the prompt encoder and the mask decoder; ValueError on such as do not go together."""
+
+    width: int
+    blocks: int
+    heads: int
+    ffn_width: int
+    attention_downsampling: int
+    iou_layers: int
+    iou_width: int
+    norm_epsilon: float
+
+    def __post_init__(self) -> None:
+        contract.check_count("width", self.width, at_least=8)
+        contract.check_counts(
+            decoder_blocks=self.blocks, decoder_heads=self.heads, decoder_ffn_width=self.ffn_width,
+            attention_downsampling=self.attention_downsampling, iou_layers=self.iou_layers,
+            iou_width=self.iou_width,
+        )  # fmt: skip
+        if self.width % 8 or self.width % (self.heads * self.attention_downsampling):
+            raise ValueError(
+                f"width must be a multiple of 8 and of decoder_heads x attention_downsampling "
+                f"({self.heads} x {self.attention_downsampling}), not {self.width}"
+            )
 
 
 def sam(
@@ -68,75 +96,34 @@ def sam(
     The sizes are ViT-B's. `decoder_norm_epsilon` is 1e-5 in the authors' code and 1e-6 in Hugging Face's.
     Raises ValueError on sizes that do not go together.
     """
-    encoder = image_encoder(
-        image_size=image_size, patch=patch, encoder_width=encoder_width, encoder_blocks=encoder_blocks,
-        encoder_heads=encoder_heads, encoder_ffn_width=encoder_ffn_width, window=window,
-        global_blocks=global_blocks, width=width,
-    )  # fmt: skip
-    decoder = prompt_decoder(
-        image_size=_one_size(image_size), patch=patch, width=width, decoder_blocks=decoder_blocks,
-        decoder_heads=decoder_heads, decoder_ffn_width=decoder_ffn_width,
-        attention_downsampling=attention_downsampling, iou_layers=iou_layers, iou_width=iou_width,
-        decoder_norm_epsilon=decoder_norm_epsilon,
-    )  # fmt: skip
-    inputs = {contract.IMAGE: contract.image_input(_one_size(image_size)), **_prompt_inputs()}
+    size = contract.check_image_size(image_size)
+    if size is None:
+        raise ValueError("sam needs an image_size (height, width): its position embeddings are for one size")
+    layout = Layout(patch, encoder_width, encoder_blocks, encoder_heads, encoder_ffn_width, window,
+                    global_blocks, outputs=width)  # fmt: skip
+    sizes = Sizes(width, decoder_blocks, decoder_heads, decoder_ffn_width, attention_downsampling,
+                  iou_layers, iou_width, decoder_norm_epsilon)  # fmt: skip
+    encoder = vit(layout, size, IMAGE_ENCODER)
+    decoder = prompt_decoder(size, patch, sizes)
+    inputs = {contract.IMAGE: contract.image_input(size), **_prompt_inputs()}
     prompts = {name: inputs[name] for name in (POINTS, POINT_LABELS, BOXES)}
     outputs = decoder({EMBEDDING: encoder(inputs[contract.IMAGE]), **prompts})
     return keras.Model(inputs, outputs, name="sam")
 
 
-def image_encoder(
-    *,
-    image_size: contract.ImageSize = (1024, 1024),
-    patch: int = 16,
-    encoder_width: int = 768,
-    encoder_blocks: int = 12,
-    encoder_heads: int = 12,
-    encoder_ffn_width: int = 3072,
-    window: int = 14,
-    global_blocks: Sequence[int] = (2, 5, 8, 11),
-    width: int = 256,
-) -> keras.Model:
-    """The first half: image (B, H, W, 3), RGB 0..255 -> image embedding (B, H / patch, W / patch, width)."""
-    layout = Layout(
-        patch=patch, width=encoder_width, blocks=encoder_blocks, heads=encoder_heads,
-        ffn_width=encoder_ffn_width, window=window, global_blocks=global_blocks, outputs=width,
-    )  # fmt: skip
-    return vit(layout, _one_size(image_size), IMAGE_ENCODER)
-
-
-def prompt_decoder(
-    *,
-    image_size: contract.ImageSize = (1024, 1024),
-    patch: int = 16,
-    width: int = 256,
-    decoder_blocks: int = 2,
-    decoder_heads: int = 8,
-    decoder_ffn_width: int = 2048,
-    attention_downsampling: int = 2,
-    iou_layers: int = 3,
-    iou_width: int = 256,
-    decoder_norm_epsilon: float = 1e-5,
-) -> keras.Model:
+def prompt_decoder(image_size: tuple[int, int], patch: int, sizes: Sizes) -> keras.Model:
     """The second half: image embedding (B, h, w, width) and prompts -> masks and IoU, as `sam` has them."""
-    _check_decoder(width, decoder_heads, attention_downsampling)
-    for name, value in (("decoder_blocks", decoder_blocks), ("decoder_ffn_width", decoder_ffn_width),
-                        ("iou_layers", iou_layers), ("iou_width", iou_width)):  # fmt: skip
-        contract.check_count(name, value)
-    size = _one_size(image_size)
-    height, columns = size[0] // patch, size[1] // patch
-    embedding = keras.Input((height, columns, width), dtype="float32", name=EMBEDDING)
+    height, columns = image_size[0] // patch, image_size[1] // patch
+    embedding = keras.Input((height, columns, sizes.width), dtype="float32", name=EMBEDDING)
     prompts = _prompt_inputs()
-    tokens, left_out, grid = PromptEncoder(size, (height, columns), width, name="prompt_encoder")(
-        [prompts[POINTS], prompts[POINT_LABELS], prompts[BOXES]]
-    )
+    encode = PromptEncoder(image_size, (height, columns), sizes.width, name="prompt_encoder")
+    tokens, left_out, grid = encode([prompts[POINTS], prompts[POINT_LABELS], prompts[BOXES]])
     tokens, left_out = OutputTokens(name="output_tokens")([tokens, left_out])  # (B * N, 5 + P + 2, width)
     image = DenseEmbedding(name="no_mask")([embedding, prompts[BOXES]])  # (B * N, h * w, width)
-    blocks = _TwoWay(width, decoder_heads, decoder_ffn_width, attention_downsampling, decoder_norm_epsilon)
-    tokens, image = blocks(tokens, image, grid, left_out, decoder_blocks)
+    tokens, image = _TwoWay(sizes)(tokens, image, grid, left_out)
 
-    masks = _masks(tokens, ops.reshape(image, (-1, height, columns, width)), width)
-    iou = _perceptron(tokens[:, 0, :], (iou_width,) * (iou_layers - 1) + (4,), "iou_head")
+    masks = _masks(tokens, ops.reshape(image, (-1, height, columns, sizes.width)), sizes.width)
+    iou = _perceptron(tokens[:, 0, :], (sizes.iou_width,) * (sizes.iou_layers - 1) + (4,), "iou_head")
     masks = Unfold(dtype="float32", name="masks_of_prompts")([masks, prompts[BOXES]])  # (B, N, 4, 4h, 4w)
     iou = Unfold(dtype="float32", name="iou_of_prompts")([iou, prompts[BOXES]])  # (B, N, 4)
     return keras.Model(
@@ -154,42 +141,23 @@ def _prompt_inputs() -> dict[str, keras.KerasTensor]:
     }
 
 
-def _one_size(image_size: contract.ImageSize) -> tuple[int, int]:
-    size = contract.check_image_size(image_size)
-    if size is None:
-        raise ValueError("sam needs an image_size (height, width): its position embeddings are for one size")
-    return size
-
-
-def _check_decoder(width: int, heads: int, downsampling: int) -> None:
-    contract.check_count("width", width, at_least=8)
-    contract.check_count("decoder_heads", heads)
-    contract.check_count("attention_downsampling", downsampling)
-    if width % 8 or width % (heads * downsampling):
-        raise ValueError(
-            f"width must be a multiple of 8 and of decoder_heads x attention_downsampling "
-            f"({heads} x {downsampling}), not {width}"
-        )
-
-
 class _TwoWay:
     """The transformer of the decoder: tokens look at the image and the image at the tokens (figure 14)."""
 
-    def __init__(self, width: int, heads: int, ffn_width: int, downsampling: int, epsilon: float) -> None:
-        self.width, self.heads, self.ffn_width = width, heads, ffn_width
-        self.inner, self.epsilon = width // downsampling, epsilon
+    def __init__(self, sizes: Sizes) -> None:
+        self.sizes, self.inner = sizes, sizes.width // sizes.attention_downsampling
 
-    def __call__(self, tokens: Any, image: Any, grid: Any, left_out: Any, blocks: int) -> tuple[Any, Any]:
+    def __call__(self, tokens: Any, image: Any, grid: Any, left_out: Any) -> tuple[Any, Any]:
         """Tokens (B, T, width) and image (B, h * w, width), both rewritten; `grid` is where the image's are."""
         places = tokens  # the prompt's tokens themselves are added wherever tokens attend or are attended to
-        for block in range(blocks):
+        for block in range(self.sizes.blocks):
             name = f"decoder_block{block}"
             query = tokens if block == 0 else tokens + places
-            found = self._attend(query, query, tokens, f"{name}_self", self.width, left_out)
+            found = self._attend(query, query, tokens, f"{name}_self", self.sizes.width, left_out)
             tokens = self._norm(found if block == 0 else tokens + found, f"{name}_self_norm")
             found = self._attend(tokens + places, image + grid, image, f"{name}_to_image", self.inner)
             tokens = self._norm(tokens + found, f"{name}_to_image_norm")
-            found = _perceptron(tokens, (self.ffn_width, self.width), f"{name}_ffn")
+            found = _perceptron(tokens, (self.sizes.ffn_width, self.sizes.width), f"{name}_ffn")
             tokens = self._norm(tokens + found, f"{name}_ffn_norm")
             query, key = image + grid, tokens + places
             found = self._attend(query, key, tokens, f"{name}_to_tokens", self.inner, left_out)
@@ -204,10 +172,11 @@ class _TwoWay:
             for part, x in (("query", query), ("key", key), ("value", value))
         )
         parts = [query, key, value] if left_out is None else [query, key, value, left_out]
-        return layers.Dense(self.width, name=f"{name}_out")(TokenAttention(self.heads, name=name)(parts))
+        found = TokenAttention(self.sizes.heads, name=name)(parts)
+        return layers.Dense(self.sizes.width, name=f"{name}_out")(found)
 
     def _norm(self, x: Any, name: str) -> Any:
-        return LayerNorm(epsilon=self.epsilon, name=name)(x)
+        return LayerNorm(epsilon=self.sizes.norm_epsilon, name=name)(x)
 
 
 @keras.saving.register_keras_serializable("kerbside")

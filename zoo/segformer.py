@@ -19,6 +19,7 @@ import keras
 from keras import initializers, layers
 
 from zoo import backbones, contract
+from zoo.heads import logits
 from zoo.layers import ResizeLike, batch_norm, cut, padded
 
 EPSILON = 1e-5  # of the decoder's batch norms: PyTorch's default, which the references have
@@ -58,10 +59,8 @@ def segformer(
     seen, size = padded(image, multiple)
     features = backbones.build(backbone, size, 32, momentum, sizes=backbone_sizes)
     x = _decoder(features(seen), decoder_filters, decoder_norm, momentum)
-    x = layers.SpatialDropout2D(dropout, name="dropout")(x)
-    x = layers.Conv2D(classes, 1, name="classifier")(x)  # (B, H/4, W/4, classes)
-    # In float32 under any dtype policy: what follows are softmax, loss and argmax.
-    outputs = {contract.LOGITS: ResizeLike(dtype="float32", name=contract.LOGITS)([x, seen])}
+    x = layers.SpatialDropout2D(dropout, name="dropout")(x)  # (B, H/4, W/4, decoder_filters)
+    outputs = {contract.LOGITS: logits(x, seen, classes)}
     return keras.Model(image, cut(outputs, image, multiple), name="segformer")
 
 

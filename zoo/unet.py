@@ -23,6 +23,7 @@ import keras
 from keras import layers, ops
 
 from zoo import backbones, contract
+from zoo.heads import auxiliary_head
 from zoo.layers import ResizeLike, conv_norm_relu, cut, imagenet_normalisation, normalised, padded, resize
 
 EPSILON = 1e-5  # of the norms, PyTorch's
@@ -112,14 +113,13 @@ def unet(
     if head_filters:
         full = conv_norm_relu(full, head_filters, 3, momentum=momentum, epsilon=EPSILON, name="head")
     full = layers.Dropout(dropout, name="dropout")(full)
-    logits = layers.Conv2D(classes, 3 if backbone else 1, padding="same", name="classifier")(full)
+    full = layers.Conv2D(classes, 3 if backbone else 1, padding="same", name="classifier")(full)
     # In float32 under any dtype policy: what follows are softmax, loss and argmax.
-    outputs = {contract.LOGITS: layers.Activation("linear", dtype="float32", name=contract.LOGITS)(logits)}
+    outputs = {contract.LOGITS: layers.Activation("linear", dtype="float32", name=contract.LOGITS)(full)}
     if auxiliary:
-        x = conv_norm_relu(half, auxiliary_filters, 3, momentum=momentum, epsilon=EPSILON, name="auxiliary")
-        x = layers.Dropout(dropout, name="auxiliary_dropout")(x)
-        x = layers.Conv2D(classes, 1, name="auxiliary_classifier")(x)  # (B, H/2, W/2, classes)
-        outputs[contract.AUX_LOGITS] = ResizeLike(dtype="float32", name=contract.AUX_LOGITS)([x, seen])
+        outputs[contract.AUX_LOGITS] = auxiliary_head(
+            half, seen, classes, auxiliary_filters, dropout=dropout, momentum=momentum, epsilon=EPSILON
+        )
     return keras.Model(image, cut(outputs, image, multiple), name="unet")
 
 

@@ -23,6 +23,7 @@ from zoo.convert.mmsegmentation_config import Config, config, described, part, p
 from zoo.convert.options import Options
 from zoo.convert.torchvision import resnet_arguments, resnet_layout, resnet_name
 
+SOURCE = "mmsegmentation"
 EPSILON = 1e-5
 UNUSED = (r".*\.num_batches_tracked",)
 # What a file without a config does not say -> what a network called D8 has.
@@ -87,7 +88,7 @@ def recognise(checkpoint: Checkpoint) -> Match | None:
     rules = head.rules(arguments)
     classes, palette = described(checkpoint.meta)
     return Match(
-        source="mmsegmentation",
+        source=SOURCE,
         model=head.model,
         arguments=arguments,
         names=lambda path: _name(rules, path),
@@ -152,6 +153,7 @@ def _common(tensors: Tensors, said: Config, options: Options) -> dict[str, Any]:
         "classes": classes,
         **resnet_arguments(layout),
         "output_stride": output_stride,
+        "variant": SOURCE,
         "norm_epsilon": _epsilon(said, "decode_head", options),
         "align_corners": bool(_told("align_corners", said, options)),
     }

@@ -21,6 +21,7 @@ from zoo.convert.checkpoint import Checkpoint, Match, Tensors
 from zoo.convert.options import Options
 from zoo.convert.torchvision import resnet_arguments, resnet_layout, resnet_name
 
+SOURCE = "segmentation_models_pytorch"
 KNOWN = "segmentation_models_pytorch's Unet and DeepLabV3Plus"
 HEAD = "segmentation_head.0"
 # What a state dict does not say -> what the library has where nobody chose.
@@ -117,14 +118,11 @@ def _deeplabv3plus(tensors: Tensors, config: Mapping[str, Any], options: Options
         "rates": rates,
         "aspp_filters": tensors["decoder.aspp.0.convs.0.0.weight"].shape[0],
         "aspp_separable": separable,
-        "aspp_output": True,
         "low_level_filters": tensors["decoder.block1.0.weight"].shape[0],
         "decoder_filters": tensors["decoder.block2.0.1.weight"].shape[0],
-        "decoder_convolutions": 1,
         "decoder_separable": True,
-        "norm_between": False,
+        "variant": SOURCE,
         "norm_epsilon": told["epsilon"],
-        "align_corners": True,
         "dropout": float(config.get("decoder_aspp_dropout", 0.5)),
     }
     return _match("deeplabv3plus", arguments, {**names, **_deeplabv3plus_names(rates)}, tensors, options)
@@ -169,7 +167,7 @@ def _encoder(
 def _match(model: str, arguments: dict[str, Any], names: Names, tensors: Tensors, options: Options) -> Match:
     classes = tensors[f"{HEAD}.weight"].shape[0]
     return Match(
-        source="segmentation_models_pytorch",
+        source=SOURCE,
         model=model,
         arguments={"classes": classes, **arguments},
         names=lambda path: _name(names, path),

@@ -15,6 +15,7 @@ from zoo.convert import inputs
 from zoo.convert.checkpoint import Checkpoint, Match, Tensors
 from zoo.convert.options import Options
 
+SOURCE = "torchvision"
 KNOWN = "torchvision's DeepLabV3 and FCN"
 EPSILON = 1e-5
 # What a state dict does not say -> what every network of the library has.
@@ -70,7 +71,7 @@ def recognise(checkpoint: Checkpoint) -> Match | None:
     epsilon = options.take("epsilon", None, UNSAID["epsilon"])
     is_voc = classes == len(VOC)
     return Match(
-        source="torchvision",
+        source=SOURCE,
         model="deeplabv3" if is_deeplab else "fcn",
         arguments={
             "classes": classes,
@@ -78,6 +79,7 @@ def recognise(checkpoint: Checkpoint) -> Match | None:
             "output_stride": options.take("output_stride", None, UNSAID["output_stride"]),
             **head,
             **auxiliary,
+            "variant": SOURCE,
             "norm_epsilon": epsilon,
         },
         names=lambda path: resnet_name(path, "backbone.") or _name(names, path),
@@ -100,7 +102,6 @@ def _deeplabv3(tensors: Tensors, options: Options) -> dict[str, Any]:
     return {
         "rates": rates,
         "aspp_filters": tensors["classifier.4.weight"].shape[1],
-        "head_convolution": True,
         "dropout": 0.5,
     }
 
