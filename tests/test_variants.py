@@ -92,7 +92,13 @@ def test_a_card_of_before_opens_and_is_the_network_of_its_variant(name, tmp_path
 
 
 def test_a_recipe_of_before_opens_and_says_the_same(tmp_path):
-    said = {"rates": [1, 2], "aspp_filters": 6, "aspp_separable": True, "norm_between": False, "decoder_kernel": 1}
+    said = {
+        "rates": [1, 2],
+        "aspp_filters": 6,
+        "aspp_separable": True,
+        "norm_between": False,
+        "decoder_kernel": 1,
+    }
     old = Recipe("deeplabv3plus", "scenes", backbone="mobilenet_v2", model_options=said).as_dict()
     assert old["model_options"] == said
     (tmp_path / "recipe.json").write_text(json.dumps(old), encoding="utf-8")
@@ -109,14 +115,18 @@ def test_the_rows_of_mmsegmentations_schedules_are_the_heads_of_its_networks():
     for model in ("fcn", "deeplabv3"):
         options = default_recipe(model, "cityscapes")["model_options"]
         options = {**options, **TINY, **{key: 4 for key in options if key.endswith("filters")}}
-        theirs = {key: value for key, value in options.items() if key not in zoo.VARIANTS[model].__annotations__}
+        theirs = {
+            key: value for key, value in options.items() if key not in zoo.VARIANTS[model].__annotations__
+        }
         named = zoo.build(model, **theirs, variant="mmsegmentation", norm_epsilon=1e-3)
         assert digest(zoo.build(model, **options)) == digest(named)
 
 
 def test_a_field_wins_over_the_row_and_over_sizes():
     chosen = {**TINY, "head_filters": 4, "variant": "mmsegmentation"}
-    model = zoo.build("fcn", **chosen, sizes={"head_convolutions": 3, "concat_input": False}, head_convolutions=1)
+    model = zoo.build(
+        "fcn", **chosen, sizes={"head_convolutions": 3, "concat_input": False}, head_convolutions=1
+    )
     names = {layer.name for layer in model.layers}
     assert "head_1_conv" in names and not names & {"head_2_conv", "head_join_conv"}
     assert model.get_layer("head_1_bn").epsilon == 1e-5  # the row's
@@ -140,5 +150,7 @@ def test_what_a_variant_cannot_have(given, words):
 
 
 def test_a_field_of_another_kind_is_refused_before_anything_is_built():
-    with pytest.raises(UserError, match="--set norm_between is 'no': for deeplabv3plus it has to be true or false"):
+    with pytest.raises(
+        UserError, match="--set norm_between is 'no': for deeplabv3plus it has to be true or false"
+    ):
         Recipe("deeplabv3plus", "scenes", model_options={"norm_between": "no"})

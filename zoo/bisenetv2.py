@@ -19,6 +19,7 @@ from keras import layers
 from zoo import contract
 from zoo.heads import logits
 from zoo.layers import (
+    TORCH_EPSILON,
     MeanPool,
     ResizeCornersLike,
     ResizeLike,
@@ -29,7 +30,6 @@ from zoo.layers import (
     padded,
 )
 
-EPSILON = 1e-5  # of the norms, PyTorch's
 # Of table 1: strides of the detail branch's convolutions, a tuple a stage; gather-and-expansion layers a stage.
 DETAIL_STRIDES = ((2, 1), (2, 1, 1), (2, 1, 1))
 EXPANSION_LAYERS = (2, 2, 4)
@@ -112,7 +112,7 @@ def _details(x: Any, filters: Sequence[int], momentum: float) -> Any:
     """The detail branch (table 1, left): (B, H, W, 3) -> (B, H/8, W/8, filters[-1])."""
     for stage, (channels, strides) in enumerate(zip(filters, DETAIL_STRIDES, strict=True), 1):
         for index, stride in enumerate(strides, 1):
-            x = _conv(x, channels, 3, momentum, f"detail{stage}_{index}", stride=stride)
+            x = conv(x, channels, 3, momentum, f"detail{stage}_{index}", stride=stride)
     return x
 
 
@@ -131,13 +131,13 @@ def _semantics(x: Any, filters: Sequence[int], expansion: int, momentum: float) 
 
 def _stem(x: Any, filters: int, momentum: float) -> Any:
     """Halved by a convolution and by max-pooling side by side (figure 4a): (B, H, W, 3) -> (B, H/4, W/4, filters)."""
-    x = _conv(x, filters, 3, momentum, "stem_first", stride=2)
-    left = _conv(x, filters // 2, 1, momentum, "stem_left_1")
-    left = _conv(left, filters, 3, momentum, "stem_left_2", stride=2)
+    x = conv(x, filters, 3, momentum, "stem_first", stride=2)
+    left = conv(x, filters // 2, 1, momentum, "stem_left_1")
+    left = conv(left, filters, 3, momentum, "stem_left_2", stride=2)
     # After a ReLU, zeros around the map are no larger than what they stand beside.
     right = layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
     right = layers.MaxPooling2D(3, strides=2, name="stem_pool")(right)
-    return _conv(layers.Concatenate(name="stem_concat")([left, right]), filters, 3, momentum, "stem_last")
+    return conv(layers.Concatenate(name="stem_concat")([left, right]), filters, 3, momentum, "stem_last")
 
 
 def gather_and_expand(
@@ -150,29 +150,29 @@ def gather_and_expand(
     if halve:
         shortcut = depthwise_norm(x, momentum, f"{name}_shortcut_depthwise", stride=2)
         shortcut = conv_norm(
-            shortcut, filters, momentum=momentum, epsilon=EPSILON, name=f"{name}_shortcut_pointwise"
+            shortcut, filters, momentum=momentum, epsilon=TORCH_EPSILON, name=f"{name}_shortcut_pointwise"
         )
-    x = _conv(x, x.shape[-1], 3, momentum, f"{name}_gather")
+    x = conv(x, x.shape[-1], 3, momentum, f"{name}_gather")
     x = depthwise_norm(x, momentum, f"{name}_expand_1", stride=stride, multiplier=expansion)
     if halve:
         x = depthwise_norm(x, momentum, f"{name}_expand_2")
     x = layers.ReLU(name=f"{name}_expand_relu")(x)
-    x = conv_norm(x, filters, momentum=momentum, epsilon=EPSILON, name=f"{name}_project")
+    x = conv_norm(x, filters, momentum=momentum, epsilon=TORCH_EPSILON, name=f"{name}_project")
     return layers.ReLU(name=f"{name}_out")(layers.Add(name=f"{name}_add")([x, shortcut]))
 
 
 def _context(x: Any, momentum: float) -> Any:
     """Context embedding (figure 4b): the mean of the whole map is added to it: (B, h, w, C) -> (B, h, w, C)."""
     mean = layers.GlobalAveragePooling2D(keepdims=True, name="context_mean")(x)
-    mean = batch_norm(mean, momentum=momentum, epsilon=EPSILON, name="context_mean_bn")
-    mean = _conv(mean, x.shape[-1], 1, momentum, "context_gap")
-    return _conv(layers.Add(name="context_add")([x, mean]), x.shape[-1], 3, momentum, "context")
+    mean = batch_norm(mean, momentum=momentum, epsilon=TORCH_EPSILON, name="context_mean_bn")
+    mean = conv(mean, x.shape[-1], 1, momentum, "context_gap")
+    return conv(layers.Add(name="context_add")([x, mean]), x.shape[-1], 3, momentum, "context")
 
 
 def _aggregation(details: Any, context: Any, momentum: float) -> Any:
     """Bilateral guided aggregation (figure 6): each branch lets through what the other, at its size, points at."""
     channels = details.shape[-1]
-    norm: dict[str, Any] = {"momentum": momentum, "epsilon": EPSILON}
+    norm: dict[str, Any] = {"momentum": momentum, "epsilon": TORCH_EPSILON}
     fine = _separable(details, momentum, "fine_detail")
     fine_gate = conv_norm(context, channels, 3, **norm, name="fine_context")
     fine_gate = ResizeLike(name="fine_context_upsample")([fine_gate, fine])
@@ -185,7 +185,7 @@ def _aggregation(details: Any, context: Any, momentum: float) -> Any:
     sigma = layers.Activation("sigmoid", name="coarse_sigma")(coarse_gate)
     coarse = layers.Multiply(name="coarse_gate")([coarse, sigma])
     coarse = ResizeLike(name="coarse_upsample")([coarse, fine])
-    return _conv(layers.Add(name="aggregation_add")([fine, coarse]), channels, 3, momentum, "aggregation")
+    return conv(layers.Add(name="aggregation_add")([fine, coarse]), channels, 3, momentum, "aggregation")
 
 
 def _separable(x: Any, momentum: float, name: str) -> Any:
@@ -207,12 +207,12 @@ def depthwise_norm(x: Any, momentum: float, name: str, *, stride: int = 1, multi
         depthwise_initializer="he_normal",
         name=f"{name}_conv",
     )(x)
-    return batch_norm(x, momentum=momentum, epsilon=EPSILON, name=f"{name}_bn")
+    return batch_norm(x, momentum=momentum, epsilon=TORCH_EPSILON, name=f"{name}_bn")
 
 
-def _conv(x: Any, filters: int, kernel: int, momentum: float, name: str, *, stride: int = 1) -> Any:
+def conv(x: Any, filters: int, kernel: int, momentum: float, name: str, *, stride: int = 1) -> Any:
     """Convolution, norm, ReLU: (B, H, W, C) -> (B, H/stride, W/stride, filters)."""
-    x = conv_norm(x, filters, kernel, stride=stride, momentum=momentum, epsilon=EPSILON, name=name)
+    x = conv_norm(x, filters, kernel, stride=stride, momentum=momentum, epsilon=TORCH_EPSILON, name=name)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
@@ -231,6 +231,6 @@ def fcn_head(
 ) -> Any:
     """3x3 convolutions, dropout, a 1x1 one with a bias: (B, h, w, C) -> (B, H, W, classes) at the image's size."""
     for index in range(1, convolutions + 1):
-        x = _conv(x, filters, 3, momentum, f"{prefix}head_{index}")
+        x = conv(x, filters, 3, momentum, f"{prefix}head_{index}")
     x = layers.Dropout(dropout, name=f"{prefix}dropout")(x)
     return logits(x, image, classes, resize=resize, prefix=prefix, output=output)

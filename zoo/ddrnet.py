@@ -20,6 +20,7 @@ from keras import layers
 from zoo import contract
 from zoo.heads import logits
 from zoo.layers import (
+    TORCH_EPSILON,
     Concatenate,
     MeanPool,
     ResizeCornersLike,
@@ -31,7 +32,6 @@ from zoo.layers import (
     padded,
 )
 
-EPSILON = 1e-5  # of the norms, PyTorch's
 # Kernel and stride of the windows whose means the pyramid pooling takes (figure 5).
 POOLS = ((5, 2), (9, 4), (17, 8))
 EXPANSION = 2  # of a bottleneck
@@ -96,7 +96,9 @@ def ddrnet(
 def stem(x: Any, channels: int, blocks: int, momentum: float) -> Any:
     """What comes before the branches part: (B, H, W, 3) -> (B, H/8, W/8, 2 * channels), after a ReLU."""
     for index in (1, 2):
-        x = conv_norm(x, channels, 3, stride=2, momentum=momentum, epsilon=EPSILON, name=f"stem_{index}")
+        x = conv_norm(
+            x, channels, 3, stride=2, momentum=momentum, epsilon=TORCH_EPSILON, name=f"stem_{index}"
+        )
         x = layers.ReLU(name=f"stem_{index}_relu")(x)
     x = relu(basic_stage(x, channels, blocks, momentum=momentum, name="layer1"), "layer1")
     return relu(basic_stage(x, 2 * channels, blocks, stride=2, momentum=momentum, name="layer2"), "layer2")
@@ -124,14 +126,14 @@ def _branches(x: Any, row: Sizes, momentum: float) -> tuple[Any, Any]:
 def _exchange(low: Any, high: Any, halvings: int, momentum: float, layer: int) -> tuple[Any, Any]:
     """Bilateral fusion (figure 3): each branch gets what the other has, brought to its size and width."""
     up = relu(low, f"compression{layer}_in")
-    up = conv_norm(up, high.shape[-1], momentum=momentum, epsilon=EPSILON, name=f"compression{layer}")
+    up = conv_norm(up, high.shape[-1], momentum=momentum, epsilon=TORCH_EPSILON, name=f"compression{layer}")
     up = ResizeLike(name=f"compression{layer}_upsample")([up, high])
     down = relu(high, f"down{layer}_in")
     for index in range(1, halvings + 1):
         down = relu(down, f"down{layer}_{index - 1}") if index > 1 else down
         filters = low.shape[-1] // 2 ** (halvings - index)
         down = conv_norm(
-            down, filters, 3, stride=2, momentum=momentum, epsilon=EPSILON, name=f"down{layer}_{index}"
+            down, filters, 3, stride=2, momentum=momentum, epsilon=TORCH_EPSILON, name=f"down{layer}_{index}"
         )
     return layers.Add(name=f"low{layer}_add")([low, down]), layers.Add(name=f"high{layer}_add")([high, up])
 
@@ -147,7 +149,7 @@ def basic_stage(x: Any, filters: int, blocks: int, *, stride: int = 1, momentum:
 
 def basic_block(x: Any, filters: int, *, stride: int = 1, momentum: float, name: str) -> Any:
     """3x3, 3x3 with a shortcut around, no ReLU after the sum: (B, H, W, C) -> (B, H/stride, W/stride, filters)."""
-    norm: dict[str, Any] = {"momentum": momentum, "epsilon": EPSILON}
+    norm: dict[str, Any] = {"momentum": momentum, "epsilon": TORCH_EPSILON}
     shortcut = x
     if stride != 1 or x.shape[-1] != filters:
         shortcut = conv_norm(x, filters, stride=stride, **norm, name=f"{name}_0")
@@ -158,7 +160,7 @@ def basic_block(x: Any, filters: int, *, stride: int = 1, momentum: float, name:
 
 def bottleneck(x: Any, filters: int, *, stride: int = 1, momentum: float, name: str) -> Any:
     """1x1, 3x3, 1x1 with a shortcut around, no ReLU after the sum: -> (B, H/stride, W/stride, 2 * filters)."""
-    norm: dict[str, Any] = {"momentum": momentum, "epsilon": EPSILON}
+    norm: dict[str, Any] = {"momentum": momentum, "epsilon": TORCH_EPSILON}
     shortcut, wide = x, EXPANSION * filters
     if stride != 1 or x.shape[-1] != wide:
         shortcut = conv_norm(x, wide, stride=stride, **norm, name=f"{name}_0")
@@ -215,7 +217,7 @@ def head(
 ) -> Any:
     """Norm, ReLU, 3x3, norm, ReLU, 1x1 with a bias: (B, h, w, C) -> (B, H, W, classes) at the image's size."""
     x = norm_relu_conv(x, filters, 3, momentum=momentum, name=f"{prefix}head")
-    x = batch_norm(x, momentum=momentum, epsilon=EPSILON, name=f"{prefix}head_out_bn")
+    x = batch_norm(x, momentum=momentum, epsilon=TORCH_EPSILON, name=f"{prefix}head_out_bn")
     return logits(relu(x, f"{prefix}head_out"), image, classes, resize=resize, prefix=prefix, output=output)
 
 
@@ -223,7 +225,7 @@ def norm_relu_conv(
     x: Any, filters: int, kernel: int = 1, *, groups: int = 1, momentum: float, name: str
 ) -> Any:
     """Batch norm, ReLU and then a convolution without bias: (B, h, w, C) -> (B, h, w, filters)."""
-    x = relu(batch_norm(x, momentum=momentum, epsilon=EPSILON, name=f"{name}_bn"), name)
+    x = relu(batch_norm(x, momentum=momentum, epsilon=TORCH_EPSILON, name=f"{name}_bn"), name)
     return layers.Conv2D(
         filters,
         kernel,

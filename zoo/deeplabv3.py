@@ -21,6 +21,7 @@ from keras import layers
 
 from zoo import backbones, contract, heads
 from zoo.layers import (
+    TORCH_EPSILON,
     Concatenate,
     conv_norm_relu,
     cut,
@@ -41,8 +42,8 @@ class Variant(heads.Variant):
 
 VARIANTS = {
     "paper": Variant(),
-    "torchvision": Variant(norm_epsilon=1e-5, head_convolution=True),
-    "mmsegmentation": Variant(norm_epsilon=1e-5, projection_kernel=3),
+    "torchvision": Variant(norm_epsilon=TORCH_EPSILON, head_convolution=True),
+    "mmsegmentation": Variant(norm_epsilon=TORCH_EPSILON, projection_kernel=3),
 }
 
 

@@ -28,7 +28,7 @@ from keras import layers
 
 from zoo import backbones, contract, heads
 from zoo.deeplabv3 import aspp
-from zoo.layers import conv_norm_relu, cut, padded, separable_conv_norm_relu
+from zoo.layers import TORCH_EPSILON, conv_norm_relu, cut, padded, separable_conv_norm_relu
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Variant(heads.Variant):
 
 VARIANTS = {
     "paper": Variant(),
-    "segmentation_models_pytorch": Variant(norm_epsilon=1e-5, align_corners=True, aspp_output=True,
+    "segmentation_models_pytorch": Variant(norm_epsilon=TORCH_EPSILON, align_corners=True, aspp_output=True,
                                            decoder_convolutions=1, norm_between=False),
-    "mmsegmentation": Variant(norm_epsilon=1e-5, projection_kernel=3),
+    "mmsegmentation": Variant(norm_epsilon=TORCH_EPSILON, projection_kernel=3),
     "keras_hub": Variant(decoder_convolutions=1, decoder_kernel=1),
 }  # fmt: skip
 

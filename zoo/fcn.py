@@ -17,7 +17,7 @@ import keras
 from keras import layers
 
 from zoo import backbones, contract, heads
-from zoo.layers import conv_norm_relu, cut, padded
+from zoo.layers import TORCH_EPSILON, conv_norm_relu, cut, padded
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Variant(heads.Variant):
 
 VARIANTS = {
     "paper": Variant(),
-    "torchvision": Variant(norm_epsilon=1e-5),
+    "torchvision": Variant(norm_epsilon=TORCH_EPSILON),
     "mmsegmentation": Variant(
-        norm_epsilon=1e-5, head_convolutions=2, concat_input=True
+        norm_epsilon=TORCH_EPSILON, head_convolutions=2, concat_input=True
     ),  # D6 networks: head_rate 6
 }
 

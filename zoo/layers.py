@@ -8,6 +8,7 @@ from keras import layers, ops
 from keras.src.ops.image import Resize
 
 NORM_EPSILON = 1e-3  # Keras' default, and that of the TensorFlow reference code
+TORCH_EPSILON = 1e-5  # PyTorch's default, which the references in it have
 JOINED_AT_ONCE = 5
 GREY = 116.0  # the mean of the ImageNet channel means, 0..255: what stands for nothing around a picture
 # Of RGB over ImageNet, in 0..1: what torchvision, timm and Hugging Face normalise with.

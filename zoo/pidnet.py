@@ -22,7 +22,6 @@ from keras import layers, ops
 
 from zoo import contract
 from zoo.ddrnet import (
-    EPSILON,
     basic_block,
     basic_stage,
     bottleneck,
@@ -35,6 +34,7 @@ from zoo.ddrnet import (
     stem,
 )
 from zoo.layers import (
+    TORCH_EPSILON,
     Concatenate,
     ResizeCornersLike,
     ResizeLike,
@@ -116,7 +116,7 @@ def pidnet(
 def _branches(x: Any, row: Sizes, momentum: float) -> tuple[Any, Any, Any]:
     """(B, H/8, W/8, 2 * channels) -> what three heads read: P after stage 3, the fusion of all, D after stage 4."""
     filters = row.channels
-    norm: dict[str, Any] = {"momentum": momentum, "epsilon": EPSILON}
+    norm: dict[str, Any] = {"momentum": momentum, "epsilon": TORCH_EPSILON}
     i = p = d = details = boundary = x
     for layer, wide in ((3, 4 * filters), (4, 8 * filters)):
         i = basic_stage(i, wide, row.branch_blocks, stride=2, momentum=momentum, name=f"layer{layer}_i")
@@ -150,7 +150,7 @@ def _boundary_stage(d: Any, row: Sizes, layer: int, momentum: float) -> Any:
 def pag(p: Any, i: Any, filters: int, momentum: float, layer: int) -> Any:
     """Pixel-attention guidance (figure 5, equation 3): P takes from I, (B, h, w, C) of a lower resolution, where a
     dot product of both says that they mean the same: sigma * i + (1 - sigma) * p."""
-    norm: dict[str, Any] = {"momentum": momentum, "epsilon": EPSILON}
+    norm: dict[str, Any] = {"momentum": momentum, "epsilon": TORCH_EPSILON}
     theirs = conv_norm(i, filters, **norm, name=f"pag{layer}_i")
     theirs = ResizeLike(name=f"pag{layer}_i_upsample")([theirs, p])
     own = conv_norm(p, filters, **norm, name=f"pag{layer}_p")
@@ -172,7 +172,7 @@ def pappm(x: Any, filters: int, out: int, momentum: float) -> Any:
 def light_bag(p: Any, i: Any, d: Any, momentum: float) -> Any:
     """Light boundary-attention guidance (figure 7b, equation 5): (B, h, w, C) of all three -> (B, h, w, C)."""
     sigma = layers.Activation("sigmoid", name="fusion_sigma")(d)
-    norm: dict[str, Any] = {"momentum": momentum, "epsilon": EPSILON}
+    norm: dict[str, Any] = {"momentum": momentum, "epsilon": TORCH_EPSILON}
     detail = conv_norm(p + (i - sigma * i), p.shape[-1], **norm, name="fusion_p")
     context = conv_norm(i + sigma * p, p.shape[-1], **norm, name="fusion_i")
     return layers.Add(name="fusion_add")([detail, context])

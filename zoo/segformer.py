@@ -20,9 +20,8 @@ from keras import initializers, layers
 
 from zoo import backbones, contract
 from zoo.heads import logits
-from zoo.layers import ResizeLike, batch_norm, cut, padded
+from zoo.layers import TORCH_EPSILON, ResizeLike, batch_norm, cut, padded
 
-EPSILON = 1e-5  # of the decoder's batch norms: PyTorch's default, which the references have
 # C of section 4.1: 256 for B0 and B1, 768 for the rest.
 DECODER_FILTERS = {"mit_b0": 256, "mit_b1": 256, "mit_b2": 768, "mit_b3": 768, "mit_b4": 768, "mit_b5": 768}
 OTHER_DECODER_FILTERS = 256
@@ -70,7 +69,7 @@ def _decoder(pyramid: Mapping[str, Any], filters: int, norm: bool, momentum: flo
     for level in contract.LEVELS:
         x = layers.Conv2D(filters, 1, use_bias=not norm, name=f"decoder_{level}_linear")(pyramid[level])
         if norm:
-            x = batch_norm(x, momentum=momentum, epsilon=EPSILON, name=f"decoder_{level}_bn")
+            x = batch_norm(x, momentum=momentum, epsilon=TORCH_EPSILON, name=f"decoder_{level}_bn")
             x = layers.ReLU(name=f"decoder_{level}_relu")(x)
         # This level's quarter of the fusion's kernel, (1, 1, 4 * filters, filters): its inputs count for He's rule.
         initial = initializers.VarianceScaling(2.0 / len(contract.LEVELS), distribution="untruncated_normal")
@@ -79,5 +78,5 @@ def _decoder(pyramid: Mapping[str, Any], filters: int, norm: bool, momentum: flo
         )(x)
         summands.append(ResizeLike(name=f"decoder_{level}_upsample")([x, pyramid["P2"]]))
     x = layers.Add(name="decoder_sum")(summands)
-    x = batch_norm(x, momentum=momentum, epsilon=EPSILON, name="decoder_bn")
+    x = batch_norm(x, momentum=momentum, epsilon=TORCH_EPSILON, name="decoder_bn")
     return layers.ReLU(name="decoder_relu")(x)

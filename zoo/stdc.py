@@ -19,8 +19,9 @@ import keras
 from keras import layers
 
 from zoo import contract
-from zoo.bisenetv2 import EPSILON, depthwise_norm, fcn_head
+from zoo.bisenetv2 import conv, depthwise_norm, fcn_head
 from zoo.layers import (
+    TORCH_EPSILON,
     MeanPool,
     ResizeCornersLike,
     ResizeLike,
@@ -124,7 +125,7 @@ def _check_sizes(row: Sizes) -> None:
 def _backbone(x: Any, row: Sizes, momentum: float) -> list[Any]:
     """STDC network (table 2): (B, H, W, 3) -> its last three stages, at stride 8, 16 and 32."""
     for stage in (1, 2):
-        x = _conv(x, row.channels[stage - 1], 3, momentum, f"stage{stage}", stride=2)
+        x = conv(x, row.channels[stage - 1], 3, momentum, f"stage{stage}", stride=2)
     stages = []
     for stage, blocks in enumerate(row.blocks, 3):
         for block in range(1, blocks + 1):
@@ -138,13 +139,13 @@ def _backbone(x: Any, row: Sizes, momentum: float) -> list[Any]:
 def dense_concatenation(x: Any, filters: int, momentum: float, name: str, *, halve: bool = False) -> Any:
     """STDC module (figure 3b; 3c to halve): four convolutions in a row of ever fewer channels, a half, a quarter and
     two eighths of `filters`, side by side: (B, H, W, C) -> (B, H/stride, W/stride, filters)."""
-    first = x = _conv(x, filters // 2, 1, momentum, f"{name}_1")
+    first = x = conv(x, filters // 2, 1, momentum, f"{name}_1")
     if halve:
         x = depthwise_norm(x, momentum, f"{name}_down", stride=2)
         first = MeanPool(3, 2, name=f"{name}_mean")(first)
     joined = [first]
     for index, share in ((2, 4), (3, 8), (4, 8)):
-        x = _conv(x, filters // share, 3, momentum, f"{name}_{index}")
+        x = conv(x, filters // share, 3, momentum, f"{name}_{index}")
         joined.append(x)
     return layers.Concatenate(name=f"{name}_concat")(joined)
 
@@ -153,13 +154,13 @@ def _context_path(early: Any, middle: Any, late: Any, filters: int, momentum: fl
     """From the mean of the whole map up again, each stage's map refined (figure 4): (B, h, w, filters) at stride 8, and
     at stride 16."""
     mean = layers.GlobalAveragePooling2D(keepdims=True, name="context_mean")(late)
-    above = _conv(mean, filters, 1, momentum, "context_mean")  # (B, 1, 1, filters), which the sum spreads
+    above = conv(mean, filters, 1, momentum, "context_mean")  # (B, 1, 1, filters), which the sum spreads
     found = []
     for level, x, finer in ((5, late, middle), (4, middle, early)):
         x = refined(x, filters, momentum, f"refine{level}")
         x = layers.Add(name=f"context{level}_add")([x, above])
         x = DoubleLike(name=f"context{level}_double")([x, finer])
-        above = _conv(x, filters, 3, momentum, f"context{level}")
+        above = conv(x, filters, 3, momentum, f"context{level}")
         found.append(above)
     coarse, fine = found
     return fine, coarse
@@ -168,9 +169,9 @@ def _context_path(early: Any, middle: Any, late: Any, filters: int, momentum: fl
 def refined(x: Any, filters: int, momentum: float, name: str) -> Any:
     """Attention refinement (BiSeNet, arXiv:1808.00897, figure 2b): (B, h, w, C) -> (B, h, w, filters), each channel
     weighed by what the whole map's mean says of it."""
-    x = _conv(x, filters, 3, momentum, name)
+    x = conv(x, filters, 3, momentum, name)
     weight = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
-    weight = conv_norm(weight, filters, momentum=momentum, epsilon=EPSILON, name=f"{name}_attention")
+    weight = conv_norm(weight, filters, momentum=momentum, epsilon=TORCH_EPSILON, name=f"{name}_attention")
     weight = layers.Activation("sigmoid", name=f"{name}_sigma")(weight)
     return layers.Multiply(name=f"{name}_out")([x, weight])
 
@@ -178,7 +179,7 @@ def refined(x: Any, filters: int, momentum: float, name: str) -> Any:
 def _fusion(details: Any, context: Any, filters: int, momentum: float) -> Any:
     """Feature fusion (BiSeNet, figure 2c): details and context joined, and channels that matter added once more."""
     x = layers.Concatenate(name="fusion_concat")([details, context])
-    x = _conv(x, filters, 1, momentum, "fusion")
+    x = conv(x, filters, 1, momentum, "fusion")
     weight = layers.GlobalAveragePooling2D(keepdims=True, name="fusion_mean")(x)
     weight = layers.Conv2D(filters // SQUEEZE, 1, use_bias=False, name="fusion_attention_1_conv")(weight)
     weight = layers.ReLU(name="fusion_attention_relu")(weight)
@@ -186,9 +187,3 @@ def _fusion(details: Any, context: Any, filters: int, momentum: float) -> Any:
     weight = layers.Activation("sigmoid", name="fusion_sigma")(weight)
     weighed = layers.Multiply(name="fusion_weighed")([x, weight])
     return layers.Add(name="fusion_add")([x, weighed])
-
-
-def _conv(x: Any, filters: int, kernel: int, momentum: float, name: str, *, stride: int = 1) -> Any:
-    """Convolution, norm, ReLU: (B, H, W, C) -> (B, H/stride, W/stride, filters)."""
-    x = conv_norm(x, filters, kernel, stride=stride, momentum=momentum, epsilon=EPSILON, name=name)
-    return layers.ReLU(name=f"{name}_relu")(x)

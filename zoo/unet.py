@@ -24,9 +24,16 @@ from keras import layers, ops
 
 from zoo import backbones, contract
 from zoo.heads import auxiliary_head
-from zoo.layers import ResizeLike, conv_norm_relu, cut, imagenet_normalisation, normalised, padded, resize
-
-EPSILON = 1e-5  # of the norms, PyTorch's
+from zoo.layers import (
+    TORCH_EPSILON,
+    ResizeLike,
+    conv_norm_relu,
+    cut,
+    imagenet_normalisation,
+    normalised,
+    padded,
+    resize,
+)
 
 
 @keras.saving.register_keras_serializable("kerbside")
@@ -111,14 +118,14 @@ def unet(
         pyramid = backbones.build(backbone, size, 32, momentum, backbone_sizes)(seen)
         half, full = _decoder(seen, pyramid, _check_filters(decoder_filters), momentum, interpolation)
     if head_filters:
-        full = conv_norm_relu(full, head_filters, 3, momentum=momentum, epsilon=EPSILON, name="head")
+        full = conv_norm_relu(full, head_filters, 3, momentum=momentum, epsilon=TORCH_EPSILON, name="head")
     full = layers.Dropout(dropout, name="dropout")(full)
     full = layers.Conv2D(classes, 3 if backbone else 1, padding="same", name="classifier")(full)
     # In float32 under any dtype policy: what follows are softmax, loss and argmax.
     outputs = {contract.LOGITS: layers.Activation("linear", dtype="float32", name=contract.LOGITS)(full)}
     if auxiliary:
         outputs[contract.AUX_LOGITS] = auxiliary_head(
-            half, seen, classes, auxiliary_filters, dropout=dropout, momentum=momentum, epsilon=EPSILON
+            half, seen, classes, auxiliary_filters, dropout=dropout, momentum=momentum, epsilon=TORCH_EPSILON
         )
     return keras.Model(image, cut(outputs, image, multiple), name="unet")
 
@@ -144,7 +151,9 @@ def _plain_decoder(pyramid: Mapping[str, Any], filters: Sequence[int], momentum:
     for level in reversed(range(len(filters) - 1)):
         half, skip = x, pyramid[f"P{level}"]
         x = ResizeLike(name=f"up{level}_resize")([x, skip])
-        x = conv_norm_relu(x, filters[level], 1, momentum=momentum, epsilon=EPSILON, name=f"up{level}_halve")
+        x = conv_norm_relu(
+            x, filters[level], 1, momentum=momentum, epsilon=TORCH_EPSILON, name=f"up{level}_halve"
+        )
         x = layers.Concatenate(name=f"up{level}_concat")([skip, x])  # (B, H/2^level, W/2^level, 2 * filters)
         x = _two_convolutions(x, filters[level], momentum, f"up{level}")
     return half, x
@@ -168,8 +177,8 @@ def _decoder(
 
 def _two_convolutions(x: Any, filters: int, momentum: float, name: str) -> Any:
     """Twice 3x3 convolution, norm, ReLU: (B, H, W, C) -> (B, H, W, filters)."""
-    x = conv_norm_relu(x, filters, 3, momentum=momentum, epsilon=EPSILON, name=f"{name}_1")
-    return conv_norm_relu(x, filters, 3, momentum=momentum, epsilon=EPSILON, name=f"{name}_2")
+    x = conv_norm_relu(x, filters, 3, momentum=momentum, epsilon=TORCH_EPSILON, name=f"{name}_1")
+    return conv_norm_relu(x, filters, 3, momentum=momentum, epsilon=TORCH_EPSILON, name=f"{name}_2")
 
 
 def _check_sizes(sizes: Mapping[str, Any] | None) -> Mapping[str, Any]:
