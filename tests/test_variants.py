@@ -28,32 +28,33 @@ BEFORE = {
     "segmentation_models_pytorch": (
         "deeplabv3plus", {**PLUS, **SEPARABLE, "dropout": 0.5},
         {"aspp_output": True, "decoder_convolutions": 1, "norm_between": False, "norm_epsilon": 1e-5,
-         "align_corners": True}, {}, "DIGEST0",
+         "align_corners": True}, {}, "1f191eb8943790ee",
     ),
     "mmsegmentation": (
         "deeplabv3plus", {**PLUS, **SEPARABLE, **AUXILIARY},
-        {"projection_kernel": 3, "norm_epsilon": 1e-5, "align_corners": False}, {}, "DIGEST1",
+        {"projection_kernel": 3, "norm_epsilon": 1e-5, "align_corners": False}, {}, "d4ac6b503ece8a45",
     ),
     "keras_hub": (
-        "deeplabv3plus", {**PLUS, "dropout": 0.0}, {"decoder_convolutions": 1, "decoder_kernel": 1}, {}, "DIGEST2",
+        "deeplabv3plus", {**PLUS, "dropout": 0.0}, {"decoder_convolutions": 1, "decoder_kernel": 1}, {},
+        "8d01e706167711b3",
     ),
     "torchvision's DeepLabV3": (
         "deeplabv3", {**V3, **AUXILIARY, "dropout": 0.5}, {"head_convolution": True, "norm_epsilon": 1e-5},
-        {"variant": "torchvision"}, "DIGEST3",
+        {"variant": "torchvision"}, "abd2b003e4924516",
     ),
     "mmsegmentation's DeepLabV3 at 769": (
         "deeplabv3", {**V3, **AUXILIARY},
         {"projection_kernel": 3, "norm_epsilon": 1e-5, "align_corners": True},
-        {"variant": "mmsegmentation", "sizes": {"align_corners": True}}, "DIGEST4",
+        {"variant": "mmsegmentation", "sizes": {"align_corners": True}}, "87630517c5320bcc",
     ),
     "torchvision's FCN": (
-        "fcn", {**TINY, "head_filters": 6}, {"norm_epsilon": 1e-5}, {"variant": "torchvision"}, "DIGEST5",
+        "fcn", {**TINY, "head_filters": 6}, {"norm_epsilon": 1e-5}, {"variant": "torchvision"}, "9d86f46a6d0077bb",
     ),
     "mmsegmentation's FCN D6": (
         "fcn", {**TINY, "head_filters": 6, **AUXILIARY},
         {"head_convolutions": 2, "head_rate": 6, "concat_input": True, "auxiliary_rate": 6, "norm_epsilon": 1e-5,
          "align_corners": False},
-        {"variant": "mmsegmentation", "sizes": {"head_rate": 6, "auxiliary_rate": 6}}, "DIGEST6",
+        {"variant": "mmsegmentation", "sizes": {"head_rate": 6, "auxiliary_rate": 6}}, "0166c2ec30b6af1a",
     ),
 }  # fmt: skip
 

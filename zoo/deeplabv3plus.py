@@ -18,7 +18,7 @@ What the networks of other libraries, whose weights convert, have otherwise is a
 `variant="mmsegmentation"`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -90,8 +90,8 @@ def deeplabv3plus(
     rates = contract.check_rates(rates)
     row = contract.variant(VARIANTS, variant, sizes)
     norm: dict[str, Any] = {"momentum": momentum, "epsilon": row.norm_epsilon}
-    plain = partial(conv_norm_relu, **norm)
-    separable = partial(separable_conv_norm_relu, **norm, norm_between=row.norm_between)
+    plain: Callable[..., Any] = partial(conv_norm_relu, **norm)
+    separable: Callable[..., Any] = partial(separable_conv_norm_relu, **norm, norm_between=row.norm_between)
     atrous, convolution = (separable if wanted else plain for wanted in (aspp_separable, decoder_separable))
 
     image = contract.image_input(contract.check_image_size(image_size))

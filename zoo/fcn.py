@@ -69,7 +69,7 @@ def fcn(
     contract.check_fraction("dropout", dropout)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
     row = contract.variant(VARIANTS, variant, sizes)
-    norm: dict[str, float] = {"momentum": momentum, "epsilon": row.norm_epsilon}
+    norm: dict[str, Any] = {"momentum": momentum, "epsilon": row.norm_epsilon}
 
     image = contract.image_input(contract.check_image_size(image_size))
     seen, size = padded(image, multiple)
