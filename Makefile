@@ -1,40 +1,48 @@
-# `make train` and `make test` are all the set-up there is: both create .venv first. Python 3.11 is needed.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# `make train` and `make test` are all the set-up there is: both create .venv first. Python 3.11, 3.12 or 3.13 is needed.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Two at a time: tracing a graph takes one core. A file's tests stay together, since they share models.
 TWO := -n 2 --dist loadfile
+# Under CI=true nothing is left out silently, and nothing passes that lint refuses.
+ifeq ($(CI),true)
+LINT := lint
+OTHERWISE := exit 1
+else
+OTHERWISE := true
+endif
 
-.PHONY: train test test-all lint format app
+.PHONY: train test test-all lint format app lock
 
-$(VENV)/.installed: requirements.txt requirements-dev.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-	  { echo "Python 3.11 is needed and $(PYTHON) is another version: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+$(VENV)/.installed: requirements-runtime.txt requirements-app.txt requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "Python 3.11, 3.12 or 3.13 is needed; $(PYTHON) is none: make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
 	@touch $@
 
 # What converted checkpoints are compared with. Without it those tests skip, and say why; the others run.
 $(VENV)/.parity: $(VENV)/.installed requirements-parity.txt
 	@echo "installing the references of requirements-parity.txt, once; a minute or two"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --retries 1 \
-	  -r requirements-parity.txt 2>$(VENV)/parity.log && touch $@ || \
-	  echo "the references could not be installed ($(VENV)/parity.log says why): the parity tests will skip" >&2
+	@$(PIP) --no-deps --retries 1 -r requirements-parity.txt 2>$(VENV)/parity.log && touch $@ || \
+	  { echo "the references could not be installed ($(VENV)/parity.log says why): the parity tests will skip" >&2; \
+	    $(OTHERWISE); }
 
 # What only --data hf and --track mlflow need. Without it their tests skip, and say why.
 $(VENV)/.extras: $(VENV)/.installed requirements-extras.txt
 	@echo "installing requirements-extras.txt, once"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --retries 1 \
-	  -r requirements-extras.txt 2>$(VENV)/extras.log && touch $@ || \
-	  echo "the extras could not be installed ($(VENV)/extras.log says why): their tests will skip" >&2
+	@$(PIP) --no-deps --retries 1 -r requirements-extras.txt 2>$(VENV)/extras.log && touch $@ || \
+	  { echo "the extras could not be installed ($(VENV)/extras.log says why): their tests will skip" >&2; \
+	    $(OTHERWISE); }
 
 train: $(VENV)/.installed ## DeepLabV3+ on the drawn scenes, within 10 minutes on two cores
 	$(BIN)/python -m training.train deeplabv3plus --data scenes --name first
 
-test: $(VENV)/.parity $(VENV)/.extras ## what CI runs
+test: $(LINT) $(VENV)/.parity $(VENV)/.extras ## what CI runs
 	$(BIN)/python -m pytest $(TWO) -m "not slow"
 
-test-all: $(VENV)/.parity $(VENV)/.extras ## the slow ones too
+test-all: $(LINT) $(VENV)/.parity $(VENV)/.extras ## the slow ones too
 	$(BIN)/python -m pytest $(TWO)
 
 lint: $(VENV)/.installed
@@ -48,3 +56,8 @@ format: $(VENV)/.installed
 
 app: $(VENV)/.installed
 	$(BIN)/streamlit run streamlit_app.py --server.address localhost
+
+# The pins, from the ranges of pyproject.toml; uv is needed for this alone. `make lock UPGRADE=--upgrade` takes the newest.
+lock: $(VENV)/.installed
+	$(PIP) uv==0.13.9
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python deploy/lock.py $(UPGRADE)
