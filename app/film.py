@@ -1,6 +1,7 @@
 """A short film, segmented frame by frame."""
 
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -13,7 +14,7 @@ MOST_FRAMES = 750  # half a minute at 25 frames a second
 MOST_PIXELS = 4096 * 2304
 
 
-def show(method: tuple[object, ...], opacity: float) -> None:
+def show(method: tuple[Any, ...], opacity: float) -> None:
     upload = st.file_uploader(
         f"Your film (up to {common.UPLOAD_MB} MB and {MOST_FRAMES} frames)",
         type=[suffix[1:] for suffix in SUFFIXES],
@@ -49,12 +50,12 @@ def show(method: tuple[object, ...], opacity: float) -> None:
     downloads.button("Legend (JSON)", report, f"{stem}.json", "application/json", "segment_film_report")
 
 
-def segmented(upload: object, method: tuple[object, ...], opacity: float, smooth: int) -> Made:
+def segmented(upload: object, method: tuple[Any, ...], opacity: float, smooth: int) -> Made:
     """The film as WebM, its report as JSON, and the report; made in a process of its own, see `runtime.film`."""
     data, name = common.checked_upload(upload)
     limits = {"most_frames": MOST_FRAMES, "most_pixels": MOST_PIXELS}
     line = st.empty()
     options = {**limits, "opacity": opacity, "smooth": smooth, "fit": common.fit_of(method)}
-    made = segment_safely(Path(str(method[0])), data, name, options, line.caption)
+    made = segment_safely(Path(str(method[0])), data, name, options, lambda text: line.caption(text))
     line.empty()
     return made

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import html
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import streamlit as st
@@ -126,7 +127,7 @@ def read_once(data: bytes, name: str, by: str | None) -> PaintedMask:
 def show_pictures(truth: Segmentation, result: Segmentation) -> None:
     opacity = st.slider("Opacity of the colours", 0.0, 1.0, 0.7, 0.05, key="truth_opacity")
     small_truth, small = common.for_the_screen(truth), common.for_the_screen(result)
-    pictures = (
+    pictures: tuple[tuple[str, np.ndarray, Literal["JPEG", "PNG"]], ...] = (
         ("Truth", small_truth.overlay(opacity), "JPEG"),
         ("Prediction", small.overlay(opacity), "JPEG"),
         ("Error: red is wrong, white is ignored", figures.error_picture(small_truth.ids, small.ids), "PNG"),

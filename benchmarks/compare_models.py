@@ -17,7 +17,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.zoo_table import machine
+from benchmarks.zoo_page import machine
 from runtime.errors import UserError, exit_on_user_error
 from runtime.files import whole_file, write_whole
 
@@ -158,7 +158,7 @@ def draw(rows: list[dict[str, Any]]) -> None:
     axes.axhline(floor, color="0.6", linestyle="--", linewidth=1)
     axes.annotate(f"best threshold, {floor:.1f}", (1, floor), xycoords=("axes fraction", "data"),
                   xytext=(-4, 4), textcoords="offset points", ha="right", color="0.4")  # fmt: skip
-    colours = pyplot.get_cmap("tab10").colors
+    colours = matplotlib.color_sequences["tab10"]
     for row, colour in zip(rows, colours, strict=False):
         axes.scatter(row["ms"], row["miou"], s=60, color=colour, label=row["label"], zorder=3)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)

@@ -65,9 +65,10 @@ class Visitor:
 
     def __init__(self, port: int) -> None:
         from websockets.sync.client import connect
+        from websockets.typing import Subprotocol
 
         address = f"ws://127.0.0.1:{port}/_stcore/stream"
-        self._connection = connect(address, subprotocols=["streamlit"], max_size=None)
+        self._connection = connect(address, subprotocols=[Subprotocol("streamlit")], max_size=None)
         self._states: dict[str, Any] = {}
         self._page = ""
         self.widgets: dict[str, Any] = {}

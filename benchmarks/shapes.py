@@ -112,7 +112,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def scores(segmenter: Segmenter, examples: Sequence[Example]) -> str:
     """The table of one model: mIoU in % and milliseconds of each way, for each shape."""
     classes = segmenter.labels
-    matrices = defaultdict(lambda: np.zeros((len(classes), len(classes)), np.int64))
+    matrices: dict[tuple[str, str], np.ndarray] = defaultdict(
+        lambda: np.zeros((len(classes), len(classes)), np.int64)
+    )
     taken = defaultdict(list)
     tell = counter("segmenting")
     for done, example in enumerate(examples, 1):

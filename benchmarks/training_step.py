@@ -245,7 +245,7 @@ def our_files(truth: np.ndarray, predicted: np.ndarray) -> Step:
     from training.pairs import confusion_matrix
 
     files = png_files(truth, predicted)
-    return lambda: confusion_matrix(*map(read_ids, files), 34)
+    return lambda: confusion_matrix(read_ids(files[0]), read_ids(files[1]), 34)
 
 
 def cityscapesscripts(truth: np.ndarray, predicted: np.ndarray) -> Step:

@@ -241,7 +241,8 @@ def whole_path(files: list[Path]) -> Callable[[np.ndarray], Any]:
 
     if len(files) == 1:
         return Segmenter(files[0], threads=2).segment
-    prompted = PromptedSegmenter(*files, threads=2)
+    encoder, decoder = files
+    prompted = PromptedSegmenter(encoder, decoder, threads=2)
     return lambda rgb: prompted.set_image(rgb).predict(box=(64, 64, 192, 192))
 
 
