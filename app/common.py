@@ -1,6 +1,7 @@
 """What every tab of the page shares: pictures, models and what they said, and how a legend looks.
 
-KERBSIDE_ROOT names another folder to look for models/, runs/ and examples/ in (the tests use it).
+KERBSIDE_ROOT names another folder to look for models/, runs/ and examples/ in (the tests use it). Without it they are
+those of the checkout; of an installed package runs/ is that of the folder where the page was started.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from runtime import installation
 from runtime.encoding import memory_for
 from runtime.errors import UserError
 from runtime.fit import FITS
@@ -57,21 +59,33 @@ STYLE = """
 
 
 def root() -> Path:
-    """The folder of models/, runs/ and examples/."""
-    return Path(os.environ.get("KERBSIDE_ROOT", Path(__file__).parents[1]))
+    """The folder of what is made here: runs/ and feedback/."""
+    here = Path.cwd() if installation.installed() else installation.shipped()
+    return Path(os.environ.get("KERBSIDE_ROOT", here))
+
+
+def shipped() -> Path:
+    """The folder of what ships: models/, examples/ and docs/models/."""
+    return Path(os.environ.get("KERBSIDE_ROOT", installation.shipped()))
+
+
+def below(path: Path) -> str:
+    """A file's name below one of the two."""
+    above = root() if path.is_relative_to(root()) else shipped()
+    return path.relative_to(above).as_posix()
 
 
 def model_files() -> list[Path]:
     """What ships first, then what was exported here, the newest first; the halves of a SAM are not among them."""
-    shipped, own = (
+    theirs, own = (
         [
             path
-            for path in (root() / folder).rglob("*.tflite")
+            for path in folder.rglob("*.tflite")
             if path.is_file() and not path.stem.endswith(("-encoder", "-decoder"))
         ]
-        for folder in ("models", "runs")
+        for folder in (shipped() / "models", root() / "runs")
     )
-    return sorted(shipped) + sorted(own, key=lambda path: path.stat().st_mtime, reverse=True)
+    return sorted(theirs) + sorted(own, key=lambda path: path.stat().st_mtime, reverse=True)
 
 
 @st.cache_resource(max_entries=6, show_spinner="Loading the model")
@@ -91,7 +105,7 @@ def checked_upload(upload: Any) -> tuple[bytes, str]:
 
 
 def examples() -> list[Path]:
-    return sorted(path for path in (root() / "examples").glob("*") if path.suffix in (".png", ".jpg"))
+    return sorted(path for path in (shipped() / "examples").glob("*") if path.suffix in (".png", ".jpg"))
 
 
 def choose_example(tab: str) -> tuple[bytes, str] | None:
@@ -121,14 +135,14 @@ def short_name(method: str) -> str:
     return method.removeprefix("models/").removesuffix(".tflite")
 
 
-def method_name(method: tuple[object, ...]) -> str:
+def method_name(method: tuple[Any, ...]) -> str:
     """In words, for a file."""
     return Path(str(method[0])).stem if isinstance(method[0], Path) else " ".join(map(str, method))
 
 
-def choose_method(tab: str) -> tuple[object, ...]:
+def choose_method(tab: str) -> tuple[Any, ...]:
     """What segments the picture, as a key that says all of it: (method, its settings...)."""
-    files = {path.relative_to(root()).as_posix(): path for path in model_files()}
+    files = {below(path): path for path in model_files()}
     method = st.selectbox(
         "Model", [*files, BINARY, OTSU], index=0 if files else 1, format_func=short_name, key=f"{tab}_method"
     )
@@ -157,7 +171,7 @@ def choose_fit(tab: str) -> str:
     )
 
 
-def fit_of(method: tuple[object, ...]) -> str:
+def fit_of(method: tuple[Any, ...]) -> str:
     """The fit that a method of a model's file holds; without one it is auto."""
     return str(method[2]) if len(method) > 2 else FITS[0]
 
@@ -166,7 +180,7 @@ def choose_colours(tab: str) -> str:
     return st.selectbox("Colours", PALETTES, format_func=str.capitalize, key=f"{tab}_colours")
 
 
-def segmented(data: bytes, name: str, method: tuple[object, ...]) -> Segmentation:
+def segmented(data: bytes, name: str, method: tuple[Any, ...]) -> Segmentation:
     """Segment, or take the last result of this visitor when neither picture nor method has changed."""
     key = (hashlib.sha256(data).hexdigest(), *method)
     if st.session_state.get("result_key") == key:
@@ -176,18 +190,18 @@ def segmented(data: bytes, name: str, method: tuple[object, ...]) -> Segmentatio
     return result
 
 
-def segment(data: bytes, name: str, method: tuple[object, ...]) -> Segmentation:
+def segment(data: bytes, name: str, method: tuple[Any, ...]) -> Segmentation:
     """Decode and segment; nothing is remembered. UserError when the picture or the model cannot be trusted."""
     return segment_rgb(read_rgb(data, name=name), method)
 
 
-def segment_rgb(rgb: np.ndarray, method: tuple[object, ...]) -> Segmentation:
+def segment_rgb(rgb: np.ndarray, method: tuple[Any, ...]) -> Segmentation:
     """`segment` of a picture that has been decoded, uint8 (H, W, 3)."""
     with memory_for("This image"):
         return _segment_rgb(rgb, method)
 
 
-def _segment_rgb(rgb: np.ndarray, method: tuple[object, ...]) -> Segmentation:
+def _segment_rgb(rgb: np.ndarray, method: tuple[Any, ...]) -> Segmentation:
     if method[0] == BINARY:
         return binary(rgb, value=method[1], foreground=method[2])
     if method[0] == OTSU:
@@ -199,7 +213,7 @@ def for_the_screen(result: Segmentation) -> Segmentation:
     return for_a_screen(result, SHOWN_SIDE)
 
 
-def about(result: Segmentation, method: tuple[object, ...]) -> str:
+def about(result: Segmentation, method: tuple[Any, ...]) -> str:
     """One line under the overlay: time, sizes, and where the model comes from."""
     height, width = result.ids.shape
     parts = [f"**{result.seconds * 1e3:.1f} ms**", f"picture {width}×{height}"]

@@ -40,14 +40,12 @@ def show() -> None:
         rest.error(common.escaped(str(error)))
 
 
-def choose_methods() -> list[tuple[object, ...]]:
+def choose_methods() -> list[tuple[Any, ...]]:
     """What segments the picture, two to four times, each as `common.choose_method` gives it."""
-    files = {path.relative_to(common.root()).as_posix(): path for path in common.model_files()}
+    files = {common.below(path): path for path in common.model_files()}
     options = [*files, *THRESHOLDS]
     groups = {
-        " and ".join(path.stem for path in group): [
-            path.relative_to(common.root()).as_posix() for path in group[:MOST]
-        ]
+        " and ".join(path.stem for path in group): [common.below(path) for path in group[:MOST]]
         for group in same_weights(list(files.values()))
     }
     names = None
@@ -74,7 +72,7 @@ def choose_methods() -> list[tuple[object, ...]]:
     ]
 
 
-def all_segmented(data: bytes, name: str, methods: list[tuple[object, ...]]) -> list[Segmentation]:
+def all_segmented(data: bytes, name: str, methods: list[tuple[Any, ...]]) -> list[Segmentation]:
     """One result a method; those of the last picture and methods are remembered for this visitor."""
     token = hashlib.sha256(data).hexdigest()
     kept: dict[Any, Segmentation] = st.session_state.get("compare_results", {})
@@ -126,7 +124,7 @@ def show_differences(found: list[Segmentation], names: list[str]) -> None:
         st.table(agreement_rows(shares, names))
         if len(found) == 2:
             st.markdown("**What one takes for another**")
-            disputes = agreement.common_disputes(*found)
+            disputes = agreement.common_disputes(found[0], found[1])
             st.table(
                 {  # by the numbers of the table above: two long names would push the shares out of sight
                     "model 1": [common.escaped(row["first"]) for row in disputes],

@@ -97,7 +97,8 @@ def tried(points: list[list[int]], class_id: int, mended: Segmentation) -> Edit:
     """A region where there is one point, else a polygon; UserError when it cannot be filled."""
     edit: Edit = Polygon(tuple((x, y) for x, y in points), class_id)
     if len(points) == 1:
-        edit = Region(*points[0], class_id)
+        ((x, y),) = points
+        edit = Region(x, y, class_id)
     corrected(mended.ids, [edit])
     return edit
 

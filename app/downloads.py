@@ -28,7 +28,7 @@ def show(
     result: Segmentation,
     shown: Picture,
     pictures: list[Picture],
-    method: tuple[object, ...],
+    method: tuple[Any, ...],
     looks: dict[str, Any],
 ) -> None:
     """`shown` is the one of the pictures that was segmented; `looks`: colours, opacity and hidden, as they were set."""

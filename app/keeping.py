@@ -7,6 +7,7 @@ who comes through a proxy that says so, is not offered it.
 
 import os
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -31,9 +32,9 @@ def folder() -> Path | None:
     return None if proxied or st.context.ip_address else common.root() / "feedback"
 
 
-def predicted_by(method: tuple[object, ...]) -> str:
+def predicted_by(method: tuple[Any, ...]) -> str:
     """What a record says of what predicted it: the model's file below the root, or the threshold and its settings."""
     first = method[0]
     if isinstance(first, Path):
-        return first.relative_to(common.root()).as_posix()
+        return common.below(first)
     return " ".join(map(str, method))

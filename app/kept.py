@@ -102,7 +102,7 @@ def show_scores(folder: Path, records: list[Record]) -> None:
         "python -m export runs/deeplabv3plus-feedback --format tflite --precision int8",
         language="bash",
     )
-    files = {path.relative_to(common.root()).as_posix(): path for path in common.model_files()}
+    files = {common.below(path): path for path in common.model_files()}
     held = [record for record in records if record.held_out]
     if not files or not held:
         st.info(

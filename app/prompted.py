@@ -48,14 +48,14 @@ def show() -> None:
 
 def prompted_files() -> list[tuple[Path, Path]]:
     """Encoder and decoder of each prompted model that ships or was exported here, by name."""
-    folders = (common.root() / name for name in ("models", "runs"))
+    folders = (common.shipped() / "models", common.root() / "runs")
     encoders = [path for folder in folders for path in sorted(folder.rglob(f"*{ENCODER}"))]
     pairs = [(path, path.with_name(path.name.removesuffix(ENCODER) + DECODER)) for path in encoders]
     return [pair for pair in pairs if all(path.is_file() for path in pair)]
 
 
 def name_of(pair: tuple[Path, Path]) -> str:
-    return common.short_name(pair[0].relative_to(common.root()).as_posix()).removesuffix("-encoder")
+    return common.short_name(common.below(pair[0])).removesuffix("-encoder")
 
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the model")

@@ -18,12 +18,12 @@ PICTURE = re.compile(r"!\[[^\]]*\]\([^)]*\)|<img[^>]*>")  # a card's pictures li
 
 
 def show() -> None:
-    folder = common.root() / "models"
+    folder = common.shipped() / "models"
     rows = shipped.rows(folder)
     if not rows:
         st.info(common.HOW_TO_GET_A_MODEL)
         return
-    kept = shipped.latencies(common.root() / "docs" / "models" / "latency.json")
+    kept = shipped.latencies(common.shipped() / "docs" / "models" / "latency.json")
     times, source = kept.get("milliseconds", {}), told(kept)
     here = st.session_state.get("results_here")
     if here:
@@ -36,7 +36,7 @@ def show() -> None:
     except UserError as error:
         st.error(common.escaped(str(error)))
     plot(rows, times)
-    show_cards(common.root() / "docs" / "models")
+    show_cards(common.shipped() / "docs" / "models")
 
 
 def told(kept: dict[str, Any]) -> str:
@@ -109,7 +109,7 @@ def plot(rows: list[dict[str, Any]], times: dict[str, float]) -> None:
     dots = base.mark_point(size=140, filled=True, opacity=1).encode(
         color=altair.Color("data:N", scale=colours), shape="data:N"
     )
-    name = {"align": "left", "dx": 10, "color": "#808080"}
+    name: dict[str, Any] = {"align": "left", "dx": 10, "color": "#808080"}
     above = base.transform_filter("!datum.below").mark_text(dy=-8, **name).encode(text="file")
     below = base.transform_filter("datum.below").mark_text(dy=10, **name).encode(text="file")
     st.markdown("##### mIoU against latency")

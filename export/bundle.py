@@ -12,13 +12,13 @@ import io
 import json
 import os
 import shutil
-import tomllib
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from runtime.errors import UserError
+from runtime.version import VERSION
 from training.checkpoints import write_atomically
 
 FORMAT = 1
@@ -58,9 +58,7 @@ def versions() -> dict[str, str]:
     """The versions of what made the file: TensorFlow, Keras, LiteRT, Kerbside."""
     found = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras")}
     found["ai_edge_litert"] = importlib.metadata.version("ai-edge-litert")
-    project = Path(__file__).resolve().parents[1] / "pyproject.toml"
-    found["kerbside"] = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
-    return found
+    return {**found, "kerbside": VERSION}
 
 
 def append(flatbuffer: bytes, what: dict[str, Any]) -> bytes:

@@ -7,11 +7,17 @@ The names below are fetched when first used, so that `runtime.errors` and `runti
 """
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 MAX_PIXELS = 50_000_000
 # OpenCV's decoders hold to it too, whatever our own reading of a header says; it is read when cv2 is imported.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
+
+if sys.argv[:1] == ["-m"]:  # a command of ours, whose package is imported before its arguments are there
+    from runtime.opencv import end_in_a_sentence
+
+    end_in_a_sentence()
 
 if TYPE_CHECKING:
     from runtime.bundle import Bundle, read_bundle

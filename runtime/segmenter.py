@@ -34,6 +34,7 @@ from runtime.class_names import MOST_CLASSES
 from runtime.encoding import encoded
 from runtime.errors import UserError
 from runtime.fit import Placing, checked_fit, frames, join_ids, join_scores, placing
+from runtime.installation import model_file
 from runtime.polygons import polygons
 from runtime.quiet import stderr_closed
 from runtime.sigmoid import Quantization, both_classes, ends_in_sigmoid
@@ -107,6 +108,7 @@ class Segmenter:
 
     Attributes: `size` (height, width) of the model's input, `labels`, `palette`, `output` ("mask" or
     "scores"), `bundle` (the note inside one of our files, else None), `path`, `threads`.
+    A shipped file is found by its name (`models/x.tflite`) from any folder, see `runtime.installation.model_file`.
     A file without our hash is run once in a process of its own first, see `runtime.trial`, unless it is `trusted`.
     Raises UserError, one sentence, when the file is missing, damaged, or no segmenter.
     """
@@ -114,7 +116,7 @@ class Segmenter:
     def __init__(self, path: str | os.PathLike[str], threads: int = 2, *, trusted: bool = False) -> None:
         if threads < 1:
             raise UserError(f"threads is {threads}; it has to be 1 or more.")
-        self.path, self.threads = Path(path), threads
+        self.path, self.threads = model_file(path), threads
         self.bundle: Bundle | None = read_bundle(self.path)
         data = read_model(self.path)
         if self.bundle is None and not trusted:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -39,7 +40,7 @@ def root(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def opened() -> "AppTest":
+def opened() -> Any:
     page = AppTest.from_file(PAGE, default_timeout=60).run()
     assert not page.exception
     return page
@@ -60,7 +61,7 @@ def legend(page) -> dict[str, str]:
 def shown(page, which: str = "first") -> np.ndarray:
     """The picture that the viewer shows."""
     data = base64.b64decode(component(page, "kerbside_viewer")[which].split(",")[1])
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB))
 
 
 def test_without_models_it_says_how_to_make_one(root):

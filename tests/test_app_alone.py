@@ -9,7 +9,7 @@ import pytest
 
 from tests import tiny_tflite as tiny
 from tests.test_app import png
-from tests.test_runtime_alone import succeeded
+from tests.test_runtime_alone import spelt, succeeded
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,11 +37,11 @@ print("looked at", len(tabs), "tabs")
 def pinned(file: str) -> set[str]:
     """The lines of a requirements file and of those that it takes in."""
     lines: set[str] = set()
-    for line in (ROOT / file).read_text(encoding="utf-8").lower().splitlines():
+    for line in (ROOT / file).read_text(encoding="utf-8").splitlines():
         if line.startswith("-r "):
             lines |= pinned(str(Path(file).parent / line[3:].strip()))
         elif "==" in line and not line.startswith("#"):
-            lines.add(line.partition(" ")[0])  # the hashes stand behind it
+            lines.add(spelt(line.partition(" ")[0]))  # the hashes stand behind it
     return lines
 
 
@@ -58,9 +58,8 @@ def test_the_page_runs_in_an_environment_of_its_own_requirements(tmp_path):
         pytest.skip("no package index can be reached to install requirements-app.txt")
     assert done.returncode == 0, done.stderr
     freeze = [str(python), "-m", "pip", "freeze"]
-    frozen = subprocess.run(freeze, capture_output=True, text=True, check=True).stdout.lower()
-    names = {line.replace("_", "-") for line in frozen.split()}
-    assert names == {line.replace("_", "-") for line in pinned("requirements-app.txt")}
+    frozen = subprocess.run(freeze, capture_output=True, text=True, check=True).stdout
+    assert set(map(spelt, frozen.split())) == pinned("requirements-app.txt")
 
     for folder in ("models", "examples"):
         (tmp_path / "root" / folder).mkdir(parents=True)

@@ -17,7 +17,8 @@ import pytest
 
 from tests import tiny_tflite as tiny
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs the pip package playwright")
+pytest.importorskip("playwright.sync_api", reason="needs the pip package playwright")
+from playwright import sync_api  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -86,7 +87,7 @@ def server(tmp_path_factory) -> Iterator[tuple[str, Path, float]]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator["sync_api.Browser"]:
+def browser() -> Iterator[sync_api.Browser]:
     with sync_api.sync_playwright() as playwright:
         instance = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield instance
@@ -94,13 +95,13 @@ def browser() -> Iterator["sync_api.Browser"]:
 
 
 @pytest.fixture
-def page(browser) -> Iterator["sync_api.Page"]:
+def page(browser) -> Iterator[sync_api.Page]:
     """A page that fails the test when anything is written to its console as an error."""
     context = browser.new_context(viewport={"width": 1400, "height": 900}, accept_downloads=True)
     result, errors = context.new_page(), []
     result.set_default_timeout(30_000)
 
-    def note(message: "sync_api.ConsoleMessage") -> None:
+    def note(message: sync_api.ConsoleMessage) -> None:
         # Streamlit drops a run's pictures at the next run, and one still on its way is then a 404: what the page
         # shows in the end is checked by `settled`, which wants every picture of it loaded.
         told = message.text + str(message.location)
@@ -115,18 +116,18 @@ def page(browser) -> Iterator["sync_api.Page"]:
     assert not errors
 
 
-def download(page: "sync_api.Page", label: str) -> tuple[str, bytes]:
+def download(page: sync_api.Page, label: str) -> tuple[str, bytes]:
     with page.expect_download() as waiting:
         page.get_by_role("button", name=label).click()
     return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
 
 
-def choose(page: "sync_api.Page", key: str, option: str) -> None:
+def choose(page: sync_api.Page, key: str, option: str) -> None:
     page.locator(f".st-key-{key}").get_by_role("combobox").click()
     page.get_by_role("option", name=option).click()
 
 
-def settled(page: "sync_api.Page", text: str) -> None:
+def settled(page: sync_api.Page, text: str) -> None:
     page.locator(".legend").get_by_text(text).first.wait_for()
     page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
     page.wait_for_function("[...document.images].every(image => image.complete && image.naturalWidth)")
@@ -170,7 +171,7 @@ def test_upload_switch_slide_download(server, page):
     settled(page, "foreground")
 
 
-def changed(page: "sync_api.Page", before: str) -> str:
+def changed(page: sync_api.Page, before: str) -> str:
     """Wait until the viewer shows another picture than `before`, and give its address."""
     for _ in range(300):
         now = page.locator(".frame img").first.get_attribute("src")

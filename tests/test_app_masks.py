@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,13 +58,13 @@ def root(tmp_path, monkeypatch, model) -> Path:
     return tmp_path
 
 
-def opened(tab) -> "AppTest":
+def opened(tab) -> Any:
     page = AppTest.from_function(tab, default_timeout=60).run()
     assert not page.exception
     return page
 
 
-def with_mask(data: bytes, name: str = "mask.png") -> "AppTest":
+def with_mask(data: bytes, name: str = "mask.png") -> Any:
     page = opened(truth_tab)
     page.file_uploader(key="truth_mask").set_value((name, data, "image/png")).run()
     assert not page.exception

@@ -54,7 +54,7 @@ def give(page, key: str, name: str, data: bytes, mime: str = "image/png") -> Non
 
 
 def decoded(data: bytes) -> np.ndarray:
-    array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    array = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
     return array if array.ndim == 2 else array[..., ::-1]
 
 

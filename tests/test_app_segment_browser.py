@@ -37,7 +37,7 @@ def upload(page, *pictures) -> None:  # noqa: F811
 
 def decoded(data: bytes) -> np.ndarray:
     flags = cv2.IMREAD_UNCHANGED
-    array = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    array = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), flags))
     return array if array.ndim == 2 else array[..., ::-1]
 
 

@@ -128,7 +128,8 @@ def voc_colour(index: int) -> tuple[int, int, int]:
     for bit in range(8):
         for channel in range(3):
             colour[channel] |= (index >> (3 * bit + channel) & 1) << (7 - bit)
-    return tuple(colour)
+    red, green, blue = colour
+    return red, green, blue
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ GB = 10**9
 NONE_V1 = 9223372036854771712  # what version 1 says where nothing is limited
 
 # The lines of /proc/self/cgroup, the files below /sys/fs/cgroup, and what is left of a machine with 64 GB free.
-MACHINES = {
+MACHINES: dict[str, tuple[str, dict[str, int | str], int]] = {
     "no limit": (
         "0::/user.slice",
         {"user.slice/memory.max": "max", "user.slice/memory.current": 5 * GB},

@@ -127,7 +127,8 @@ def cities(root: Path, **counts: int) -> Path:
         for index in range(count):
             stem = f"{city}_{index:06d}_000019"
             image, label = root / "leftImg8bit" / split / city, root / "gtFine" / split / city
-            image.mkdir(parents=True, exist_ok=True), label.mkdir(parents=True, exist_ok=True)
+            image.mkdir(parents=True, exist_ok=True)
+            label.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (3, 2)).save(image / f"{stem}_leftImg8bit.png")
             Image.new("L", (3, 2), 7).save(label / f"{stem}_gtFine_labelIds.png")
     return root

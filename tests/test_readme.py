@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from kerbside.__main__ import COMMANDS
+from runtime.opencv import LIBRARIES
+from tests.test_wheel import PROJECT
 from tests.tiny import REPOSITORY, environment, run
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -60,3 +63,13 @@ def test_every_command_shown_has_the_flags_shown(tmp_path: Path, module: str) ->
 def test_every_path_and_link_is_there() -> None:
     for path in re.findall(r"\]\(([^)#:]+)\)", README) + re.findall(r"models/[\w.]+\w", README):
         assert (REPOSITORY / path).exists(), path
+
+
+def test_the_package_is_installed_and_called_as_shown() -> None:
+    assert f"`{LIBRARIES}`" in README
+    assert f"`kerbside {' | '.join(COMMANDS)}`" in README
+    assert set(re.findall(r"^kerbside (\w+)", README, re.MULTILINE)) <= set(COMMANDS)
+    extras = re.findall(r"\[(train|app|hf|mlflow)\]", README)
+    assert set(extras) == {"train", "app", "hf", "mlflow"} <= set(PROJECT["optional-dependencies"])
+    lowest, highest = re.findall(r"3\.(\d+)", PROJECT["requires-python"])
+    assert (lowest, highest) == ("11", "14") and "Python 3.11, 3.12 or 3.13 (and `make`)" in README

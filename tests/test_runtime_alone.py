@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from deploy.lock import plain
 from tests import tiny_tflite as tiny
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,12 +29,18 @@ runpy.run_module("runtime", run_name="__main__")
 """
 
 
-def succeeded(python: Path, *arguments: str, **variables: str) -> str:
+def spelt(pin: str) -> str:
+    """A pin with its package's name as every registry spells it."""
+    name, _, version = pin.partition("==")
+    return f"{plain(name)}=={version}"
+
+
+def succeeded(python: Path, *arguments: str, cwd: Path = ROOT, **variables: str) -> str:
     """What a command of another environment prints; it finds nothing of ours but by its folder."""
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [str(python), *arguments],
-        cwd=ROOT,
+        cwd=cwd,
         env=clean | variables,
         capture_output=True,
         text=True,
@@ -98,9 +105,11 @@ def test_runs_in_an_environment_of_its_own_requirements(tmp_path):
     assert done.returncode == 0, done.stderr
     frozen = subprocess.run(
         [str(python), "-m", "pip", "freeze"], capture_output=True, text=True, check=True
-    ).stdout.lower()
-    lines = (ROOT / "requirements-runtime.txt").read_text(encoding="utf-8").lower().splitlines()
-    pinned = {line.partition(" ")[0] for line in lines if "==" in line and not line.startswith("#")}
-    assert set(frozen.split()) == pinned, "requirements-runtime.txt pins all that gets installed, and no more"
+    ).stdout
+    lines = (ROOT / "requirements-runtime.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {spelt(line.partition(" ")[0]) for line in lines if "==" in line and not line.startswith("#")}
+    assert set(map(spelt, frozen.split())) == pinned, (
+        "requirements-runtime.txt pins all that is installed, and no more"
+    )
     succeeded(python, "-m", "runtime", *prepared(tmp_path))
     check_result(tmp_path)

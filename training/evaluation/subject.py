@@ -68,7 +68,8 @@ def _file(path: Path, threads: int, plan: inference.Plan, fit: str) -> Subject:
     from runtime import Segmenter
     from runtime.bundle import read_bundle
 
-    segmenter, bundle = Segmenter(path, threads=threads), read_bundle(path)
+    segmenter = Segmenter(path, threads=threads)
+    bundle = read_bundle(segmenter.path)
     if not plan.plain:
         _check_file(segmenter, plan)
 
@@ -85,7 +86,7 @@ def _file(path: Path, threads: int, plan: inference.Plan, fit: str) -> Subject:
         {},
         path.parent / "evaluation" / path.stem,
         bundle.labels if bundle else None,
-        path,
+        segmenter.path,
         next((above for above in path.resolve().parents[:2] if (above / "recipe.json").is_file()), None),
         fit,
     )
