@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TWO := -n 2 --dist loadfile
 # Under CI=true nothing is left out silently, and nothing passes that lint refuses.
 ifeq ($(CI),true)
-LINT := lint
+FIRST := lint
 OTHERWISE := exit 1
 else
 OTHERWISE := true
@@ -39,10 +39,10 @@ $(VENV)/.extras: $(VENV)/.installed requirements-extras.txt
 train: $(VENV)/.installed ## DeepLabV3+ on the drawn scenes, within 10 minutes on two cores
 	$(BIN)/python -m training.train deeplabv3plus --data scenes --name first
 
-test: $(LINT) $(VENV)/.parity $(VENV)/.extras ## what CI runs
+test: $(FIRST) $(VENV)/.parity $(VENV)/.extras ## what CI runs
 	$(BIN)/python -m pytest $(TWO) -m "not slow"
 
-test-all: $(LINT) $(VENV)/.parity $(VENV)/.extras ## the slow ones too
+test-all: $(FIRST) $(VENV)/.parity $(VENV)/.extras ## the slow ones too
 	$(BIN)/python -m pytest $(TWO)
 
 lint: $(VENV)/.installed

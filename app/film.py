@@ -56,6 +56,10 @@ def segmented(upload: object, method: tuple[Any, ...], opacity: float, smooth: i
     limits = {"most_frames": MOST_FRAMES, "most_pixels": MOST_PIXELS}
     line = st.empty()
     options = {**limits, "opacity": opacity, "smooth": smooth, "fit": common.fit_of(method)}
-    made = segment_safely(Path(str(method[0])), data, name, options, lambda text: line.caption(text))
+
+    def say(text: str) -> None:
+        line.caption(text)
+
+    made = segment_safely(Path(str(method[0])), data, name, options, say)
     line.empty()
     return made
