@@ -31,14 +31,14 @@ class Layout:
     """Sizes of a ViT. `window` is the side of a window in tokens, `global_blocks` are the blocks (from 0) that
     attend to the whole picture instead, `outputs` the channels that the neck leaves."""
 
-    patch: int = 16
-    width: int = 768
-    blocks: int = 12
-    heads: int = 12
-    ffn_width: int = 3072
-    window: int = 14
-    global_blocks: Sequence[int] = (2, 5, 8, 11)
-    outputs: int = 256
+    patch: int
+    width: int
+    blocks: int
+    heads: int
+    ffn_width: int
+    window: int
+    global_blocks: Sequence[int]
+    outputs: int
 
     def __post_init__(self) -> None:
         for name in ("patch", "width", "blocks", "heads", "ffn_width", "window", "outputs"):
