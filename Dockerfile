@@ -18,7 +18,7 @@ COPY streamlit_app.py ./
 COPY .streamlit .streamlit
 COPY app app
 COPY runtime runtime
-COPY training/__init__.py training/metrics.py training/
+COPY training/__init__.py evaluation/metrics.py training/
 COPY examples/*.jpg examples/
 COPY docs/models docs/models
 COPY models/*.tflite models/

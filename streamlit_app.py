@@ -2,17 +2,26 @@
 
 import streamlit as st
 
-from app import common, compare, correct, kept, prompted, results, segment, truth
+from app import (
+    common,
+    compare_tab,
+    correct_tab,
+    prompted_tab,
+    results_tab,
+    saved_tab,
+    segment_tab,
+    truth_tab,
+)
 
 # Address, title and what shows it.
 TABS = (
-    ("segment", "Segment", segment.show),
-    ("compare", "Compare", compare.show),
-    ("truth", "Truth", truth.show),
-    ("correct", "Correct", correct.show),
-    ("kept", "Kept", kept.show),
-    ("prompted", "Prompted", prompted.show),
-    ("results", "Results", results.show),
+    ("segment", "Segment", segment_tab.show),
+    ("compare", "Compare", compare_tab.show),
+    ("truth", "Truth", truth_tab.show),
+    ("correct", "Correct", correct_tab.show),
+    ("kept", "Kept", saved_tab.show),
+    ("prompted", "Prompted", prompted_tab.show),
+    ("results", "Results", results_tab.show),
 )
 
 st.set_page_config(page_title="Kerbside", layout="wide", initial_sidebar_state="collapsed")

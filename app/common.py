@@ -20,7 +20,7 @@ from runtime.fit import FITS
 from runtime.image import read_rgb
 from runtime.palettes import NAMES as PALETTES
 from runtime.segmenter import Segmentation, Segmenter
-from runtime.threshold import SIDES, binary, multi_otsu, multi_otsu_values, otsu, otsu_value
+from runtime.threshold_segmenter import SIDES, binary, multi_otsu, multi_otsu_values, otsu, otsu_value
 from runtime.views import for_a_screen
 
 UPLOAD_MB = 20

@@ -16,9 +16,9 @@ def measure(parts: int, batch: int, size: int) -> str:
     """A row of the table, measured in this process."""
     import tensorflow as tf
 
-    from training.recipe import Recipe
-    from training.run import build_model
-    from training.step import make_train_step, make_trainee
+    from training.engine.train_step import make_train_step, make_trainee
+    from training.runs.recipe import Recipe
+    from training.runs.trained_run import build_model
 
     recipe = Recipe(
         model="deeplabv3plus",

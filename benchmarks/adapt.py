@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from training.data import taxonomies
+from training.data.labels import taxonomies
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "models" / "deeplabv3plus_mobilenet_edgetpu_camvid.weights.h5"

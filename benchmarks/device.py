@@ -32,11 +32,11 @@ from export import run_tflite, surgery, tflite
 from runtime.benchmark import measure
 from runtime.errors import UserError, exit_on_user_error
 from runtime.image import resize_rgb
-from runtime.quiet import stderr_on_failure
 from runtime.segmenter import Segmenter
+from runtime.stderr import stderr_on_failure
 from training.command_line import size
 from training.data import scenes
-from training.recipe import default_recipe
+from training.runs.recipe import default_recipe
 
 ROOF = {"channels": 256, "side": 64, "layers": 8}
 PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL")

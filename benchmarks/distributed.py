@@ -3,7 +3,7 @@
     python -m benchmarks.distributed [--backbone mobilenet_v2] [--crop 128x128] [--batch 2] [--steps 10]
     python -m benchmarks.distributed --only-computed --step-seconds 0.5 --gradient-megabytes 257 --norms 114
 
-Measured: the median step of DeepLabV3+ on random pictures, with training.step under the very strategies of
+Measured: the median step of DeepLabV3+ on random pictures, with training.engine.train_step under the very strategies of
 training.train, each in fresh processes: one process with one thread and one batch, one process with two threads and
 two batches, two workers (MultiWorkerMirroredStrategy over the loopback, BatchNorm synchronised) with one thread and
 one batch each; and what the workers' agreement on whether to stop adds to a step.
@@ -29,7 +29,7 @@ from typing import Any
 from runtime.errors import exit_on_user_error
 from training import distributed
 from training.command_line import size
-from training.quiet import start_tensorflow
+from training.start_tensorflow import start_tensorflow
 
 WARM_UP = 3
 WORKERS = (2, 8, 16, 32, 64)
@@ -53,12 +53,12 @@ def timed_steps(args: argparse.Namespace, cluster: distributed.Cluster) -> dict[
     import numpy as np
     import tensorflow as tf
 
-    from training import start
-    from training.recipe import Recipe
-    from training.run import build_model
-    from training.step import make_train_step, make_trainee
+    from training.engine import prepare_training
+    from training.engine.train_step import make_train_step, make_trainee
+    from training.runs.recipe import Recipe
+    from training.runs.trained_run import build_model
 
-    devices = start.strategy(cluster)
+    devices = prepare_training.strategy(cluster)
     keras.utils.set_random_seed(0)
     recipe = Recipe(
         "deeplabv3plus",
@@ -69,7 +69,7 @@ def timed_steps(args: argparse.Namespace, cluster: distributed.Cluster) -> dict[
     )
     with devices.scope():
         model = build_model(recipe, 8)
-        start.synchronise(model)
+        prepare_training.synchronise(model)
         trainee = make_trainee(model, recipe, 100)
     step = make_train_step(trainee, recipe, devices, None)
     rng = np.random.default_rng(cluster.index)

@@ -32,7 +32,8 @@ import tensorflow as tf
 from runtime.errors import UserError, exit_on_user_error
 from runtime.image import write_png
 from training import data
-from training.data import augment, labels, pipeline
+from training.data import augment, pipeline
+from training.data.labels import label_maps
 from training.data.spec import Example
 
 Maker = Callable[[], tf.data.Dataset]
@@ -98,7 +99,7 @@ def candidates(
     crop_flip = dataclasses.replace(augment.NONE, flip=0.5)
     same = np.arange(256, dtype=np.uint8)
     allowed = frozenset(range(256))
-    examples = [labels.pair(str(i), *pair, table=same, allowed=allowed) for i, pair in enumerate(files)]
+    examples = [label_maps.pair(str(i), *pair, table=same, allowed=allowed) for i, pair in enumerate(files)]
     caches = {
         "files": pipeline.DecodedCache(examples, limit_bytes=0),
         "memory": pipeline.DecodedCache(examples, limit_bytes=10**10),
@@ -156,7 +157,7 @@ def tfds_records(folder: Path, files: list[tuple[Path, Path]]) -> Callable[[int]
 
     def rows() -> Any:
         for image, label in files:
-            yield {"image": labels.read_rgb(image), "label": labels.read_ids(label)[..., None]}
+            yield {"image": label_maps.read_rgb(image), "label": label_maps.read_ids(label)[..., None]}
 
     signature = {
         "image": tf.TensorSpec((None, None, 3), tf.uint8),

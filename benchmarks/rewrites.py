@@ -15,7 +15,7 @@ import numpy as np
 from runtime.errors import exit_on_user_error
 from training.command_line import Parser
 from training.command_line import size as parse_size
-from training.quiet import start_tensorflow
+from training.start_tensorflow import start_tensorflow
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     start_tensorflow()
     from export import rewrite, run_tflite, surgery, tflite
     from export.__main__ import examples_of, size_of_data
-    from training.run import load
+    from training.runs.trained_run import load
 
     run = load(args.run)
     examples = examples_of(run)

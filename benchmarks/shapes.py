@@ -20,13 +20,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from evaluation import metrics
 from runtime.errors import UserError, exit_on_user_error
 from runtime.image import read_rgb, resize_ids, resize_rgb
 from runtime.segmenter import Segmenter
-from training import data, metrics
+from training import data
 from training.command_line import Parser
 from training.data.spec import Example
-from training.progress import counter
+from training.progress_bar import counter
 
 SHAPES = {"16:9": 16 / 9, "2:1": 2.0, "3:1": 3.0, "1:1": 1.0, "3:4": 3 / 4, "9:16": 9 / 16}
 WHOLE, TWICE = "whole", "whole, twice its size"

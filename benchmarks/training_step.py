@@ -82,7 +82,7 @@ def batch(task: Task) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ours(task: Task, layout: dict[str, Any], **fields: Any) -> Step:
-    """Our own step, as training.loop takes it."""
+    """Our own step, as training.engine.loop takes it."""
     pictures, labels = (tensorflow().constant(part) for part in batch(task))
     step = our_step(task, layout, **fields)
     return lambda: float(step(pictures, labels)[0])
@@ -90,8 +90,8 @@ def ours(task: Task, layout: dict[str, Any], **fields: Any) -> Step:
 
 def our_step(task: Task, layout: dict[str, Any], **fields: Any) -> Callable[..., Any]:
     import zoo
-    from training.recipe import Recipe
-    from training.step import make_train_step, make_trainee
+    from training.engine.train_step import make_train_step, make_trainee
+    from training.runs.recipe import Recipe
 
     model = zoo.build(
         "deeplabv3plus", classes=CLASSES, image_size=task.size, backbone=task.backbone, **layout
@@ -208,14 +208,14 @@ def label_maps() -> tuple[np.ndarray, np.ndarray]:
 
 def train_ids(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """As 19 train ids; the truth has void, a prediction has not."""
-    from training.data import taxonomies
+    from training.data.labels import taxonomies
 
     truth, predicted = (taxonomies.table("cityscapes34", "cityscapes19")[ids] for ids in (truth, predicted))
     return truth, np.where(predicted == 255, 0, predicted).astype(np.uint8)
 
 
 def our_matrix(truth: np.ndarray, predicted: np.ndarray) -> Step:
-    from training.pairs import confusion_matrix
+    from evaluation.confusion_counts import confusion_matrix
 
     truth, predicted = train_ids(truth, predicted)
     return lambda: confusion_matrix(truth, predicted, CLASSES)
@@ -241,8 +241,8 @@ def png_files(truth: np.ndarray, predicted: np.ndarray) -> tuple[Path, Path]:
 
 
 def our_files(truth: np.ndarray, predicted: np.ndarray) -> Step:
-    from training.data.labels import read_ids
-    from training.pairs import confusion_matrix
+    from evaluation.confusion_counts import confusion_matrix
+    from training.data.labels.label_maps import read_ids
 
     files = png_files(truth, predicted)
     return lambda: confusion_matrix(read_ids(files[0]), read_ids(files[1]), 34)

@@ -107,7 +107,7 @@ def facts(name: str) -> dict[str, Any]:
 
 def describe(name: str) -> None:
     """Count the row's parameters and GMACs and write its files; runs in a process of its own."""
-    from training.quiet import start_tensorflow
+    from training.start_tensorflow import start_tensorflow
 
     start_tensorflow()
     import zoo
@@ -141,14 +141,14 @@ def describe(name: str) -> None:
 
 def convert(row: Row, model: Any, precision: str, pictures: list[np.ndarray]) -> list[bytes]:
     """The flatbuffers of one export, in the order of the row's parts."""
-    from export import sam, tflite
+    from export import prompted_tflite, tflite
 
     if row.parts == ("",):
         return [tflite.convert(model, FILE_SIZE, precision, "mask", pictures)]
     encoder, decoder = model.get_layer("image_encoder"), model.get_layer("prompt_decoder")
     return [
-        sam.convert_encoder(encoder, precision, pictures),
-        sam.convert_decoder(decoder, sam.DECODER_PRECISION[precision]),
+        prompted_tflite.convert_encoder(encoder, precision, pictures),
+        prompted_tflite.convert_decoder(decoder, prompted_tflite.DECODER_PRECISION[precision]),
     ]
 
 

@@ -13,10 +13,10 @@ from training.data.spec import Example
 EXPORTERS: dict[str, str] = {
     "tflite": "export.tflite",
     "saved_model": "export.savedmodel",
-    "weights": "export.weights",
+    "weights": "export.float_weights",
 }
-# Of models that are no semantic segmenters (training.validation.TASKS): the exporter of the task, by target.
-TASK_EXPORTERS: dict[tuple[str, str], str] = {("prompted", "tflite"): "export.sam"}
+# Of models that are no semantic segmenters (training.engine.validation.TASKS): the exporter of the task, by target.
+TASK_EXPORTERS: dict[tuple[str, str], str] = {("prompted", "tflite"): "export.prompted_tflite"}
 PRECISIONS = ("fp32", "fp16", "dynamic", "mixed", "int8")
 # What a target that is no .tflite can be written in; its default stands first.
 FLOAT_PRECISIONS: dict[str, tuple[str, ...]] = {"saved_model": ("fp32",), "weights": ("fp32", "fp16")}

@@ -28,7 +28,7 @@ from training.command_line import Parser
 from training.command_line import size as parse_size
 from training.data import mixture
 from training.data.spec import Example
-from training.quiet import start_tensorflow
+from training.start_tensorflow import start_tensorflow
 
 SMALLEST, LARGEST = 32, 8192
 
@@ -121,9 +121,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check_together(args, sizes)
     start_tensorflow()
 
-    from training.converted import Converted
-    from training.run import load
-    from training.validation import MODEL_TASKS
+    from training.engine.validation import MODEL_TASKS
+    from training.runs.converted_weights import Converted
+    from training.runs.trained_run import load
 
     run = load(args.run)
     task = MODEL_TASKS.get(run.recipe.model, "semantic")
@@ -143,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _job(run: Any, task: str, args: argparse.Namespace, size: tuple[int, int]) -> Job:
     """What is asked for at one size; UserError when it cannot be written."""
-    from training.converted import Converted
+    from training.runs.converted_weights import Converted
 
     usual = FLOAT_PRECISIONS.get(args.format, (DEFAULT_PRECISION.get(run.recipe.model, "int8"),))[0]
     precision, output = args.precision or usual, args.output or "mask"
@@ -173,7 +173,7 @@ def _job(run: Any, task: str, args: argparse.Namespace, size: tuple[int, int]) -
 
 def _finished(run: Any, task: str, kind: str, written: Path) -> None:
     """Say what was written and what to do with it; the run's MLflow gets it too."""
-    from training.run import Run
+    from training.runs.trained_run import Run
     from training.tracking import mlflow_store
 
     total = sum(file.stat().st_size for file in [written, *written.rglob("*")] if file.is_file())
@@ -228,8 +228,8 @@ def _moved(run: Any, args: argparse.Namespace) -> Any:
 
 def examples_of(run: Any, folder: str | None = None) -> Examples:
     """The run's own data, as it was trained on, or the pictures of a folder; read and checked once."""
-    from training.converted import pictures
-    from training.run import load_split
+    from training.runs.converted_weights import pictures
+    from training.runs.trained_run import load_split
 
     if folder:
         found = pictures(Path(folder))

@@ -14,9 +14,9 @@ import numpy as np
 from export import OUTPUTS, PRECISIONS, Examples, Job, tflite
 from runtime.bundle import Colour, spread_palette
 from runtime.errors import UserError
-from training.converted import Origin, pictures
-from training.data.labels import check_sizes
+from training.data.labels.label_maps import check_sizes
 from training.data.spec import IGNORE_ID, DatasetSpec, Example
+from training.runs.converted_weights import Origin, pictures
 from zoo.contract import LOGITS
 
 LABELLED = "images given to export_model"  # what the file says that it was measured on

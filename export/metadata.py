@@ -1,7 +1,7 @@
 """TFLite metadata inside the flatbuffer: what the one input and the one output of a segmenter mean.
 
 MediaPipe's ImageSegmenter takes its labels from here, and so do Android's and other tools that read TFLite metadata:
-the output names `labels.txt`, which stands in the ZIP behind the flatbuffer (export/bundle.py). A `scores` file
+the output names `labels.txt`, which stands in the ZIP behind the flatbuffer (export/provenance.py). A `scores` file
 also says that its logits want a softmax, so that MediaPipe's confidence masks are probabilities.
 
 Source: metadata_schema.fbs, version 1.5.0, and image_segmenter_metadata_schema.fbs, version 1.0.0, of MediaPipe
@@ -17,7 +17,7 @@ import flatbuffers
 import numpy as np
 from flatbuffers import number_types
 
-from export import bundle, surgery
+from export import provenance, surgery
 
 NAME = "TFLITE_METADATA"  # of the entry in Model.metadata
 IDENTIFIER = b"M001"
@@ -96,7 +96,7 @@ def _image(
 def _label_file(builder: Any, kind: int) -> int:
     """An AssociatedFile."""
     told = {
-        0: builder.CreateString(bundle.LABELS_NAME),
+        0: builder.CreateString(provenance.LABELS_NAME),
         1: builder.CreateString("one label a line; the line is the class id, from 0"),
     }
     return _table(builder, told, {2: ("int8", kind)})

@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from evaluation import metrics
 from export import Examples, Job
 from runtime.errors import UserError
 from runtime.image import resize_ids, resize_rgb
-from training import metrics
 from training.data.spec import DatasetSpec, Example
-from training.progress import counter
+from training.progress_bar import counter
 
 # uint8 (H, W, 3) -> class ids (H, W), logits float32 (H, W, C)
 Predict = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]

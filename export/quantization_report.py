@@ -28,8 +28,8 @@ from runtime.errors import UserError, exit_on_user_error
 from runtime.files import whole_file
 from runtime.image import resize_rgb
 from training.command_line import Parser
-from training.progress import counter
-from training.quiet import start_tensorflow
+from training.progress_bar import counter
+from training.start_tensorflow import start_tensorflow
 
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 Pictures = Sequence[np.ndarray]
@@ -341,9 +341,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     start_tensorflow()
     from export import parity, tflite
     from export.__main__ import checked_size, examples_of, size_of_data
-    from training.optimisation import layers
-    from training.run import load
-    from training.validation import MODEL_TASKS
+    from training.engine.optimizers import layers
+    from training.engine.validation import MODEL_TASKS
+    from training.runs.trained_run import load
 
     run: Any = load(args.run)
     if run.recipe.model in MODEL_TASKS or not run.recipe.data:

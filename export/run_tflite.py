@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from runtime.quiet import stderr_on_failure
+from runtime.stderr import stderr_on_failure
 
 
 def interpreter(flatbuffer: bytes, threads: int = 2) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from export import Examples, Job, bundle, parity
+from export import Examples, Job, parity, provenance
 from runtime.errors import UserError
 
 
@@ -19,19 +19,21 @@ def export(run: Any, job: Job, examples: Examples) -> Path:
     """Write under a temporary name, pass the gate, and only then give the folder its final name."""
     model = run.model(image_size=job.size)
     partial = job.out.with_name(f".{job.out.name}.{os.getpid()}.partial")
-    bundle.make_folder(job.out.parent)
+    provenance.make_folder(job.out.parent)
     try:
         try:
             write(model, partial, job.size)
         except OSError as error:
             raise UserError(f"{job.out} cannot be written: {error.strerror or error}.") from error
         record = parity.pass_through(run, model, predictor(partial), job, examples)
-        what = bundle.facts(run, precision="fp32", output="mask and scores", size=job.size, parity=record)
+        what = provenance.facts(run, precision="fp32", output="mask and scores", size=job.size, parity=record)
         graph = (partial / "saved_model.pb").read_bytes()
-        what["saved_model_sha256"], what["saved_model_bytes"] = bundle.sha256_of(graph), len(graph)
-        bundle.write_file(partial / bundle.FACTS_NAME, bundle.to_text(what).encode())
-        bundle.write_file(partial / bundle.LABELS_NAME, bundle.labels_text(what["labels"]).encode())
-        bundle.replace_folder(partial, job.out)
+        what["saved_model_sha256"], what["saved_model_bytes"] = provenance.sha256_of(graph), len(graph)
+        provenance.write_file(partial / provenance.FACTS_NAME, provenance.to_text(what).encode())
+        provenance.write_file(
+            partial / provenance.LABELS_NAME, provenance.labels_text(what["labels"]).encode()
+        )
+        provenance.replace_folder(partial, job.out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return job.out

@@ -22,9 +22,9 @@ from export import (
     Examples,
     Job,
     bias,
-    bundle,
     metadata,
     parity,
+    provenance,
     ranges,
     rewrite,
     run_tflite,
@@ -32,9 +32,9 @@ from export import (
 )
 from runtime.errors import UserError
 from runtime.image import resize_rgb
-from runtime.quiet import stderr_on_failure
+from runtime.stderr import stderr_on_failure
 from training.data.spec import Example
-from training.progress import counter
+from training.progress_bar import counter
 
 # Means settle soon: 12 and 16 pictures of CamVid gave the same agreement with Keras within 0.03%.
 CORRECTION_PICTURES = 16
@@ -63,10 +63,10 @@ def export(run: Any, job: Job, examples: Examples) -> Path:
     flatbuffer = metadata.add(flatbuffer, name=run.recipe.model, output=job.output, size=job.size)
     candidate = predictor(flatbuffer, job.output, job.threads)
     record = parity.pass_through(run, model, candidate, job, examples)
-    what = bundle.facts(run, precision=job.precision, output=job.output, size=job.size, parity=record)
+    what = provenance.facts(run, precision=job.precision, output=job.output, size=job.size, parity=record)
     what["calibration_images"] = 0 if pictures is None else len(pictures)
-    bundle.write_file(job.out, bundle.append(flatbuffer, what))
-    bundle.write_file(job.out.with_suffix(".json"), bundle.to_text(what).encode())
+    provenance.write_file(job.out, provenance.append(flatbuffer, what))
+    provenance.write_file(job.out.with_suffix(".json"), provenance.to_text(what).encode())
     return job.out
 
 

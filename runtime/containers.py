@@ -13,7 +13,7 @@ import cv2
 
 from runtime import MAX_PIXELS
 from runtime.errors import UserError
-from runtime.quiet import stderr_closed
+from runtime.stderr import stderr_closed
 
 # What it is called, FFmpeg's name of its demuxer, and its first bytes: (place, bytes) pairs that all have to be there.
 CONTAINERS: tuple[tuple[str, str, tuple[tuple[int, bytes], ...]], ...] = (

@@ -25,7 +25,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from runtime import trial
+from runtime import first_run
 from runtime.bundle import read_bundle, read_model
 from runtime.encoding import encoded
 from runtime.errors import UserError, exit_on_user_error
@@ -170,7 +170,7 @@ def _half(path: Path, part: str, inputs: Sequence[str], outputs: Sequence[str], 
     """The signature runner of one of the two files."""
     data = read_model(path)
     if read_bundle(path) is None:  # which refuses a damaged file of ours
-        trial.once(path, data, threads)
+        first_run.once(path, data, threads)
     interpreter = load_interpreter(data, path, threads)
     signatures = interpreter.get_signature_list()
     if len(signatures) == 1:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from runtime import image, trial
+from runtime import first_run, image
 from runtime.bundle import (
     Bundle,
     Colour,
@@ -36,8 +36,8 @@ from runtime.errors import UserError
 from runtime.fit import Placing, checked_fit, frames, join_ids, join_scores, placing
 from runtime.installation import model_file
 from runtime.polygons import polygons
-from runtime.quiet import stderr_closed
 from runtime.sigmoid import Quantization, both_classes, ends_in_sigmoid
+from runtime.stderr import stderr_closed
 
 MAX_IDS = 256  # ids are uint8
 WANTED = "a segmenter takes one (1, H, W, 3) image and gives class ids (1, H, W) or scores (1, H, W, C)"
@@ -109,7 +109,7 @@ class Segmenter:
     Attributes: `size` (height, width) of the model's input, `labels`, `palette`, `output` ("mask" or
     "scores"), `bundle` (the note inside one of our files, else None), `path`, `threads`.
     A shipped file is found by its name (`models/x.tflite`) from any folder, see `runtime.installation.model_file`.
-    A file without our hash is run once in a process of its own first, see `runtime.trial`, unless it is `trusted`.
+    A file without our hash is run once in a process of its own first, see `runtime.first_run`, unless it is `trusted`.
     Raises UserError, one sentence, when the file is missing, damaged, or no segmenter.
     """
 
@@ -120,7 +120,7 @@ class Segmenter:
         self.bundle: Bundle | None = read_bundle(self.path)
         data = read_model(self.path)
         if self.bundle is None and not trusted:
-            trial.once(self.path, data, threads)
+            first_run.once(self.path, data, threads)
         self._lock = threading.Lock()
         self._interpreter = _load(data, self.path, threads)
         self._input, self._output = _checked_ends(self._interpreter, self.path)

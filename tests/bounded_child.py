@@ -1,4 +1,4 @@
-"""What `runtime.bounded` is tried with: `python -m tests.bounded_child WAY`."""
+"""What `runtime.confined` is tried with: `python -m tests.bounded_child WAY`."""
 
 import os
 import sys

@@ -1,5 +1,5 @@
-"""One worker of a run of a tiny model, as tests/test_distributed.py starts it: python -m tests.distributed_worker
-FOLDER CHANGES, with TF_CONFIG in its environment or without.
+"""One worker of a run of a tiny model, as tests/training/engine/test_distributed.py starts it: python -m
+tests.distributed_worker FOLDER CHANGES, with TF_CONFIG in its environment or without.
 
 The parts are those of training.train; the model is smaller than any of the zoo, and its losses are kept step by step.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 from runtime.errors import exit_on_user_error
 from training import distributed
-from training.quiet import start_tensorflow
+from training.start_tensorflow import start_tensorflow
 
 
 def main() -> int:
@@ -28,11 +28,11 @@ def train(folder: Path, changes: dict[str, Any], cluster: distributed.Cluster) -
     import keras
     import tensorflow as tf
 
-    from tests.test_loop import SPEC, examples
-    from training import loop, start
+    from tests.training.engine.test_loop import SPEC, examples
     from training.data.augment import Augmentation
     from training.data.pipeline import DecodedCache
-    from training.recipe import Recipe
+    from training.engine import loop, prepare_training
+    from training.runs.recipe import Recipe
 
     norm, pause, devices_here = (
         changes.pop("norm", True),
@@ -46,7 +46,7 @@ def train(folder: Path, changes: dict[str, Any], cluster: distributed.Cluster) -
         )
         devices: Any = tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(devices_here)])
     else:
-        devices = start.strategy(cluster)
+        devices = prepare_training.strategy(cluster)
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(0)
     counts = {"train": 22, "val": 5, **changes.pop("counts", {})}
@@ -64,7 +64,7 @@ def train(folder: Path, changes: dict[str, Any], cluster: distributed.Cluster) -
               "augmentation": Augmentation(**changes.pop("augmentation", {})), **changes}  # fmt: skip
     with devices.scope():
         model = tiny_model(norm)
-        start.synchronise(model)
+        prepare_training.synchronise(model)
     losses: list[float] = []
 
     def say(text: str) -> None:

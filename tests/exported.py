@@ -63,7 +63,7 @@ def colour_examples(size: tuple[int, int], count: int, block: int = 8) -> list[E
 
 
 def colour_run(folder: Path, size: tuple[int, int]) -> types.SimpleNamespace:
-    """What `training.run.load` gives, as far as export reads it."""
+    """What `training.runs.trained_run.load` gives, as far as export reads it."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / "best.weights.h5"
     model = colour_model(size)

@@ -11,15 +11,15 @@ def legend(path: Path) -> Any:
 
 
 def history(path: Path) -> Any:
-    from training import report
-    from training.report import pictures
+    from evaluation import report
+    from evaluation.report import chart_images
 
     rows = report.read_history(path.absolute().parent)
-    return pictures.curves(rows) if rows else None
+    return chart_images.curves(rows) if rows else None
 
 
 def copied(path: Path) -> Any:
-    from training.data import copied as module
+    from training.data.files import stream_copy as module
 
     return module._index(path.absolute().parent)
 

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from runtime.bounded import confine
+from runtime.confined import confine
 from runtime.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -136,7 +136,7 @@ def jsons() -> list[bytes]:
 
 
 def recipes() -> list[bytes]:
-    from training.recipe import Recipe
+    from training.runs.recipe import Recipe
 
     return [Recipe(model="deeplabv3plus", data="scenes").to_json().encode()]
 
@@ -188,7 +188,7 @@ def tensors() -> list[bytes]:
 
 
 def checkpoints() -> list[bytes]:
-    from training.checkpoints import encode
+    from training.runs.checkpoints import encode
 
     return [b"".join(encode(TENSORS, {"progress": {"step": 3, "loss_sum": 0.5, "history": []}}))]
 
@@ -225,16 +225,16 @@ LIGHT = {
     "legend": Reader("a.json", jsons, "tests.fuzz_json:legend"),
 }
 HEAVY = {
-    "label": Reader("a.png", labels, "training.data.masks:read_ids", repair=right_crc),
+    "label": Reader("a.png", labels, "training.data.labels.masks:read_ids", repair=right_crc),
     "weights.h5": Reader("a.weights.h5", h5s, "zoo.convert.readers:_h5"),
     "pth": Reader("a.pth", pths, "zoo.convert.readers:read"),
     "safetensors": Reader("a.safetensors", tensors, "zoo.convert.readers:read"),
-    "checkpoint": Reader("a.checkpoint", checkpoints, "training.checkpoints:read", (ValueError,)),
+    "checkpoint": Reader("a.checkpoint", checkpoints, "training.runs.checkpoints:read", (ValueError,)),
     "history": Reader("history.csv", histories, "tests.fuzz_json:history"),
-    "recipe": Reader("recipe.json", recipes, "training.recipe:from_json"),
+    "recipe": Reader("recipe.json", recipes, "training.runs.recipe:from_json"),
     "card": Reader("a.json", cards, "zoo.convert.card:read"),
-    "classes": Reader("a.json", jsons, "training.data.classes:read"),
-    "mapping": Reader("a.json", jsons, "training.data.taxonomies:read_mapping"),
+    "classes": Reader("a.json", jsons, "training.data.labels.classes:read"),
+    "mapping": Reader("a.json", jsons, "training.data.labels.taxonomies:read_mapping"),
     "index of copies": Reader("index.json", jsons, "tests.fuzz_json:copied"),
     "tracking": Reader("tracking.json", jsons, "tests.fuzz_json:tracked"),
     "TF_CONFIG": Reader("a.json", jsons, "tests.fuzz_json:cluster"),

@@ -80,5 +80,5 @@ SMALL: dict[str, dict[str, Any]] = {
 # Other backbones that the contract is tested on as well.
 MORE_BACKBONES = {"deeplabv3plus": ("mobilenet_v3_large", "kerascv_csp_darknet_s")}
 
-PROMPTED = ("sam",)  # inputs and outputs of its own: tests/test_sam.py
-COUNTED = ("threshold", "otsu")  # nothing to optimise: tests/test_threshold.py has their training
+PROMPTED = ("sam",)  # inputs and outputs of its own: tests/zoo/test_sam.py
+COUNTED = ("threshold", "otsu")  # nothing to optimise: tests/zoo/test_threshold.py has their training

@@ -12,8 +12,8 @@ import pytest
 import zoo
 from runtime.errors import UserError
 from tests import references
-from training.recipe import Recipe, default_recipe, from_json
-from training.run import build_model
+from training.runs.recipe import Recipe, default_recipe, from_json
+from training.runs.trained_run import build_model
 from zoo.convert import card
 
 TINY: dict[str, Any] = {"classes": 5, "backbone": "resnet18_v1b", "backbone_sizes": {"blocks": (1, 1, 1, 1)},

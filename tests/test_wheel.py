@@ -16,7 +16,7 @@ from deploy.lock import plain
 from runtime import Segmenter
 from runtime.image import read_rgb
 from runtime.version import VERSION
-from tests.test_runtime_alone import succeeded
+from tests.runtime.test_runtime_alone import succeeded
 from tests.tiny import REPOSITORY
 
 PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))

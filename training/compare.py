@@ -15,17 +15,18 @@ from typing import Any
 
 import numpy as np
 
+from evaluation import cache, measurement, metrics, translation
+from evaluation.measurement import Evaluation, Predict
+from evaluation.predictor import Data, Subject, open_subject
+from evaluation.report import comparison_page
+from evaluation.report.comparison_page import Row
 from runtime.errors import UserError, exit_on_user_error
-from training import evaluation, metrics
-from training.checkpoints import check_folder
 from training.command_line import Parser
-from training.data import mixture, taxonomies
+from training.data import mixture
+from training.data.labels import taxonomies
 from training.data.spec import DatasetSpec, Example
-from training.evaluation import Evaluation, Predict, kept, translation
-from training.evaluation.subject import Data, Subject, open_subject
-from training.progress import counter
-from training.report import comparison_page
-from training.report.comparison_page import Row
+from training.progress_bar import counter
+from training.runs.checkpoints import check_folder
 from zoo.convert import h5
 
 TIMED_PICTURES, ROUNDS = 8, 3
@@ -105,7 +106,7 @@ def _pictures(
 ) -> Pictures:
     """The data named, or else that of the first which knows its own; with that one's options and folder."""
     from training import data
-    from training.recipe import split_options
+    from training.runs.recipe import split_options
 
     name = args.data or next((subject.data for subject in found if subject.data), "")
     if not name:
@@ -153,21 +154,21 @@ def _measured(
     shown: Pictures,
 ) -> Evaluation:
     """The evaluation that is kept beside the subject, or a new one, which is kept there."""
-    from training import report
+    from evaluation import report
 
-    about = kept.provenance(subject, shown.name, shown.split, shown.folder, shown.options) | mapped
+    about = cache.provenance(subject, shown.name, shown.split, shown.folder, shown.options) | mapped
     folder = subject.folder / f"{shown.name}-{shown.split}"
-    found = kept.load(folder, about, spec, [example.name for example in examples])
+    found = cache.load(folder, about, spec, [example.name for example in examples])
     if found:
         print(f"{label}: as measured before, in {folder}")
         return found
     print(f"{label}: measured now, kept in {folder}", flush=True)
-    found = evaluation.measure_or_refuse(label, examples, spec, subject.predict)
+    found = measurement.measure_or_refuse(label, examples, spec, subject.predict)
     if not found.matrix.any():
         raise UserError(f"{shown.name} {shown.split} has no labels that count for {label}: name other data")
     history = report.read_history(subject.run) if subject.run else []
     title = f"{label} on {shown.name} {shown.split}"
-    result = {**evaluation.result(found), **about}
+    result = {**measurement.result(found), **about}
     report.write_evaluation(folder, found, result, subject.predict, examples, title, history=history)
     return found
 

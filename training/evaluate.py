@@ -1,7 +1,7 @@
 """Measure a run, converted weights or a .tflite: python -m training.evaluate runs/NAME | FILE [--data ... --split val].
 
 One pass over the split gives every score (training/evaluation). All take the same way; only the function that turns
-a picture into class ids differs. --tta and --window look at a picture several times (training/evaluation/inference.py):
+a picture into class ids differs. --tta and --window look at a picture several times (evaluation/inference.py):
 
     python -m training.evaluate runs/NAME --tta 0.75,1.0,1.25,flip --window 512x1024 --stride 341x683
 
@@ -17,17 +17,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from evaluation import boundary, cache, cityscapes_protocol, inference, measurement, translation
+from evaluation.metric import Metric, Seen
+from evaluation.predictor import Data, Subject, open_subject
 from runtime.errors import UserError, exit_on_user_error
 from runtime.fit import FITS
-from training import evaluation
-from training.checkpoints import check_folder
 from training.command_line import Parser, setting
-from training.data import mixture, taxonomies
+from training.data import mixture
+from training.data.labels import taxonomies
 from training.data.spec import DatasetSpec, Example
-from training.evaluation import boundary, cityscapes_protocol, inference, kept, translation
-from training.evaluation.streaming import Metric, Seen
-from training.evaluation.subject import Data, Subject, open_subject
-from training.progress import counter
+from training.progress_bar import counter
+from training.runs.checkpoints import check_folder
 
 
 def _parser() -> Parser:
@@ -60,8 +60,8 @@ def _parser() -> Parser:
     command.add_argument("--out", metavar="DIR", help="where the scores go; beside the subject if not given")
     command.add_argument(
         "--metrics",
-        default=evaluation.CHEAP,
-        help=f"beside IoU: any of {', '.join(evaluation.METRICS)}, or all or none; {evaluation.CHEAP} if not given",
+        default=measurement.CHEAP,
+        help=f"beside IoU: any of {', '.join(measurement.METRICS)}, or all or none; {measurement.CHEAP} if not given",
     )
     command.add_argument(
         "--trimap-widths",
@@ -126,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     place = "-".join(part for part in (job.name, args.split, str(plan), fit) if part)
     folder = Path(args.out) if args.out else job.subject.folder / place
     check_folder(folder)
-    measured = evaluation.measure_or_refuse(
+    measured = measurement.measure_or_refuse(
         args.subject,
         job.examples,
         job.spec,
@@ -145,21 +145,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(
             f"{job.name} {args.split} has no pixel of a class that counts here, all is void: there are no scores"
         )
-    result = {**evaluation.result(measured), **plan.to_json(), **job.about}
+    result = {**measurement.result(measured), **plan.to_json(), **job.about}
     _report(args, job, measured, result, folder)
-    print(f"{evaluation.text(result)}\n\n{took}; written to {folder}")
+    print(f"{measurement.text(result)}\n\n{took}; written to {folder}")
     return 0
 
 
 def _assemble(args: argparse.Namespace, plan: inference.Plan) -> Job:
     """Open what is measured, its data, and what lies between the classes of both."""
-    asked, widths = evaluation.asked(args.metrics), evaluation.trimap_widths(args.trimap_widths)
+    asked, widths = measurement.asked(args.metrics), measurement.trimap_widths(args.trimap_widths)
     own, mapping = taxonomies.named(args.classes) if args.classes else (None, None)
     there = Data(args.data, args.data_dir, own)
     found = open_subject(Path(args.subject), args.threads, plan, there, args.fit)
 
-    from training import report
-    from training.recipe import split_options
+    from evaluation import report
+    from training.runs.recipe import split_options
 
     if args.model_classes:
         found = replace(found, labels=taxonomies.classes(args.model_classes))
@@ -171,7 +171,7 @@ def _assemble(args: argparse.Namespace, plan: inference.Plan) -> Job:
     options = {**(found.data_options if name == found.data else {}), **dict(map(setting, args.data_set))}
     options = split_options(options, args.split)
     spec, examples, labelled = _load(args, name, data_dir, found, options)
-    about = kept.provenance(found, name, args.split, data_dir, options)
+    about = cache.provenance(found, name, args.split, data_dir, options)
     translated = translation.between(found.labels, spec, mapping) if found.labels else None
     if translated:
         if args.submission:
@@ -185,7 +185,7 @@ def _assemble(args: argparse.Namespace, plan: inference.Plan) -> Job:
     extra: dict[str, Metric] = {}
     if labelled:
         lacking = "" if found.score else args.subject
-        extra = evaluation.chosen(asked, len(spec.classes), widths, lacking=lacking)
+        extra = measurement.chosen(asked, len(spec.classes), widths, lacking=lacking)
         extra |= {} if translated else _official(name, data_dir, spec, names)
     write = None
     if args.submission:
@@ -242,12 +242,12 @@ def _official(name: str, data_dir: Any, spec: DatasetSpec, names: Sequence[str])
 def _report(
     args: argparse.Namespace,
     job: Job,
-    measured: evaluation.Evaluation,
+    measured: measurement.Evaluation,
     result: dict[str, Any],
     folder: Path,
 ) -> None:
     """Into the folder, with the curves of the training; and to the run's MLflow, if it has one."""
-    from training import report
+    from evaluation import report
 
     run = job.subject.run
     history = report.read_history(run) if run else []

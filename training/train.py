@@ -14,7 +14,7 @@ from typing import Any
 from runtime.errors import UserError, exit_on_user_error
 from training import distributed
 from training.command_line import Parser, setting, size
-from training.quiet import start_tensorflow
+from training.start_tensorflow import start_tensorflow
 
 RUNS = Path("runs")
 
@@ -24,7 +24,7 @@ def parser() -> Parser:
         prog="python -m training.train",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="An option that is not given takes its value from RECIPES in training/recipes.py.",
+        epilog="An option that is not given takes its value from RECIPES in training/runs/recipes.py.",
     )
     command.add_argument("model", nargs="?", help="a model of the zoo, such as deeplabv3plus")
     for flags in (_data_flags, _model_flags, _training_flags, _loss_flags, _teacher_flags, _run_flags):
@@ -215,11 +215,12 @@ def assemble(args: argparse.Namespace) -> Any:
     """The Recipe of a command line: the row of RECIPES, then the flags that were given."""
     import dataclasses
 
-    from training import initial_weights
-    from training.data import mixture, taxonomies
+    from training.data import mixture
     from training.data.augment import Augmentation
-    from training.recipe import Recipe, default_recipe
-    from training.teacher import fingerprint
+    from training.data.labels import taxonomies
+    from training.engine.teacher import fingerprint
+    from training.runs import initial_weights
+    from training.runs.recipe import Recipe, default_recipe
 
     values: dict[str, Any] = dict(default_recipe(args.model, args.data, bool(args.quantize)))
     if args.init:
@@ -280,11 +281,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(args: argparse.Namespace, cluster: distributed.Cluster) -> int:
     # TensorFlow is imported late: --help and a wrong flag answer at once.
     start_tensorflow(devices=cluster.size == 1)
-    from training import folder, loop, resumed, start, tracking
-    from training.teacher import refuse_own_folder
+    from training import tracking
+    from training.engine import loop, prepare_training
+    from training.engine.teacher import refuse_own_folder
+    from training.runs import resume, run_folders
 
     if args.resume:
-        recipe, run_folder = resumed.opened(args, vars(parser().parse_args([])), RUNS)
+        recipe, run_folder = resume.opened(args, vars(parser().parse_args([])), RUNS)
     else:
         recipe = assemble(args)
         run_folder = RUNS / (args.name or f"{recipe.model}-{recipe.data}")
@@ -292,16 +295,16 @@ def _train(args: argparse.Namespace, cluster: distributed.Cluster) -> int:
         distributed.agree(cluster, "version", distributed.versions())
         distributed.agree(cluster, "recipe", recipe.shared())
     refuse_own_folder(recipe, run_folder)
-    with folder.held(run_folder) if cluster.chief else nullcontext():
+    with run_folders.held(run_folder) if cluster.chief else nullcontext():
         if cluster.chief:
             if not args.fresh:
-                resumed.refuse_more_epochs(recipe, run_folder, _assembled)
-            print(folder.recipe_table(recipe, run_folder), flush=True)
-            folder.claim(run_folder, recipe, args.fresh and not distributed.started_over())
+                resume.refuse_more_epochs(recipe, run_folder, _assembled)
+            print(run_folders.recipe_table(recipe, run_folder), flush=True)
+            run_folders.claim(run_folder, recipe, args.fresh and not distributed.started_over())
             tracking.begin(run_folder, recipe, args.track, args.track_uri)
         cluster.exchange("the folder is the chief's")
         try:
-            progress = start.train(recipe, run_folder, cluster=cluster)
+            progress = prepare_training.train(recipe, run_folder, cluster=cluster)
         except loop.Stopped as stopped:
             print(f"{stopped}.", file=sys.stderr)
             return 130
@@ -311,8 +314,8 @@ def _train(args: argparse.Namespace, cluster: distributed.Cluster) -> int:
 
 
 def _say_what_is_next(recipe: Any, run_folder: Path, progress: Any) -> None:
-    from training.metrics import percent
-    from training.validation import MODEL_TASKS
+    from evaluation.metrics import percent
+    from training.engine.validation import MODEL_TASKS
 
     best = "there is no mIoU yet"
     if progress.best_epoch >= 0 and progress.best_miou >= 0:

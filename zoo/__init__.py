@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from runtime.backend import choose_tensorflow
-from runtime.quiet import stderr_closed
+from runtime.stderr import stderr_closed
 
 with stderr_closed():  # TensorFlow under Keras starts with notes that nobody can act upon
     choose_tensorflow()

@@ -13,7 +13,7 @@ up is that of segmentation_models_pytorch. Deviations from the paper:
   convolutions. A level that the backbone lacks (the full size; half of it too where it begins at stride 4) is joined
   by nothing. The classifier is a 3x3 convolution.
 - `multiple=32` fills a picture up with grey below and on the right to multiples of 32 and cuts the logits, so that maps
-  lie at every size as at sizes that 32 divides: on a backbone a matter of ten points (docs/levers.md).
+  lie at every size as at sizes that 32 divides: on a backbone a matter of ten points (docs/ablations.md).
 """
 
 from collections.abc import Mapping, Sequence

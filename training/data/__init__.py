@@ -13,7 +13,7 @@ from training.data import (
     ade20k,
     bdd100k,
     camvid,
-    check,
+    check_files,
     cityscapes,
     cityscapes_tfds,
     coco_stuff,
@@ -22,13 +22,13 @@ from training.data import (
     hf,
     mixture,
     scenes,
-    splits,
-    taxonomies,
     tfds,
     voc,
 )
+from training.data.files import random_splits
+from training.data.labels import taxonomies
+from training.data.labels.class_counts import Occurrence
 from training.data.mixture import Folder, Part
-from training.data.occurrence import Occurrence
 from training.data.spec import Dataset, DatasetSpec, Example, Taxonomies
 
 DATASETS: dict[str, Dataset] = {
@@ -116,8 +116,8 @@ def load(
     Everything is read once (drawn scenes are not: there is no file that could be bad). Bad files are a
     UserError that lists them, or with `skip_bad` are left out, which `say` is told. What is read is counted in
     `occurrence`. `options` are the data
-    set's own, and those of training/data/splits.py; in a mixture each begins with the name of its data set, such as
-    "scenes.count". `mapping` is a mapping of classes of one's own, `mix` has the weights of a mixture.
+    set's own, and those of training/data/files/random_splits.py; in a mixture each begins with the name of its data
+    set, such as "scenes.count". `mapping` is a mapping of classes of one's own, `mix` has the weights of a mixture.
     """
     found, listings = _opened(name, data_dir, taxonomy, options)
     loaded = []
@@ -136,11 +136,11 @@ def load(
         if note and say:
             say(f"{part.name}: {note}")
         if not row(part.name).drawn:
-            examples, problems = check.check(
+            examples, problems = check_files.check(
                 examples, problems, workers=workers, progress=progress, occurrence=occurrence
             )
         if problems and (not skip_bad or not examples):
-            raise UserError(check.refusal(f"{part.name} {split}", problems, len(examples)))
+            raise UserError(check_files.refusal(f"{part.name} {split}", problems, len(examples)))
         if problems and say:
             say(
                 f"{len(problems)} bad pictures of {part.name} {split} are left out; {len(examples)} are used."
@@ -185,7 +185,7 @@ def _opened(
 def _open_part(part: Part, taxonomy: str | None) -> tuple[DatasetSpec, Listing]:
     found, options = row(part.name), part.options
     own = [key for key in signature(found.examples).parameters if key not in COMMON]
-    taken = own if found.drawn else [*own, *splits.OPTIONS]
+    taken = own if found.drawn else [*own, *random_splits.OPTIONS]
     for key in options:
         if key not in taken:
             takes = f"it takes {', '.join(taken)}" if taken else "it takes none"
@@ -201,13 +201,13 @@ def _open_part(part: Part, taxonomy: str | None) -> tuple[DatasetSpec, Listing]:
 
     there = target.splits
     notes = found.notes(part.folder, options) if found.notes else []
-    rule = None if found.drawn else splits.rule(options, there)
+    rule = None if found.drawn else random_splits.rule(options, there)
     if rule:
         notes += ["There is no val split."] if "ratios" not in options and "train" in there else []
-        divided = dataclasses.replace(target, splits=splits.names(rule, there))
-        return divided, _noted(notes, functools.partial(splits.examples, rule, listing=listing))
+        divided = dataclasses.replace(target, splits=random_splits.names(rule, there))
+        return divided, _noted(notes, functools.partial(random_splits.examples, rule, listing=listing))
     if "group" in options and not found.drawn:
-        splits.refuse_straddling(there, options["group"], listing)
+        random_splits.refuse_straddling(there, options["group"], listing)
     return target, _noted(notes, lambda split: (*listing(split), ""))
 
 

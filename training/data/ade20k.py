@@ -10,7 +10,8 @@ test are kept by the benchmark.
 
 from pathlib import Path
 
-from training.data import labels, listing
+from training.data.files import pairs
+from training.data.labels import label_maps
 from training.data.spec import DatasetSpec, Example, lookup_table
 
 FOLDERS = {"train": "training", "val": "validation"}
@@ -76,11 +77,11 @@ ALLOWED = frozenset(range(len(COLOURS) + 1))
 def examples(split: str, data_dir: Path | str | None, taxonomy: str) -> tuple[list[Example], list[str]]:
     """Every picture of the split that has an annotation, by name, and a sentence for each half without the other."""
     del taxonomy  # there is one
-    folder = labels.data_folder("ade20k", data_dir, "ADEChallengeData2016/ with images/ and annotations/")
-    root = listing.inside(folder, PLACES, "images")
-    return listing.pairs(
-        listing.files(root / "images" / FOLDERS[split], ".jpg"),
-        listing.files(root / "annotations" / FOLDERS[split]),
+    folder = label_maps.data_folder("ade20k", data_dir, "ADEChallengeData2016/ with images/ and annotations/")
+    root = pairs.inside(folder, PLACES, "images")
+    return pairs.pairs(
+        pairs.files(root / "images" / FOLDERS[split], ".jpg"),
+        pairs.files(root / "annotations" / FOLDERS[split]),
         table=TO_TRAIN_ID,
         allowed=ALLOWED,
     )

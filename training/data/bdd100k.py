@@ -8,7 +8,8 @@ whose ids are Cityscapes' train ids 0 to 18 and 255 for unknown. The labels of t
 
 from pathlib import Path
 
-from training.data import labels, listing, taxonomies
+from training.data.files import pairs
+from training.data.labels import label_maps, taxonomies
 from training.data.spec import IGNORE_ID, Example
 
 SPLITS = ("train", "val")
@@ -24,11 +25,11 @@ ALLOWED = frozenset((*range(len(SPEC.classes)), IGNORE_ID))
 
 def examples(split: str, data_dir: Path | str | None, taxonomy: str) -> tuple[list[Example], list[str]]:
     """Every picture of the split that has a mask, by name, and a sentence for each half without the other."""
-    folder = labels.data_folder("bdd100k", data_dir, f"{IMAGES}/ and {ANNOTATIONS}/")
-    root = listing.inside(folder, PLACES, IMAGES)
-    return listing.pairs(
-        listing.files(root / IMAGES / split, ".jpg"),
-        listing.files(root / ANNOTATIONS / split),
+    folder = label_maps.data_folder("bdd100k", data_dir, f"{IMAGES}/ and {ANNOTATIONS}/")
+    root = pairs.inside(folder, PLACES, IMAGES)
+    return pairs.pairs(
+        pairs.files(root / IMAGES / split, ".jpg"),
+        pairs.files(root / ANNOTATIONS / split),
         table=TABLES[taxonomy],
         allowed=ALLOWED,
     )

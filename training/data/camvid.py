@@ -23,8 +23,9 @@ from pathlib import Path
 import numpy as np
 
 from runtime.errors import UserError
-from training.data import labels, listing, taxonomies
-from training.data.labels import Colour
+from training.data.files import pairs
+from training.data.labels import label_maps, taxonomies
+from training.data.labels.label_maps import Colour
 from training.data.spec import Example
 
 SPLITS = ("train", "val", "test")
@@ -49,21 +50,21 @@ FROM_GROUPS = {name: taxonomies.table("camvid11", name) for name in TAXONOMIES i
 
 def examples(split: str, data_dir: Path | str | None, taxonomy: str) -> tuple[list[Example], list[str]]:
     """Every picture of the split that has a label map, by name, and a sentence for each that has none."""
-    folder = labels.data_folder("camvid", data_dir, HOLDS)
+    folder = label_maps.data_folder("camvid", data_dir, HOLDS)
     problems: list[str] = []
     if (folder / IMAGES).is_dir():
-        images, annotations = listing.files(folder / IMAGES), listing.files(folder / ANNOTATIONS, end="_L")
+        images, annotations = pairs.files(folder / IMAGES), pairs.files(folder / ANNOTATIONS, end="_L")
         names = _names(folder, split, images)
         lost = sorted(names - images.keys() - annotations.keys())
         problems = [f"{folder / IMAGES / name}.png is listed for {split} but is not there." for name in lost]
         images = {name: path for name, path in images.items() if name in names}
         annotations = {name: path for name, path in annotations.items() if name in names}
     elif (folder / f"{split}_labels").is_dir():
-        images = listing.files(folder / split)
-        annotations = listing.files(folder / f"{split}_labels", end="_L")
+        images = pairs.files(folder / split)
+        annotations = pairs.files(folder / f"{split}_labels", end="_L")
     else:
         return _grouped(folder, split, taxonomy)
-    found, halves = listing.pairs(
+    found, halves = pairs.pairs(
         images,
         annotations,
         table=FROM_COLOURS[taxonomy],
@@ -80,9 +81,9 @@ def _grouped(folder: Path, split: str, taxonomy: str) -> tuple[list[Example], li
             f"{folder} holds the 11 groups only; {taxonomy} needs colour-coded labels, in {ANNOTATIONS}/ or "
             f"{split}_labels/."
         )
-    return listing.pairs(
-        listing.files(folder / split),
-        listing.files(folder / f"{split}annot"),
+    return pairs.pairs(
+        pairs.files(folder / split),
+        pairs.files(folder / f"{split}annot"),
         table=FROM_GROUPS[taxonomy],
         allowed=frozenset(range(len(SPEC.classes) + 1)),
         group=_sequence,
@@ -109,7 +110,7 @@ def _names(folder: Path, split: str, images: dict[str, Path]) -> set[str]:
     for place in (folder, folder / "splits"):
         lists = {name: place / f"{name}.txt" for name in SPLITS if (place / f"{name}.txt").is_file()}
         if lists:
-            return set(listing.split_lists({**lists, split: place / f"{split}.txt"})[split])
+            return set(pairs.split_lists({**lists, split: place / f"{split}.txt"})[split])
     for name, path in images.items():
         if not usual_split(name):
             raise UserError(
@@ -123,7 +124,7 @@ def _sequence(name: str) -> str:
 
 
 def _read_colours(path: Path, *, colours: dict[Colour, int]) -> np.ndarray:
-    return labels.read_colours(path, colours, unknown=IDS["Void"] if path.stem in FLAWED else None)
+    return label_maps.read_colours(path, colours, unknown=IDS["Void"] if path.stem in FLAWED else None)
 
 
 def _colours(folder: Path) -> dict[Colour, int]:

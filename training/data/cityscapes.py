@@ -1,8 +1,8 @@
 """Cityscapes: the official label table, its 19 classes and 8 categories, and readers of the official files.
 
 Source: M. Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", CVPR 2016, and the
-label table published with it, which stands in training/data/taxonomies.py. `cityscapes19` are the 19 train ids of
-the benchmark. `cityscapes8` are the 8 categories with void as class 0, which is learnt and scored like the others;
+label table published with it, which stands in training/data/labels/taxonomies.py. `cityscapes19` are the 19 train ids
+of the benchmark. `cityscapes8` are the 8 categories with void as class 0, which is learnt and scored like the others;
 only pixels that carry no raw label (255) are ignored there. From labelTrainIds files, which do not tell void from the
 classes that the benchmark leaves out, every set of classes but the 19 ignores both.
 """
@@ -16,7 +16,7 @@ import numpy as np
 
 from runtime.errors import UserError
 from runtime.folders import leftover
-from training.data import labels, taxonomies
+from training.data.labels import label_maps, taxonomies
 from training.data.spec import IGNORE_ID, Example
 
 SPLITS = ("train", "val", "test")
@@ -83,7 +83,7 @@ def examples(
     """
     if not isinstance(coarse, bool):
         raise UserError(f"The option coarse of cityscapes is {coarse!r}; true or false is right.")
-    folder = labels.data_folder("cityscapes", data_dir, "leftImg8bit/ and gtFine/")
+    folder = label_maps.data_folder("cityscapes", data_dir, "leftImg8bit/ and gtFine/")
     found, problems = _paired(folder, split, "gtFine", taxonomy)
     if coarse and split == "train":
         more, others = _paired(folder, EXTRA, "gtCoarse", taxonomy)
@@ -95,7 +95,7 @@ def notes(data_dir: Path | str | None, options: dict[str, Any]) -> list[str]:
     """Coarse labels that lie beside the fine ones, and label ids that look like train ids.
 
     UserError where coarse labels would be divided into val."""
-    folder = labels.data_folder("cityscapes", data_dir, "leftImg8bit/ and gtFine/")
+    folder = label_maps.data_folder("cityscapes", data_dir, "leftImg8bit/ and gtFine/")
     coarse = options.get("coarse") is True
     if coarse and "ratios" in options:
         raise UserError("coarse=true with ratios would put coarse labels into val; leave one of them out.")
@@ -119,7 +119,9 @@ def _paired(folder: Path, split: str, truth_folder: str, taxonomy: str) -> tuple
             label = truth / city / f"{stem}_{truth_folder}_{kind}.png"
             if label.is_file():
                 allowed = ALLOWED_IDS if kind == "labelIds" else ALLOWED_TRAIN_IDS
-                found.append(labels.pair(name, image, label, table=TABLES[taxonomy, kind], allowed=allowed))
+                found.append(
+                    label_maps.pair(name, image, label, table=TABLES[taxonomy, kind], allowed=allowed)
+                )
                 break
         else:
             missing = f"{truth / city / stem}_{truth_folder}_labelIds.png"
@@ -163,7 +165,7 @@ def _train_ids(folder: Path) -> str:
     counts = np.zeros(256, np.int64)
     for path in files:
         with contextlib.suppress(UserError):  # the check of every file names it
-            counts += np.bincount(labels.read_ids(path).ravel(), minlength=256)[:256]
+            counts += np.bincount(label_maps.read_ids(path).ravel(), minlength=256)[:256]
     there = np.flatnonzero(counts)
     void = counts[TABLES["cityscapes19", "labelIds"] == IGNORE_ID].sum() / max(1, counts.sum())
     if not len(there) or (there[there != IGNORE_ID] >= len(TRAIN_LABELS)).any() or void <= 0.5:

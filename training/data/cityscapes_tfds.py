@@ -17,7 +17,8 @@ import numpy as np
 
 from runtime.errors import UserError
 from runtime.image import read_rgb
-from training.data import cityscapes, labels
+from training.data import cityscapes
+from training.data.labels import label_maps
 from training.data.spec import Example
 
 ZIPS = ("leftImg8bit_trainvaltest.zip", "gtFine_trainvaltest.zip")
@@ -29,7 +30,7 @@ TAXONOMIES = cityscapes.TAXONOMIES
 
 def examples(split: str, data_dir: Path | str | None, taxonomy: str) -> tuple[list[Example], list[str]]:
     """Every record of the split, in the builder's order; UserError when a zip is missing or no zip."""
-    folder = labels.data_folder("cityscapes_tfds", data_dir, " and ".join(ZIPS))
+    folder = label_maps.data_folder("cityscapes_tfds", data_dir, " and ".join(ZIPS))
     records = _records(folder, SPLITS[split])
     found = [
         Example(
@@ -73,7 +74,7 @@ def _raw(records: Sequence[dict[str, Any]], index: int) -> tuple[np.ndarray, np.
     name = f"record {index}"
     return (
         read_rgb(bytes(record["image_left"]), name),
-        labels.read_ids(bytes(record["segmentation_label"]), name),
+        label_maps.read_ids(bytes(record["segmentation_label"]), name),
     )
 
 
@@ -83,7 +84,7 @@ def _read(records: Sequence[dict[str, Any]], index: int, taxonomy: str) -> tuple
     shown = identity.decode() if isinstance(identity, bytes) else str(identity)
     image_name, label_name = f"{shown}_leftImg8bit.png", f"{shown}_gtFine_labelIds.png"
     image = read_rgb(bytes(record["image_left"]), image_name)
-    raw = labels.read_ids(bytes(record["segmentation_label"]), label_name)
-    labels.check_sizes(image, raw, image_name, label_name)
+    raw = label_maps.read_ids(bytes(record["segmentation_label"]), label_name)
+    label_maps.check_sizes(image, raw, image_name, label_name)
     table = cityscapes.TABLES[taxonomy, "labelIds"]
-    return image, labels.to_train_ids(raw, table, cityscapes.ALLOWED_IDS, label_name)
+    return image, label_maps.to_train_ids(raw, table, cityscapes.ALLOWED_IDS, label_name)

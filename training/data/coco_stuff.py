@@ -13,7 +13,9 @@ the data.
 
 from pathlib import Path
 
-from training.data import labels, listing, voc
+from training.data import voc
+from training.data.files import pairs
+from training.data.labels import label_maps
 from training.data.spec import IGNORE_ID, DatasetSpec, Example, lookup_table
 
 FOLDERS = {"train": "train2017", "val": "val2017"}
@@ -68,11 +70,11 @@ ALLOWED = frozenset((*IDS, IGNORE_ID))
 def examples(split: str, data_dir: Path | str | None, taxonomy: str) -> tuple[list[Example], list[str]]:
     """Every picture of the split that has an annotation, by name, and a sentence for each half without the other."""
     del taxonomy  # there is one
-    folder = labels.data_folder("coco_stuff", data_dir, "images/train2017/ and annotations/train2017/")
+    folder = label_maps.data_folder("coco_stuff", data_dir, "images/train2017/ and annotations/train2017/")
     year = FOLDERS[split]
-    annotations = listing.files(listing.inside(folder, ANNOTATION_PLACES, year) / year)
-    return listing.pairs(
-        listing.files(listing.inside(folder, IMAGE_PLACES, year) / year, ".jpg"),
+    annotations = pairs.files(pairs.inside(folder, ANNOTATION_PLACES, year) / year)
+    return pairs.pairs(
+        pairs.files(pairs.inside(folder, IMAGE_PLACES, year) / year, ".jpg"),
         {name: path for name, path in annotations.items() if not name.endswith(OWN_ENDS)},
         table=TO_TRAIN_ID,
         allowed=ALLOWED,

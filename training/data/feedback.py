@@ -1,4 +1,4 @@
-"""What people corrected on the page (runtime/feedback.py): --data feedback --data-dir DIR, the folder that it shows.
+"""What people corrected on the page (runtime/corrections.py): --data feedback --data-dir DIR, the folder that it shows.
 
 The corrected masks are the labels; ids of 255, what was marked as ignored, do not count. Every fifth record, from the
 second on, is val and never trained on; the rest is train: the part hangs on the record's number alone, so that it stays
@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from runtime import feedback
+from runtime import corrections
+from runtime.corrections import Record
 from runtime.errors import UserError
-from runtime.feedback import Record
 from runtime.image import read_rgb
-from training.data import labels, taxonomies
-from training.data.labels import check_sizes, read_ids, to_train_ids
+from training.data.labels import label_maps, taxonomies
+from training.data.labels.label_maps import check_sizes, read_ids, to_train_ids
 from training.data.spec import IGNORE_ID, DatasetSpec, Example, Taxonomies
 
 SPLITS = ("train", "val")
-HOLDS = f"{feedback.DATABASE} and {feedback.FILES}/"
+HOLDS = f"{corrections.DATABASE} and {corrections.FILES}/"
 KEEP_MORE = "keep more corrections on the page: every fifth, from the second on, is held out as val"
 
 
@@ -42,9 +42,9 @@ def examples(split: str, data_dir: Path | str | None, taxonomy: str) -> tuple[li
 
 def _sets(data_dir: Path | str | None) -> dict[str, list[Record]]:
     """Name of a set of classes -> its records; UserError when there are none at all."""
-    folder = labels.data_folder("feedback", data_dir, HOLDS)
+    folder = label_maps.data_folder("feedback", data_dir, HOLDS)
     by_labels: dict[tuple[str, ...], list[Record]] = {}
-    for record in feedback.records(folder):
+    for record in corrections.records(folder):
         by_labels.setdefault(record.labels, []).append(record)
     if not by_labels:
         raise UserError(f"{folder} holds no corrections; it has to be the folder that the page shows.")
@@ -65,7 +65,7 @@ def _spec(name: str, record: Record) -> DatasetSpec:
 
 
 def _example(folder: Path, record: Record) -> Example:
-    picture, mask = (feedback.path_of(folder, record.id, kind) for kind in ("picture", "corrected"))
+    picture, mask = (corrections.path_of(folder, record.id, kind) for kind in ("picture", "corrected"))
     read = functools.partial(_read, picture, mask, len(record.labels))
     return Example(
         f"{record.id:06d}", read, raw=lambda: (read_rgb(picture), read_ids(mask)), place=str(picture)

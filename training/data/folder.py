@@ -1,15 +1,16 @@
 """Any folder of images and masks that says what the masks mean: in classes.json, or as a labelling tool exports it.
 
-    DIR/classes.json                      see training/data/classes.py
+    DIR/classes.json                      see training/data/labels/classes.py
     DIR/images/[SPLIT/][ANY/FOLDERS/]NAME.jpg    (or .png, .webp, .bmp)
     DIR/masks/[SPLIT/][ANY/FOLDERS/]NAME.png     grey or paletted ids, or colours (or .bmp, .tif, lossless .webp)
 
-Other places, and the exports that are recognised: training/data/layouts.py. A mask lies where its image lies and has
-its name. Ends that only one of them has are said in classes.json: "image_end": "_leftImg8bit", "mask_end": "_labelIds"
-pair a_leftImg8bit.png with a_labelIds.png. Splits are the folders train, val and test (or training, valid, validation,
-dev, testing, in whatever case), or lists of those names, DIR/train.txt or DIR/splits/train.txt and so on
-(training/data/lists.py), or are made by ratio and seed (training/data/splits.py); training/data/own_splits.py says what
-becomes of images in none of them. The folders within a split are its groups: --data-set group=folder keeps each whole.
+Other places, and the exports that are recognised: training/data/files/layouts.py. A mask lies where its image lies
+and has its name. Ends that only one of them has are said in classes.json: "image_end": "_leftImg8bit", "mask_end":
+"_labelIds" pair a_leftImg8bit.png with a_labelIds.png. Splits are the folders train, val and test (or training,
+valid, validation, dev, testing, in whatever case), or lists of those names, DIR/train.txt or DIR/splits/train.txt and
+so on (training/data/files/split_lists.py), or are made by ratio and seed (training/data/files/random_splits.py);
+training/data/files/own_splits.py says what becomes of images in none of them. The folders within a split are its
+groups: --data-set group=folder keeps each whole.
 """
 
 import dataclasses
@@ -21,9 +22,10 @@ from typing import Any
 from runtime.errors import UserError
 from runtime.folders import distinct, named_below
 from runtime.image import IMAGE_SUFFIXES, checked_bytes, read_rgb
-from training.data import classes, labels, layouts, lists, masks, own_splits
-from training.data.layouts import Layout
-from training.data.own_splits import Found, Images, Split
+from training.data.files import layouts, own_splits, split_lists
+from training.data.files.layouts import Layout
+from training.data.files.own_splits import Found, Images, Split
+from training.data.labels import classes, label_maps, masks
 from training.data.spec import DatasetSpec, Example, Taxonomies
 
 ENDS = ("_mask", "_masks", "_L", "_label", "_labels", "_labelIds", "_gtFine_labelIds", "_seg", "_gt")
@@ -32,7 +34,7 @@ ENDS = ("_mask", "_masks", "_L", "_label", "_labels", "_labelIds", "_gtFine_labe
 def taxonomies(data_dir: Path | str | None, options: dict[str, Any]) -> Taxonomies:
     """The one taxonomy of the folder, by the name of its data set; UserError when classes.json is wrong."""
     del options
-    folder = labels.data_folder("folder", data_dir, layouts.HOLDS)
+    folder = label_maps.data_folder("folder", data_dir, layouts.HOLDS)
     layout = layouts.layout(folder)
     found = _splits(folder, layout).splits
     first = next((path for split in found.values() for path in split.images.values()), None)
@@ -45,7 +47,7 @@ def taxonomies(data_dir: Path | str | None, options: dict[str, Any]) -> Taxonomi
 def notes(data_dir: Path | str | None, options: dict[str, Any]) -> list[str]:
     """How the folder is read, where that is not plain: as whose export, and how its splits came about."""
     del options
-    folder = labels.data_folder("folder", data_dir, layouts.HOLDS)
+    folder = label_maps.data_folder("folder", data_dir, layouts.HOLDS)
     layout = layouts.layout(folder)
     return [text for text in (layout.said, _splits(folder, layout).note) if text]
 
@@ -53,7 +55,7 @@ def notes(data_dir: Path | str | None, options: dict[str, Any]) -> list[str]:
 def examples(split: str, data_dir: Path | str | None, taxonomy: str) -> tuple[list[Example], list[str]]:
     """Every image of the split that has a mask, by name, and a sentence for each half without the other."""
     del taxonomy  # there is one
-    folder = labels.data_folder("folder", data_dir, layouts.HOLDS)
+    folder = label_maps.data_folder("folder", data_dir, layouts.HOLDS)
     layout = layouts.layout(folder)
     chosen = _splits(folder, layout).splits[split]
     if not chosen.images:
@@ -62,8 +64,8 @@ def examples(split: str, data_dir: Path | str | None, taxonomy: str) -> tuple[li
         )
     painted, strangers = _files(chosen.masks, layout.mask_end, masks.SUFFIXES)
     wanted, problems = _wanted(chosen, layout)
-    by_key = {lists.key(name): path for name, path in painted.items()}
-    found = {name: by_key[lists.key(name)] for name in wanted if lists.key(name) in by_key} | {
+    by_key = {split_lists.key(name): path for name, path in painted.items()}
+    found = {name: by_key[split_lists.key(name)] for name in wanted if split_lists.key(name) in by_key} | {
         name.removesuffix(layout.image_end): mask
         for name, mask in chosen.named.items()
         if name.endswith(layout.image_end)
@@ -73,8 +75,8 @@ def examples(split: str, data_dir: Path | str | None, taxonomy: str) -> tuple[li
     for name in sorted(wanted.keys() - found.keys()):
         problems.append(_without_mask(wanted[name], chosen.masks / f"{name}{layout.mask_end}"))
     if not chosen.partial:  # a list leaves out what it likes
-        keys = {lists.key(name) for name in wanted}
-        for name in sorted(name for name in painted if lists.key(name) not in keys):
+        keys = {split_lists.key(name) for name in wanted}
+        for name in sorted(name for name in painted if split_lists.key(name) not in keys):
             problems.append(f"{painted[name]} has no image below {chosen.base}.")
     names = sorted(found)
     plain = [name.replace("/", "__") for name in names]
@@ -146,7 +148,7 @@ def _files(base: Path, end: str, suffixes: tuple[str, ...]) -> tuple[Images, Ima
     found: Images = {}
     others: Images = {}
     for whole, path in named_below(base, suffixes) if base.is_dir() else ():
-        name = lists.without_suffix(whole)
+        name = split_lists.without_suffix(whole)
         group, name = (found, name.removesuffix(end)) if name.endswith(end) else (others, name)
         if name in group:
             raise UserError(
@@ -159,10 +161,10 @@ def _files(base: Path, end: str, suffixes: tuple[str, ...]) -> tuple[Images, Ima
 def _pair(name: str, safe: str, image: Path, mask: Path, table: classes.Classes) -> Example:
     group, _, _ = name.rpartition("/")
     if table.colours is None:
-        made = labels.pair(safe, image, mask, table=table.table, allowed=table.allowed)
+        made = label_maps.pair(safe, image, mask, table=table.table, allowed=table.allowed)
     else:
-        read = functools.partial(labels.read_colours, colours=table.colours, nearest=table.nearest)
-        made = labels.pair(safe, image, mask, table=table.table, allowed=table.allowed, read=read)
+        read = functools.partial(label_maps.read_colours, colours=table.colours, nearest=table.nearest)
+        made = label_maps.pair(safe, image, mask, table=table.table, allowed=table.allowed, read=read)
         made = dataclasses.replace(made, raw=lambda: (read_rgb(image), masks.read_painted(mask)[0]))
     return dataclasses.replace(made, group=group, remarks=table.remarks)
 

@@ -6,13 +6,13 @@
 `path` is a name on the Hub or a folder: of parquet files, of pictures with metadata (both as load_dataset reads
 them), or of save_to_disk. The label is a PNG with one id a pixel (grey, paletted, or colours that a classes.json
 tells), or nested lists of ids. The names of the classes come from, in this order, `classes` (names, or a file as in
-training/data/classes.py), the label's own ClassLabel, or id2label.json in the data set. `ignore` lists raw ids
+training/data/labels/classes.py), the label's own ClassLabel, or id2label.json in the data set. `ignore` lists raw ids
 that are no class (255 if not given). Splits are called by their usual names, or as `splits` says for train, val
 and test; without a val they are made by ratio and seed. The library `datasets` does the fetching: it downloads
 once, resumes, and maps Arrow files into memory, in --data-dir or in its usual cache.
 
 `stream=true` copies only what is asked for (`count=1000` of each split) and no more, into --data-dir: see
-training/data/copied.py.
+training/data/files/stream_copy.py.
 """
 
 import dataclasses
@@ -24,10 +24,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from runtime.image import read_rgb
-from training.data import classes as class_files
-from training.data import labels
-from training.data.classes import Classes
 from training.data.hf_source import Ask, Source, checked, grid, id2label, local, streamed
+from training.data.labels import classes as class_files
+from training.data.labels import label_maps
+from training.data.labels.classes import Classes
 from training.data.spec import IGNORE_ID, DatasetSpec, Example, Taxonomies
 
 OPTIONS = tuple(field.name for field in dataclasses.fields(Ask))
@@ -118,7 +118,7 @@ def _pair(
 
 
 def _ids(label: Any, shown: str) -> np.ndarray:
-    return labels.read_ids(label, shown) if isinstance(label, bytes | Path) else grid(label, shown)
+    return label_maps.read_ids(label, shown) if isinstance(label, bytes | Path) else grid(label, shown)
 
 
 def _classes(ask: Ask, source: Source) -> Classes:

@@ -1,7 +1,7 @@
 """Opens a data set of the library `datasets`: where it is, its splits, its two columns, its class names.
 
 A local or downloaded one is Arrow files mapped into memory, of which any row is at hand. A stream is not: see
-training/data/copied.py for how one becomes files.
+training/data/files/stream_copy.py for how one becomes files.
 """
 
 import contextlib
@@ -22,8 +22,8 @@ from PIL import Image
 
 from runtime import strict_json
 from runtime.errors import UserError
-from training.data import splits
-from training.data.copied import copied, put_json
+from training.data.files import random_splits
+from training.data.files.stream_copy import copied, put_json
 from training.data.spec import IGNORE_ID, MOST_IDS
 
 EXTRAS = "pip install -r requirements-extras.txt"
@@ -138,7 +138,10 @@ def source_of(ask: Ask, features: Mapping[str, Mapping[str, Any]]) -> Source:
             "label= has to name one that does."
         )
     return Source(
-        splits.named(as_tuple(ask.splits), list(features), ask.path), image, label, _class_label(own[label])
+        random_splits.named(as_tuple(ask.splits), list(features), ask.path),
+        image,
+        label,
+        _class_label(own[label]),
     )
 
 

@@ -23,11 +23,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from runtime.errors import UserError, exit_on_user_error
-from training.checkpoints import write_atomically
 from training.command_line import Parser, setting
-from training.data import mixture, opened, ruined, samples
+from training.data import mixture, opened, sample_sheet
+from training.data.files import damaged_jpeg
 from training.data.spec import IGNORE_ID, DatasetSpec, Example
-from training.progress import counter
+from training.progress_bar import counter
+from training.runs.checkpoints import write_atomically
 
 LISTED = 10  # sentences of one kind that are printed; inspect.json has all of them
 
@@ -314,11 +315,11 @@ def inspect(
         if note and note not in said:
             print(note)
             said.add(note)
-        with ruined.heard() as warnings:
+        with damaged_jpeg.heard() as warnings:
             seen = list(scan(examples, progress=counter(f"reading {split}")))
             warned = warnings()
         if warned:
-            bad = ruined.found(examples)
+            bad = damaged_jpeg.found(examples)
             seen = [one._replace(problem=one.problem or bad.get(place)) for place, one in enumerate(seen)]
         parts[split] = Part(examples, seen, problems)
         for remarks in dict.fromkeys(example.remarks for example in examples if example.remarks):
@@ -366,13 +367,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}; choose another --out.") from error
     write_atomically(folder / "inspect.json", lambda path: _put(path, content))
-    chosen = {split: samples.chosen(_classes_of(part), args.samples) for split, part in parts.items()}
+    chosen = {split: sample_sheet.chosen(_classes_of(part), args.samples) for split, part in parts.items()}
     pictures = [
         (f"{split}/{parts[split].examples[index].name}", *parts[split].examples[index].read())
         for split, indices in chosen.items()
         for index in indices
     ]
-    samples.draw(folder / "samples.png", pictures, spec)
+    sample_sheet.draw(folder / "samples.png", pictures, spec)
     print(text(result))
     print(f"\nwritten to {folder}: inspect.json, samples.png")
     return 0

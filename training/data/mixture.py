@@ -1,8 +1,8 @@
 """Several data sets as one: `--data cityscapes+camvid+scenes --classes road11 --data-dir cityscapes=DIR camvid=DIR`.
 
-Every part is read by its own code, in classes that all of them can be mapped to (training/data/taxonomies.py). What
-a part does not tell apart is void in its pictures, never background. The pictures of the parts follow each other in
-one list, so that the order of an epoch, a resume and the hash of a recipe work as for any data set.
+Every part is read by its own code, in classes that all of them can be mapped to (training/data/labels/taxonomies.py).
+What a part does not tell apart is void in its pictures, never background. The pictures of the parts follow each other
+in one list, so that the order of an epoch, a resume and the hash of a recipe work as for any data set.
 """
 
 from collections.abc import Mapping, Sequence

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from runtime.errors import UserError
 from runtime.image import resize_rgb
-from training.data import augment, memory
+from training.data import augment, free_memory
 from training.data.spec import Example
 
 # A UserError passes through TensorFlow as text: these mark where its sentence begins and ends.
@@ -97,7 +97,7 @@ class DecodedCache:
         self.examples = examples
         self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._lock = threading.Lock()
-        limit = memory.available() // 4 if limit_bytes is None else limit_bytes
+        limit = free_memory.available() // 4 if limit_bytes is None else limit_bytes
         needed = sum(len(part) * _decoded_bytes(examples[part[0]]) for part in _parts(examples).values())
         self.enabled = needed <= limit
         if say:

@@ -18,12 +18,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from drawing import backdrop, layout, lens, street
+from drawing.canvas import Canvas
 from runtime.encoding import encoded
 from runtime.errors import UserError, exit_on_user_error
 from training import command_line
 from training.data import cityscapes
-from training.data.drawing import backdrop, layout, lens, street
-from training.data.drawing.canvas import Canvas
 from training.data.spec import Example
 
 SPLITS = ("train", "val")  # the position is part of the random stream's key

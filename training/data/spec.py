@@ -30,7 +30,7 @@ class Example:
     ids (H, W) or colours (H, W, 3); None where `read` gives all there is.
     In a mixture `part` is the data set that it is of, and `weight` is how often an epoch of training takes it: 2
     is twice, 0.5 every other epoch; all examples of a part have one weight.
-    `checksums` are those of training/data/fingerprint.py once the example was checked, "" before.
+    `checksums` are those of training/data/files/fingerprint.py once the example was checked, "" before.
     """
 
     name: str

@@ -7,7 +7,7 @@
 use, in --data-dir or TFDS' usual folder, as ArrayRecord files, because training reads records by number. Pictures
 and label maps stay the encoded bytes that TFDS keeps and are decoded by our own readers; labels that are plain
 tensors of ids are taken as they are. The names of the classes come from `classes` (names in the order of their
-ids, or a file as in training/data/classes.py), or from the label itself (tfds.features.LabeledImage). `ignore`
+ids, or a file as in training/data/labels/classes.py), or from the label itself (tfds.features.LabeledImage). `ignore`
 lists raw ids that are no class (255 if not given). Splits are called by their usual names, or as `splits` says for
 train, val and test; without a val they are made by ratio and seed.
 """
@@ -21,10 +21,10 @@ import numpy as np
 
 from runtime.errors import UserError
 from runtime.image import read_rgb
-from training.data import classes as class_files
-from training.data import labels
-from training.data import splits as split_rules
-from training.data.classes import Classes
+from training.data.files import random_splits as split_rules
+from training.data.labels import classes as class_files
+from training.data.labels import label_maps
+from training.data.labels.classes import Classes
 from training.data.spec import IGNORE_ID, MOST_IDS, DatasetSpec, Example, Taxonomies
 
 IMAGES = ("image", "image_left", "images", "picture")
@@ -183,7 +183,7 @@ def _picture(value: Any, shown: str) -> np.ndarray:
 
 def _ids(value: Any, shown: str) -> np.ndarray:
     if isinstance(value, bytes):
-        return labels.read_ids(value, shown)
+        return label_maps.read_ids(value, shown)
     ids = np.asarray(value)
     ids = ids[..., 0] if ids.ndim == 3 and ids.shape[-1] == 1 else ids
     if (

@@ -18,8 +18,9 @@ from typing import NamedTuple
 import numpy as np
 
 from runtime.errors import UserError
-from training.data import labels, listing
-from training.data.labels import ReadIds
+from training.data.files import pairs
+from training.data.labels import label_maps
+from training.data.labels.label_maps import ReadIds
 from training.data.spec import IGNORE_ID, DatasetSpec, Example, lookup_table
 
 SPLITS = ("train", "val")
@@ -73,10 +74,10 @@ def examples(
     del taxonomy  # there is one
     if not isinstance(sbd, bool):
         raise UserError(f"The option sbd of voc is {sbd!r}; true or false is right.")
-    folder = labels.data_folder("voc", data_dir, HOLDS)
-    root = listing.inside(folder, PLACES, "JPEGImages")
-    lists = listing.split_lists({name: root / LISTS / f"{name}.txt" for name in SPLITS})
-    own = Labels(root / "SegmentationClass", ".png", labels.read_ids)
+    folder = label_maps.data_folder("voc", data_dir, HOLDS)
+    root = pairs.inside(folder, PLACES, "JPEGImages")
+    lists = pairs.split_lists({name: root / LISTS / f"{name}.txt" for name in SPLITS})
+    own = Labels(root / "SegmentationClass", ".png", label_maps.read_ids)
     if split == "val" or not sbd:
         return _listed(root, lists[split], own)
     names, more = _sbd(folder, root)
@@ -93,19 +94,21 @@ def _listed(root: Path, names: Iterable[str], truth: Labels) -> tuple[list[Examp
         if missing:
             problems.append(f"{missing[0]} is missing, though the list of its split names it.")
         else:
-            found.append(labels.pair(name, image, label, table=TO_TRAIN_ID, allowed=ALLOWED, read=truth.read))
+            found.append(
+                label_maps.pair(name, image, label, table=TO_TRAIN_ID, allowed=ALLOWED, read=truth.read)
+            )
     return found, problems
 
 
 def _sbd(folder: Path, root: Path) -> tuple[list[str], Labels]:
     """The names that SBD labels, in all of its splits, and where its label maps are."""
     if (root / AUGMENTED).is_dir():
-        return list(listing.files(root / AUGMENTED)), Labels(root / AUGMENTED, ".png", labels.read_ids)
+        return list(pairs.files(root / AUGMENTED)), Labels(root / AUGMENTED, ".png", label_maps.read_ids)
     for base in (folder, root.parent, root.parent.parent):
         for place in SBD_PLACES:
             sbd = base / place
             if (sbd / "cls").is_dir():
-                lists = listing.split_lists({name: sbd / f"{name}.txt" for name in ("train", "val")})
+                lists = pairs.split_lists({name: sbd / f"{name}.txt" for name in ("train", "val")})
                 return [*lists["train"], *lists["val"]], Labels(sbd / "cls", ".mat", read_mat)
     raise UserError(
         f"SBD's labels are not there: sbd=true needs {root / AUGMENTED} with PNGs or {folder / SBD_PLACES[0]} "

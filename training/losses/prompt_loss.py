@@ -1,9 +1,9 @@
 """SAM's loss (Kirillov et al. 2023, arXiv:2304.02643, section 3 and appendix A): mask loss and IoU loss.
 
-Targets are those of `training.prompts.prepare`. The loss of a mask is 20 times focal loss (Lin et al. 2017, alpha
-0.25, gamma 2) plus dice loss (Milletari et al. 2016). A prompt of one element may mean several things: of its three
-masks only the one with the least loss is trained. A prompt of several elements trains the single mask. The IoU that
-the model expects of each of the masks that a prompt trains among is pulled to the one that it has, by mean squared
+Targets are those of `training.engine.prompts.prepare`. The loss of a mask is 20 times focal loss (Lin et al. 2017,
+alpha 0.25, gamma 2) plus dice loss (Milletari et al. 2016). A prompt of one element may mean several things: of its
+three masks only the one with the least loss is trained. A prompt of several elements trains the single mask. The IoU
+that the model expects of each of the masks that a prompt trains among is pulled to the one that it has, by mean squared
 error.
 """
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from runtime.errors import UserError
-from training.data.occurrence import Occurrence
+from training.data.labels.class_counts import Occurrence
 
 PREFIX = "class_weights"  # of their options among those of the losses: class_weights.beta=0.99
 

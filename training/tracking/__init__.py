@@ -16,10 +16,10 @@ from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.image import metadata as image_metadata
 
+from evaluation import report
 from runtime.errors import UserError
-from training import report
-from training.loop import Track
-from training.recipe import Recipe
+from training.engine.loop import Track
+from training.runs.recipe import Recipe
 from training.tracking import mlflow_store
 
 TRACKERS = ("tensorboard", "mlflow")

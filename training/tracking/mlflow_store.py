@@ -17,12 +17,12 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from evaluation.report import preview_path
 from runtime import strict_json
 from runtime.errors import UserError
-from training.folder import write_text
-from training.loop import Stopped, Track
-from training.recipe import Recipe
-from training.report import preview_path
+from training.engine.loop import Stopped, Track
+from training.runs.recipe import Recipe
+from training.runs.run_folders import write_text
 
 EXPERIMENT = "kerbside"
 KEPT = "tracking.json"

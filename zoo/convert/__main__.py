@@ -17,7 +17,7 @@ import keras
 import zoo
 from runtime.class_names import MOST_CLASSES
 from runtime.errors import UserError, exit_on_user_error
-from runtime.quiet import stderr_closed
+from runtime.stderr import stderr_closed
 from zoo.convert import card, hub, ours, readers, recognise
 from zoo.convert.assign import Report, assign, check_size
 from zoo.convert.checkpoint import Checkpoint, Match

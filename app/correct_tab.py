@@ -1,0 +1,154 @@
+"""The tab that mends a prediction by hand, and keeps picture, prediction and corrected mask if it is told to."""
+
+import dataclasses
+from pathlib import Path
+
+import streamlit as st
+
+from app import common, feedback_folder
+from app.clickable_image import canvas
+from runtime import corrections
+from runtime.correct import Edit, Polygon, Region, corrected
+from runtime.errors import UserError
+from runtime.painted import IGNORED
+from runtime.segmenter import Segmentation
+
+REGION, POLYGON = "a region, by a click into it", "a polygon, corner by corner"
+HELP = (
+    "Tab to the picture; arrow keys move the cross (with Shift by ten), Enter clicks, Backspace takes back a corner, "
+    "C closes the polygon."
+)
+
+
+def show() -> None:
+    controls, middle, side = st.columns([1.35, 2.5, 1.05], gap="medium")
+    try:
+        with controls:
+            picture = common.choose_picture("correct")
+            method = common.choose_method("correct")
+        if picture is None:
+            middle.info("Upload a picture of a road to begin.")
+            return
+        result = common.segmented(*picture, method)
+        edits = edits_of(st.session_state["result_key"])
+        with controls:
+            way, class_id = ask_what_to_fill(result)
+        mended = dataclasses.replace(result, ids=corrected(result.ids, edits))
+        with middle:
+            show_canvas(mended, edits, way, class_id)
+        with side:
+            st.html(common.legend_table(mended.legend()))
+            show_result(result, mended, edits, picture[1])
+            show_keeping(result, mended, picture[1], feedback_folder.predicted_by(method))
+    except UserError as error:
+        middle.error(common.escaped(str(error)))
+
+
+def edits_of(key: object) -> list[Edit]:
+    """What this visitor changed in this prediction; another picture or method begins anew."""
+    if st.session_state.get("correct_key") != key:
+        st.session_state["correct_key"], st.session_state["correct_edits"] = key, []
+    return st.session_state["correct_edits"]
+
+
+def ask_what_to_fill(result: Segmentation) -> tuple[str, int]:
+    way = st.radio("Fill", (REGION, POLYGON), key="correct_way")
+    options = [*range(min(len(result.labels), IGNORED)), IGNORED]
+    class_id = st.selectbox(
+        "with the class",
+        options,
+        format_func=lambda index: "ignored" if index == IGNORED else result.name_of(index),
+        key="correct_class",
+    )
+    return way, class_id
+
+
+def show_canvas(mended: Segmentation, edits: list[Edit], way: str, class_id: int) -> None:
+    opacity = st.slider("Opacity of the colours", 0.0, 1.0, 0.55, 0.05, key="correct_opacity")
+    screen = common.for_the_screen(mended)
+    mode = "point" if way == REGION else "polygon"
+    drawn = canvas(
+        screen.overlay(opacity),
+        key="correct_canvas",
+        mode=mode,
+        label="The picture with its classes. Click a region, or draw a polygon, to fill it.",
+        size=mended.ids.shape,
+        serial=f"{st.session_state['correct_key']} {len(edits)}",
+    )
+    st.caption(HELP)
+    with st.form("correct_form", border=False):
+        typed, button = st.columns([3, 1], vertical_alignment="bottom")
+        text = typed.text_input(
+            "or type the points, x,y each: one for a region, three or more for a polygon",
+            placeholder="410,120 480,120 480,160",
+            key="correct_points",
+        )
+        pressed = button.form_submit_button("Fill", width="stretch")
+    try:
+        points = points_of(text) if pressed else drawn
+        if points:
+            edits.append(tried(points, class_id, mended))
+            st.rerun()
+    except UserError as error:
+        st.error(common.escaped(str(error)))
+
+
+def tried(points: list[list[int]], class_id: int, mended: Segmentation) -> Edit:
+    """A region where there is one point, else a polygon; UserError when it cannot be filled."""
+    edit: Edit = Polygon(tuple((x, y) for x, y in points), class_id)
+    if len(points) == 1:
+        ((x, y),) = points
+        edit = Region(x, y, class_id)
+    corrected(mended.ids, [edit])
+    return edit
+
+
+def points_of(text: str) -> list[list[int]]:
+    """x,y pairs with spaces between; UserError when they are something else."""
+    try:
+        points = [[int(number) for number in pair.split(",")] for pair in text.replace(";", " ").split()]
+    except ValueError:
+        points = []
+    if not points or any(len(point) != 2 for point in points):
+        raise UserError(f"'{text}' is not points such as 410,120 480,120 480,160.")
+    return points
+
+
+def show_result(result: Segmentation, mended: Segmentation, edits: list[Edit], name: str) -> None:
+    changed = float((result.ids != mended.ids).mean())
+    st.caption(f"{len(edits)} corrections, {changed:.1%} of the pixels changed")
+    undo, clear = st.columns(2)
+    if undo.button("Undo", disabled=not edits, width="stretch", key="correct_undo"):
+        edits.pop()
+        st.rerun()
+    if clear.button("Undo all", disabled=not edits, width="stretch", key="correct_clear"):
+        edits.clear()
+        st.rerun()
+    stem = Path(name).stem
+    for label, end, make in (
+        ("Corrected mask (class ids)", "corrected", mended.mask_png),
+        ("Corrected mask (colours)", "corrected_colour", mended.colour_png),
+    ):
+        st.download_button(
+            label,
+            data=make,
+            file_name=f"{stem}_{end}.png",
+            mime="image/png",
+            on_click="ignore",
+            width="stretch",
+        )
+
+
+def show_keeping(result: Segmentation, mended: Segmentation, name: str, method: str) -> None:
+    folder = feedback_folder.folder()
+    if folder is None:
+        st.caption(feedback_folder.NOT_HERE)
+        return
+    wanted = st.toggle(
+        "Keep corrections", key="correct_keep", help="Off: nothing leaves the memory of this page."
+    )
+    st.caption(f"Folder: `{folder}`" + ("" if wanted else ". Nothing is kept while this is off."))
+    if wanted and st.button("Keep picture and masks", width="stretch", type="primary", key="correct_save"):
+        record = corrections.keep(folder, result, mended.ids, name, method)
+        part = "held out, for scoring" if record.held_out else "for training"
+        st.success(f"Kept as number {record.id}, {part}.")

@@ -1,0 +1,140 @@
+"""The tab of the models that ship: a table, mIoU against latency, and each model's card."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from app import common
+from runtime import shipped_files
+from runtime.errors import UserError
+from runtime.image import read_rgb
+
+HEADING = re.compile(r"^(#+ )", re.MULTILINE)  # a card's begin at the top, and here they stand below others
+# To a file of the repository, which the page does not serve.
+LINK = re.compile(r"\[([^\]]*)\]\((?!https?:)[^)]*\)")
+PICTURE = re.compile(r"!\[[^\]]*\]\([^)]*\)|<img[^>]*>")  # a card's pictures lie elsewhere
+
+
+def show() -> None:
+    folder = common.shipped() / "models"
+    rows = shipped_files.rows(folder)
+    if not rows:
+        st.info(common.HOW_TO_GET_A_MODEL)
+        return
+    kept = shipped_files.latencies(common.shipped() / "docs" / "models" / "latency.json")
+    times, source = kept.get("milliseconds", {}), told(kept)
+    here = st.session_state.get("results_here")
+    if here:
+        times, source = here, "Latency as measured on this server just now."
+    st.markdown("##### The models that ship")
+    st.dataframe([columns(row, times) for row in rows], hide_index=True, width="stretch")
+    st.caption(f"mIoU as measured at export, on the split that is named. {source}")
+    try:
+        measure(folder)
+    except UserError as error:
+        st.error(common.escaped(str(error)))
+    plot(rows, times)
+    show_cards(common.shipped() / "docs" / "models")
+
+
+def told(kept: dict[str, Any]) -> str:
+    if not kept:
+        return "Latency was not measured: `python -m benchmarks.shipped_latency`, or the button."
+    note = f", {kept['note']}" if kept.get("note") else ""
+    return (
+        f"Latency: whole path, median of {kept.get('runs')} runs on {kept.get('threads')} threads, "
+        f"{kept.get('machine')}{note}, {kept.get('date')}, `{kept.get('command')}`."
+    )
+
+
+def columns(row: dict[str, Any], times: dict[str, float]) -> dict[str, Any]:
+    """A row of the table, in the words and units in which it is read."""
+    height, width = row["input"] or (None, None)
+    return {
+        "file": row["file"].removesuffix(".tflite"),
+        "model": row["model"],
+        "data": " ".join(part for part in (row["data"], row["split"]) if part) or None,
+        "classes": row["classes"],
+        "precision": row["precision"],
+        "input": f"{width}×{height}" if height else None,
+        "MB": round(row["bytes"] / 1e6, 2),
+        "mIoU, %": None if row["miou"] is None else round(100 * row["miou"], 2),
+        "pixel accuracy, %": None if row["pixel_accuracy"] is None else round(100 * row["pixel_accuracy"], 2),
+        "latency, ms": times.get(row["file"]),
+    }
+
+
+def measure(folder: Path) -> None:
+    """Time every file on an example, when the visitor asks for it."""
+    pictures = common.examples()
+    if pictures and st.button("Measure the latency on this server", key="results_measure"):
+        with st.spinner("Measuring"):
+            st.session_state["results_here"] = shipped_files.measured(
+                sorted(folder.glob("*.tflite")), read_rgb(pictures[0]), runs=10
+            )
+        st.rerun()
+
+
+def plot(rows: list[dict[str, Any]], times: dict[str, float]) -> None:
+    """mIoU against latency, a point a file; nothing where either was not measured."""
+    points = [
+        {
+            "file": row["file"].removesuffix(".tflite"),
+            "latency, ms": times[row["file"]],
+            "mIoU, %": round(100 * row["miou"], 2),
+            "data": row["data"] or "unknown",
+        }
+        for row in rows
+        if row["miou"] is not None and row["file"] in times
+    ]
+    if not points:
+        return
+    import altair
+    import pandas
+
+    scores, slowest = [point["mIoU, %"] for point in points], max(point["latency, ms"] for point in points)
+    across = altair.Scale(domain=[0, slowest * 1.4], nice=False)  # room for the names
+    up = altair.Scale(domain=[max(0, min(scores) - 5), min(100, max(scores) + 5)])
+    points.sort(key=lambda point: point["mIoU, %"], reverse=True)
+    for number, point in enumerate(points):
+        point["below"] = number % 2 == 1  # the names of neighbours, one above its dot and one below
+    base = altair.Chart(pandas.DataFrame(points)).encode(
+        x=altair.X("latency, ms:Q", scale=across),
+        y=altair.Y("mIoU, %:Q", scale=up, axis=altair.Axis(format=".0f")),
+        tooltip=["file", "data", "latency, ms", "mIoU, %"],
+    )
+    colours = altair.Scale(range=["#0072b2", "#d55e00", "#009e73", "#cc79a7"])
+    dots = base.mark_point(size=140, filled=True, opacity=1).encode(
+        color=altair.Color("data:N", scale=colours), shape="data:N"
+    )
+    name: dict[str, Any] = {"align": "left", "dx": 10, "color": "#808080"}
+    above = base.transform_filter("!datum.below").mark_text(dy=-8, **name).encode(text="file")
+    below = base.transform_filter("datum.below").mark_text(dy=10, **name).encode(text="file")
+    st.markdown("##### mIoU against latency")
+    st.altair_chart(dots + above + below, width="stretch")
+
+
+def show_cards(folder: Path) -> None:
+    """The models' cards, one at a time."""
+    cards = {title(path): path for path in sorted(folder.glob("*.md"))}
+    if not cards:
+        return
+    st.markdown("##### Model cards")
+    chosen = st.selectbox("Card", list(cards), key="results_card")
+    with st.container(border=True):
+        st.markdown(fitted(cards[chosen].read_text(encoding="utf-8")))
+
+
+def fitted(card: str) -> str:
+    """A card as it can stand on the page."""
+    return HEADING.sub(r"##\1", LINK.sub(r"\1", PICTURE.sub("", card)))
+
+
+def title(path: Path) -> str:
+    """The first heading of a card, else the name of its file."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            return line.lstrip("# ").strip()
+    return path.stem

@@ -1,0 +1,183 @@
+"""The tab that compares a prediction with a mask that was brought along."""
+
+import dataclasses
+import hashlib
+import html
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import streamlit as st
+
+from app import common
+from evaluation import metrics
+from runtime import figures, painted
+from runtime.errors import UserError
+from runtime.image import png
+from runtime.painted import IGNORED, Legend, PaintedMask, Value
+from runtime.segmenter import Segmentation
+
+ROWS = 64  # values of a mask that get a row; the rest, rare ones, stay as they were suggested
+COLUMNS = ("iou", "dice", "precision", "recall", "specificity", "share")
+HEADS = {"iou": "IoU", "dice": "Dice"}
+HEADLINES = (("Pixel accuracy", "pixel_accuracy"), ("mIoU", "miou"), ("Mean accuracy", "mean_accuracy"))
+STYLE = """
+<style>
+.scores-frame {overflow-x: auto}
+.scores {width: 100%; border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums}
+.scores th, .scores td {padding: 0.25rem 0.5rem; border: 0; border-bottom: 1px solid rgba(128, 128, 128, 0.3);
+  text-align: right; font-weight: 400}
+.scores th:first-child {text-align: left}
+.scores thead th {font-weight: 600}
+</style>
+"""
+
+
+def show() -> None:
+    st.html(STYLE)
+    controls, main = st.columns([1.1, 3], gap="medium")
+    try:
+        with controls:
+            picture = common.choose_picture("truth")
+            upload = st.file_uploader(
+                "Its mask: a PNG of class ids or of colours", type=["png", "bmp"], key="truth_mask"
+            )
+            method = common.choose_method("truth")
+        if picture is None or upload is None:
+            main.info("Upload a picture and its mask, of the same size, to see how right the model is.")
+            return
+        result = common.segmented(*picture, method)
+        with controls:
+            mask, legend = ask_what_it_means(upload.getvalue(), upload.name, result)
+        painted.check_fits(mask, result.rgb, upload.name, picture[1])
+    except UserError as error:
+        main.error(common.escaped(str(error)))
+        return
+    truth = dataclasses.replace(result, ids=painted.to_ids(mask, legend))
+    with main:
+        if (truth.ids == IGNORED).all():
+            st.info("Every value of the mask is ignored: say on the left what they stand for.")
+            return
+        matrix = metrics.confusion_matrix(truth.ids, result.ids, len(result.labels))
+        show_pictures(truth, result)
+        show_scores(matrix, truth, result, Path(picture[1]).stem)
+
+
+def ask_what_it_means(data: bytes, name: str, result: Segmentation) -> tuple[PaintedMask, Legend]:
+    """The mask, and what the user says each of its values stands for."""
+    loaded = st.file_uploader("A saved legend (JSON)", type=["json"], key="truth_legend")
+    given: Legend = {}
+    if loaded is not None:
+        by, given = painted.read_legend(loaded.getvalue(), result.labels, loaded.name)
+        if st.session_state.get("truth_loaded") != loaded.file_id:
+            st.session_state["truth_by"], st.session_state["truth_loaded"] = by, loaded.file_id
+    mask = read_once(data, name, st.session_state.get("truth_by"))
+    if len(mask.kinds) > 1:
+        st.session_state.setdefault("truth_by", mask.by)
+        st.radio("The mask holds", mask.kinds, horizontal=True, key="truth_by")
+        mask = read_once(data, name, st.session_state["truth_by"])
+    start = {**painted.suggested(mask, result.palette), **given}
+    stamp = f"{hash(result.labels)}_{loaded.file_id if loaded else ''}"
+    legend = dict(start)
+    with st.container(height=420 if len(mask.values) > 7 else "content", key="truth_legend_rows"):
+        for value, share in list(zip(mask.values, mask.shares, strict=True))[:ROWS]:
+            legend[value] = ask_class(value, share, start.get(value, IGNORED), result, stamp)
+    st.download_button(
+        "Legend of the mask (JSON)",
+        data=painted.legend_json(mask.by, legend, result.labels),
+        file_name="legend.json",
+        mime="application/json",
+        on_click="ignore",
+        width="stretch",
+    )
+    return mask, legend
+
+
+def ask_class(value: Value, share: float, start: int, result: Segmentation, stamp: str) -> int:
+    """A row of the legend: what the value looks like, and the class that is picked for it."""
+    options = [*range(len(result.labels)), IGNORED] if len(result.labels) <= IGNORED else list(range(256))
+    shown = f"id {value}" if isinstance(value, int) else "#{:02x}{:02x}{:02x}".format(*value)
+    label = f"{shown} · {share:.1%}"
+    swatch, choice = st.columns([1, 9], gap="small", vertical_alignment="bottom")
+    colour = result.colour_of(value) if isinstance(value, int) else value
+    swatch.html(
+        '<span style="display:block;width:1.3rem;height:2.3rem;border-radius:0.2rem;background:rgb({},{},{});'
+        'box-shadow:inset 0 0 0 1px rgba(128,128,128,0.7)"></span>'.format(*colour)
+    )
+    with choice:
+        return st.selectbox(
+            label,
+            options,
+            index=options.index(start),
+            format_func=lambda index: "ignore" if index == IGNORED else result.name_of(index),
+            key=f"truth_map_{shown}_{stamp}",
+        )
+
+
+def read_once(data: bytes, name: str, by: str | None) -> PaintedMask:
+    """The mask; the visitor's last one is not read again."""
+    key = (hashlib.sha256(data).hexdigest(), name, by)
+    if st.session_state.get("truth_mask_key") != key:
+        kinds = painted.read_mask(data, name).kinds
+        st.session_state["truth_mask_read"] = painted.read_mask(data, name, by if by in kinds else None)
+        st.session_state["truth_mask_key"] = key
+    return st.session_state["truth_mask_read"]
+
+
+def show_pictures(truth: Segmentation, result: Segmentation) -> None:
+    opacity = st.slider("Opacity of the colours", 0.0, 1.0, 0.7, 0.05, key="truth_opacity")
+    small_truth, small = common.for_the_screen(truth), common.for_the_screen(result)
+    pictures: tuple[tuple[str, np.ndarray, Literal["JPEG", "PNG"]], ...] = (
+        ("Truth", small_truth.overlay(opacity), "JPEG"),
+        ("Prediction", small.overlay(opacity), "JPEG"),
+        ("Error: red is wrong, white is ignored", figures.error_picture(small_truth.ids, small.ids), "PNG"),
+    )
+    for column, (caption, picture, kind) in zip(st.columns(3, gap="small"), pictures, strict=True):
+        column.image(picture, caption=caption, width="stretch", output_format=kind)
+
+
+def show_scores(matrix: np.ndarray, truth: Segmentation, result: Segmentation, stem: str) -> None:
+    scores = metrics.scores(matrix, result.labels)
+    ignored = (truth.ids == IGNORED).mean()
+    for column, (label, key) in zip(st.columns(4), HEADLINES, strict=False):
+        column.metric(label, metrics.percent(scores[key], 1))
+    st.caption(
+        f"{scores['pixels']:,} pixels count, {ignored:.1%} are ignored. "
+        "The means are over the classes that the mask has."
+    )
+    left, right = st.columns([1.5, 1], gap="medium")
+    confusion = figures.confusion_picture(matrix, result.labels)
+    with left:
+        st.html(scores_table(scores))
+    right.image(confusion, caption="Confusion matrix", output_format="PNG")
+    files = (
+        ("Scores (JSON)", f"{stem}_scores.json", "application/json", lambda: metrics.as_json(scores, matrix)),
+        ("Scores (CSV)", f"{stem}_scores.csv", "text/csv", lambda: metrics.as_csv(scores)),
+        ("Confusion matrix (PNG)", f"{stem}_confusion.png", "image/png", lambda: png(confusion)),
+        (
+            "Errors (PNG)",
+            f"{stem}_errors.png",
+            "image/png",
+            lambda: png(figures.error_picture(truth.ids, result.ids)),
+        ),
+        ("Truth (class ids)", f"{stem}_truth.png", "image/png", truth.mask_png),
+    )
+    with st.container(horizontal=True):
+        for label, file_name, mime, make in files:
+            st.download_button(label, data=make, file_name=file_name, mime=mime, on_click="ignore")
+
+
+def scores_table(scores: dict) -> str:
+    """The classes that are in the mask or were predicted; a dash where a score does not exist."""
+    head = "".join(f"<th>{HEADS.get(column, column)}</th>" for column in ("class", *COLUMNS))
+    rows = []
+    for name, row in scores["classes"].items():
+        if not np.isnan(row["iou"]):
+            cells = "".join(
+                f"<td>{'–' if np.isnan(row[column]) else f'{row[column]:.1%}'}</td>" for column in COLUMNS
+            )
+            rows.append(f"<tr><th>{html.escape(name)}</th>{cells}</tr>")
+    return (
+        f'<div class="scores-frame"><table class="scores"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )

@@ -1,0 +1,42 @@
+"""FILE.weights.h5 with FILE.json beside it, which build their own model: to hand on, to fine-tune from, to ship.
+
+fp32 are the run's own weights; fp16 keeps each as float16, in half the bytes, and computes in float32 as before.
+What zoo.convert writes of a public checkpoint has the same form, so whatever takes one takes the other.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from export import Examples, Job, parity, provenance
+from runtime.errors import UserError
+from zoo.convert import card
+
+
+def export(run: Any, job: Job, examples: Examples) -> Path:
+    """Write under a temporary name, pass the gate with the model that the files build, and only then name them."""
+    model = run.model(image_size=job.size)
+    spec, source = run.spec, run.weights_path
+    facts = {
+        "format": card.FORMAT,
+        "model": run.recipe.model,
+        "arguments": run.arguments,
+        "classes": list(spec.classes),
+        "palette": [[int(value) for value in colour] for colour in spec.palette],
+        "source": {"kind": "Kerbside", "name": run.folder.resolve().name, "sha256": card.file_sha256(source)},
+    }
+    provenance.make_folder(job.out.parent)
+    partial = job.out.with_name(f".{job.out.name}.{os.getpid()}.partial")
+    written = partial / job.out.name
+    try:
+        card.write(written, model, facts, half=job.precision == "fp16")
+        rebuilt = parity.keras_predict(card.rebuild(written, job.size))
+        parity.pass_through(run, model, rebuilt, job, examples)
+        os.replace(card.card_path(written), card.card_path(job.out))
+        os.replace(written, job.out)
+    except OSError as error:
+        raise UserError(f"{job.out} cannot be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return job.out

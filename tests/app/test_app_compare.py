@@ -1,0 +1,123 @@
+"""Compare and Results without a browser."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests import tiny_tflite as tiny
+from tests.app.test_app import (  # noqa: F401 (fixtures)
+    AppTest,
+    model,
+    png,
+    root,
+)
+
+
+def opened(name: str) -> "AppTest":
+    """A tab alone."""
+
+    def tab(name):
+        import importlib
+
+        importlib.import_module(f"app.{name}").show()
+
+    page = AppTest.from_function(tab, kwargs={"name": name}, default_timeout=60).run()
+    assert not page.exception
+    return page
+
+
+def texts(page) -> str:
+    return "\n".join(text.value for text in page.markdown)
+
+
+def test_models_that_share_no_name_are_said_not_to_compare(root):  # noqa: F811
+    page = opened("compare")  # the two thresholds agree by name; without models they are the default
+    assert "They differ on" in texts(page)
+    page.multiselect(key="compare_methods").set_value(["Otsu's threshold"]).run()
+    assert any("two to 4" in info.value for info in page.info)
+
+
+def test_agreement_and_disputes_are_counted(root, model):  # noqa: F811
+    tiny.write_bundle(root / "models" / "a.tflite", model)
+    tiny.write_bundle(root / "models" / "b.tflite", model, labels=["red", "blue", "green"])
+    page = opened("compare")
+    assert "They differ on 66.7% of the pixels" in texts(page)
+    shares, disputes = (table.value for table in page.table)
+    assert shares["1"].tolist() == ["100.00%", "33.33%"] and shares["2"].tolist() == ["33.33%", "100.00%"]
+    rows = {tuple(row) for row in disputes.itertuples(index=False)}
+    assert rows == {("green", "blue", "33.33%"), ("blue", "green", "33.33%")}
+    page.multiselect(key="compare_methods").set_value(
+        ["models/a.tflite", "models/b.tflite", "Otsu's threshold"]
+    ).run()
+    assert not page.exception and len(page.table) == 1 and "They differ on 100.0%" in texts(page)
+
+
+def test_float_and_int8_are_offered_together(root, model):  # noqa: F811
+    for precision in ("int8", "fp32"):
+        note = {"precision": precision, "weights_sha256": "a" * 64}
+        tiny.write_bundle(root / "models" / f"m_{precision}.tflite", model, **note)
+    page = opened("compare")
+    page.selectbox(key="compare_what").select("m_fp32 and m_int8").run()
+    assert not page.exception and "They differ on 0.0%" in texts(page)
+    assert page.table[0].value["model"].tolist() == ["1. m\\_fp32", "2. m\\_int8"]  # in Markdown
+
+
+def test_a_model_is_not_run_again_for_another_opacity(root, model, monkeypatch):  # noqa: F811
+    from runtime.segmenter import Segmenter
+
+    calls = []
+    once = Segmenter.segment
+    monkeypatch.setattr(Segmenter, "segment", lambda self, *given: calls.append(1) or once(self, *given))
+    for name in "ab":
+        tiny.write_bundle(root / "models" / f"{name}.tflite", model)
+    page = opened("compare")
+    page.slider(key="compare_opacity").set_value(0.2).run()
+    assert len(calls) == 2 and not page.exception
+    page.file_uploader[0].set_value(("g.png", png(np.zeros((5, 5, 3), np.uint8)), "image/png")).run()
+    assert len(calls) == 4
+
+
+def test_results_show_what_the_files_and_the_benchmark_say(root, model):  # noqa: F811
+    scores = {"miou": 0.741, "pixel_accuracy": 0.9, "split": "val"}
+    tiny.write_bundle(root / "models" / "a.tflite", model, scores=scores, data="camvid", precision="int8")
+    (root / "models" / "foreign.tflite").write_bytes(model)
+    page = opened("results")
+    table = page.dataframe[0].value
+    first = table.iloc[0]
+    assert (first["file"], first["data"], first["input"], first["mIoU, %"]) == (
+        "a",
+        "camvid val",
+        "12×8",
+        74.1,
+    )
+    assert first["MB"] == round((root / "models" / "a.tflite").stat().st_size / 1e6, 2)
+    assert len(table) == 2 and "not measured" in page.caption[0].value
+    assert not page.get("vega_lite_chart") and not page.get("arrow_vega_lite_chart")
+
+    folder = root / "docs" / "models"
+    folder.mkdir(parents=True)
+    facts = {
+        "milliseconds": {"a.tflite": 7.5},
+        "date": "2026-11-21",
+        "machine": "m",
+        "runs": 60,
+        "threads": 2,
+    }
+    (folder / "latency.json").write_text(json.dumps({**facts, "command": "c"}), encoding="utf-8")
+    (folder / "a.md").write_text(
+        "# The card of A\n\n![x](http://elsewhere/x.png)\n\nTrained on roads.\n", encoding="utf-8"
+    )
+    page = opened("results")
+    assert page.dataframe[0].value.iloc[0]["latency, ms"] == 7.5 and "2026-11-21" in page.caption[0].value
+    assert page.selectbox(key="results_card").options == ["The card of A"]
+    assert "Trained on roads." in texts(page) and "elsewhere" not in texts(page)
+    page.button(key="results_measure").click().run()
+    assert not page.exception and "on this server" in page.caption[0].value
+    assert page.dataframe[0].value["latency, ms"].min() > 0
+
+
+@pytest.mark.parametrize("tab", ["compare", "results"])
+def test_an_empty_folder_is_no_error(root, tab):  # noqa: F811
+    (root / "examples" / "three_bands.png").unlink()
+    assert any(info.value for info in opened(tab).info)

@@ -1,0 +1,113 @@
+"""What ships under models/: small, whole, and what it says it is."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluation import metrics
+from runtime import Segmenter
+from runtime.bundle import Bundle, read_bundle
+from runtime.errors import UserError
+from runtime.image import resize_rgb
+from tests.tiny import REPOSITORY
+from training import data
+from training.runs.load_weights import load_weights
+from training.runs.recipe import Recipe, default_recipe
+from training.runs.trained_run import build_model
+from zoo.convert import card
+
+MODELS = REPOSITORY / "models"
+FILES = sorted(MODELS.glob("*.tflite"))
+CAMVID = REPOSITORY.parent / "shared" / "data" / "camvid"
+WEIGHTS = MODELS / "deeplabv3plus_mobilenet_v2_camvid.weights.h5"
+each = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+
+
+def name_of(path: Path) -> str:
+    """NAME of NAME_PRECISION.tflite, which the weights and the cards have as well."""
+    return path.stem.rpartition("_")[0]
+
+
+def weights_of(path: Path) -> Path:
+    return MODELS / f"{name_of(path)}.weights.h5"
+
+
+def bundle_of(path: Path) -> Bundle:
+    found = read_bundle(path)  # checks the SHA-256
+    assert found is not None
+    return found
+
+
+def test_they_are_small() -> None:
+    assert FILES
+    assert all(path.stat().st_size <= 6e6 for path in FILES)
+    assert all(path.stat().st_size <= 12e6 for path in MODELS.glob("*.weights.h5"))
+
+
+@each
+def test_each_carries_its_labels(path: Path) -> None:
+    bundle = bundle_of(path)
+    spec = data.spec(bundle.facts["data"], bundle.facts["taxonomy"])
+    assert (bundle.labels, bundle.palette) == (spec.classes, spec.palette)
+
+
+@each
+def test_each_has_a_card_with_its_checksum_and_score(path: Path) -> None:
+    """docs/models/NAME.md, for the file and for the float weights beside it."""
+    text = (REPOSITORY / "docs" / "models" / f"{name_of(path)}.md").read_text(encoding="utf-8")
+    for file in (path, weights_of(path)):
+        assert f"`{hashlib.sha256(file.read_bytes()).hexdigest()}`" in text, file.name
+        assert str(file.stat().st_size) in text
+    facts = bundle_of(path).facts
+    assert f"| {facts['precision']} `.tflite` | {100 * facts['scores']['miou']:.2f} |" in text
+
+
+@each
+def test_the_weights_build_their_own_model(path: Path) -> None:
+    assert card.rebuild(weights_of(path)).output["logits"].shape[-1] == 11
+
+
+def test_another_files_card_is_refused(tmp_path: Path) -> None:
+    shutil.copy(card.card_path(WEIGHTS), tmp_path)
+    (tmp_path / WEIGHTS.name).write_bytes(WEIGHTS.read_bytes()[:-1])
+    with pytest.raises(UserError, match="is not what .*json was written for"):
+        card.rebuild(tmp_path / WEIGHTS.name)
+
+
+@each
+def test_the_weights_beside_the_file_are_those_it_was_made_from(path: Path) -> None:
+    digest = hashlib.sha256(weights_of(path).read_bytes()).hexdigest()
+    assert bundle_of(path).facts["weights_sha256"] == digest
+
+
+@each
+def test_the_recipe_of_today_takes_the_weights_and_agrees_with_the_file(path: Path) -> None:
+    """On a drawn street, which neither has seen: the file and float give mostly the same classes."""
+    from training.data import scenes
+
+    name = bundle_of(path).facts["model"]
+    arguments = json.loads(card.card_path(weights_of(path)).read_text(encoding="utf-8"))["arguments"]
+    row = {**default_recipe(name, "camvid"), "backbone": arguments["backbone"]}
+    model = build_model(Recipe(model=name, data="camvid", data_dir="d", **row), 11)
+    load_weights(model, weights_of(path))
+    picture = resize_rgb(scenes.draw(0, 3, (360, 480)).image, (360, 480))
+    logits = np.asarray(model(picture[None], training=False)["logits"])
+    agreement = np.mean(logits[0].argmax(-1) == Segmenter(path).segment(picture).ids)
+    assert agreement > 0.95
+
+
+@pytest.mark.skipif(not CAMVID.is_dir(), reason="CamVid is not beside this checkout")
+@each
+def test_the_score_it_states_is_the_score_it_has(path: Path) -> None:
+    examples = data.load("camvid", "val", CAMVID)[1][::4]
+    segmenter = Segmenter(path)
+    matrix = np.zeros((11, 11), np.int64)
+    for example in examples:
+        rgb, labels = example.read()
+        matrix += metrics.confusion_matrix(labels, segmenter.segment(rgb).ids, 11)
+    stated = bundle_of(path).facts["scores"]["miou"]
+    assert metrics.scores(matrix, segmenter.labels)["miou"] == pytest.approx(stated, abs=0.02)

@@ -1,0 +1,491 @@
+"""Several workers: who they are, what they agree on, that they do what one process does, and that one may die.
+
+Every worker is a real process on this machine. The machine may be busy: no test waits for a time, only for events.
+"""
+
+import csv
+import json
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runtime.errors import UserError
+from tests.tiny import assert_refused, command, environment, write_camvid
+from tests.training.engine.test_loop import examples
+from training import distributed
+from training.data.augment import Augmentation
+from training.data.pipeline import DecodedCache, epoch_order, evaluation_batches, training_batches
+from training.distributed import rendezvous
+
+# Seconds that the processes of a test may take: a busy machine needs most of a minute to import TensorFlow.
+PATIENCE = 800.0
+pytestmark = pytest.mark.timeout(3600)  # PATIENCE is what ends a test
+STEPS, EPOCHS = 5, 6  # an epoch, of 22 pictures in batches of 4; in all 30 steps
+
+
+def free_addresses(count: int) -> list[str]:
+    sockets = [socket.socket() for _ in range(count)]
+    for opened in sockets:
+        opened.bind(("localhost", 0))
+    addresses = [f"localhost:{opened.getsockname()[1]}" for opened in sockets]
+    for opened in sockets:
+        opened.close()
+    return addresses
+
+
+def tf_config(addresses: list[str], index: int) -> str:
+    return json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
+
+
+# ---- what TF_CONFIG says
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("not JSON", ("TF_CONFIG cannot be read", "it must be JSON such as")),
+        ('{"cluster": {"worker": ["a:1", "b:1"]}}', ("TF_CONFIG cannot be read", "task")),
+        (tf_config(["a:1", "b:1"], 2), ("index 2", "0 to 1")),
+        (tf_config(["a:1", "b:1"], -1), ("index -1", "0 to 1")),
+        (tf_config(["a:1", "b"], 0), ("'b'", "HOST:PORT")),
+        (tf_config(["a:1", "a:1"], 0), ("names an address twice",)),
+        ('{"cluster": {"ps": ["a:1"], "worker": ["b:1"]}, "task": {"type": "ps", "index": 0}}', ("job ps",)),
+        ('{"cluster": {"worker": ["b:1"]}, "task": {"type": "chief", "index": 0}}', ("job 'chief'",)),
+    ],
+)
+def test_a_wrong_tf_config_is_answered_in_a_sentence(text: str, words: tuple[str, ...]) -> None:
+    with pytest.raises(UserError) as raised:
+        distributed.from_environment(text)
+    assert all(word in str(raised.value) for word in words), raised.value
+
+
+def test_who_is_who() -> None:
+    assert distributed.from_environment(None) is None
+    assert distributed.from_environment(tf_config(["a:1"], 0)) is None  # one worker is no cluster
+    assert distributed.from_environment(tf_config(["a:1", "b:2"], 1)) == (("a:1", "b:2"), 1)
+    jobs = {"chief": ["a:1"], "worker": ["b:2", "c:3"]}
+    for task, index in (("chief", 0), ("worker", 2)):
+        text = json.dumps({"cluster": jobs, "task": {"type": task, "index": max(0, index - 1)}})
+        assert distributed.from_environment(text) == (("a:1", "b:2", "c:3"), index)
+
+
+# ---- how they find each other and what they agree on, with threads for workers
+
+
+def together(
+    count: int,
+    work: Callable[[distributed.Cluster], Any],
+    configs: list[str] | None = None,
+    seconds: float = 60.0,
+) -> list[Any]:
+    """What `work` gives, or the error that it ends with, on each of `count` workers."""
+    addresses = free_addresses(count)
+    configs = configs or [tf_config(addresses, index) for index in range(count)]
+    results: list[Any] = [None] * len(configs)
+
+    def worker(number: int) -> None:
+        try:
+            with distributed.joined(configs[number], seconds=seconds, say=lambda text: None) as cluster:
+                results[number] = work(cluster)
+        except Exception as error:
+            results[number] = error
+
+    threads = [threading.Thread(target=worker, args=(number,)) for number in range(len(configs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    return results
+
+
+def test_everybody_hears_everybody_in_order_and_floats_keep_their_bits() -> None:
+    def work(cluster: distributed.Cluster) -> Any:
+        told = cluster.exchange([cluster.index, 0.1 + cluster.index / 3, float("nan")])
+        stop = cluster.any(cluster.index == 2), cluster.any(False)
+        content = cluster.share(bytes(range(256)) * 5000 if cluster.chief else b"")
+        return (
+            [row[:2] for row in told],
+            stop,
+            len(content),
+            cluster.interleaved([cluster.index] * (2 if cluster.index else 3)),
+        )
+
+    expected = [[index, 0.1 + index / 3] for index in range(3)]
+    for result in together(3, work):
+        assert result == (expected, (True, False), 1_280_000, [0, 1, 2, 0, 1, 2, 0])
+
+
+def test_other_facts_than_the_chief_s_end_every_worker_with_the_same_sentence() -> None:
+    def work(cluster: distributed.Cluster) -> None:
+        distributed.agree(cluster, "version", {"keras": "3.15.1"})
+        distributed.agree(cluster, "recipe", {"batch": 8, "learning_rate": 0.1 if cluster.index < 2 else 0.2})
+
+    errors = together(3, work)
+    assert (
+        all(isinstance(error, UserError) for error in errors) and len({str(error) for error in errors}) == 1
+    )
+    for part in ("worker 2 has another recipe than the chief", "learning rate (0.2 there, 0.1 on the chief)"):
+        assert part in str(errors[0])
+    assert "batch" not in str(errors[0])
+
+
+@pytest.mark.parametrize("unlucky", [0, 1, 2])
+def test_the_sentence_that_ends_one_worker_ends_them_all(unlucky: int) -> None:
+    def work(cluster: distributed.Cluster) -> None:
+        cluster.exchange("begin")
+        if cluster.index == unlucky:
+            raise UserError("street_7.png does not exist")
+        cluster.exchange("a step")
+
+    errors = [str(error) for error in together(3, work)]
+    told = f"{'the chief' if unlucky == 0 else f'worker {unlucky}'} stopped: street_7.png does not exist"
+    assert errors == ["street_7.png does not exist" if index == unlucky else told for index in range(3)]
+
+
+def test_a_worker_that_does_not_come_is_named_after_the_time_that_was_said() -> None:
+    addresses = free_addresses(3)
+    chief, worker = together(
+        0, lambda cluster: None, [tf_config(addresses, index) for index in (0, 1)], seconds=2.0
+    )
+    assert str(chief) == (
+        f"worker 2 ({addresses[2]}) did not come within 2 s: start it with the same command and its own TF_CONFIG, "
+        "or wait longer with --worker-timeout"
+    )
+    assert str(worker) == f"the chief stopped: {chief}"
+    (alone,) = together(0, lambda cluster: None, [tf_config(addresses, 1)], seconds=1.0)
+    assert str(alone).startswith(
+        f"the chief at {addresses[0]} could not be reached within 1 s (Connection refused)"
+    )
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("localhost", 0)) as taken:
+        port = taken.getsockname()[1]
+        (error,) = together(0, lambda cluster: None, [tf_config([f"localhost:{port}", "localhost:1"], 0)])
+    assert f"the port {port}" in str(error) and "every worker's TF_CONFIG" in str(error)
+
+
+def test_strangers_at_the_port_are_sent_away_and_a_second_worker_1_too() -> None:
+    addresses = free_addresses(3)
+    results: dict[str, Any] = {}
+
+    def join(name: str, index: int, known: list[str]) -> None:
+        try:
+            with distributed.joined(tf_config(known, index), seconds=60, say=lambda text: None) as cluster:
+                results[name] = cluster.exchange(name)
+        except UserError as error:
+            results[name] = str(error)
+
+    def start(*args: Any) -> threading.Thread:
+        thread = threading.Thread(target=join, args=args)
+        thread.start()
+        return thread
+
+    threads = [start("chief", 0, addresses), start("first", 1, addresses)]
+    host, port = addresses[0].split(":")
+    for (
+        greeting
+    ) in (  # what TensorFlow's own server is called with, and what knows the first line but not the rest
+        *(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b""),
+        *map(greeted, (b"no JSON", b"[1]", b"[" * 1000, b'{"index": 1}', b'{"index": "1", "addresses": []}')),
+        *(
+            greeted(json.dumps({"index": index, "addresses": addresses}).encode())
+            for index in (0, -1, 3, 1.0)
+        ),
+        rendezvous.GREETING + b"\xff" * 8,  # a message of 2**64 bytes
+    ):
+        while True:
+            try:
+                stranger = socket.create_connection((host, int(port)))
+                break
+            except OSError:
+                time.sleep(0.05)
+        stranger.sendall(greeting)
+        stranger.close()
+    other = start("other", 2, [addresses[0], free_addresses(1)[0], addresses[2]])
+    other.join(60)
+    assert "names another cluster" in results["other"]
+    while "second" not in results:  # the first worker 1 may not have arrived yet
+        second = start("second", 1, addresses)
+        second.join(1)
+        if "second" not in results:
+            break
+    threads.append(start("last", 2, addresses))
+    for thread in [*threads, second]:
+        thread.join(60)
+    refused = [name for name in ("first", "second") if "a worker 1 already" in results[name]]
+    assert len(refused) == 1
+    came = ({"first", "second"} - set(refused)).pop()
+    assert results["chief"] == results["last"] == results[came] == ["chief", came, "last"]
+
+
+def greeted(data: bytes) -> bytes:
+    return rendezvous.GREETING + len(data).to_bytes(8, "big") + data
+
+
+# ---- who reads which sample
+
+
+def rows(batches: Any, count: int) -> np.ndarray:
+    return np.concatenate([images.numpy() for images, _ in batches.take(count)])
+
+
+def test_each_worker_reads_its_own_samples_and_together_they_are_the_batch() -> None:
+    """Two workers of two devices against one device: the same samples with the same augmentation, each once."""
+    read: dict[int, list[int]] = {}
+
+    def watched(worker: int) -> DecodedCache:
+        cache = DecodedCache(examples(22, 0))
+        original = cache.read
+        cache.read = lambda index: (read.setdefault(worker, []).append(index), original(index))[1]  # type: ignore
+        return cache
+
+    def batches(worker: int, replicas: tuple[int, int, int]) -> Any:
+        cache = watched(worker)
+        return training_batches(
+            cache.examples, seed=3, batch=4, crop=(32, 32), augmentation=Augmentation(), start_step=2,
+            cache=cache, replicas=replicas, workers=1,
+        )  # fmt: skip
+
+    whole = rows(batches(9, (0, 1, 1)), 3)
+    parts = [rows(batches(worker, (2 * worker, 2, 4)), 6).reshape(3, 2, 32, 32, 3) for worker in (0, 1)]
+    assert np.array_equal(whole, np.concatenate(parts, axis=1).reshape(whole.shape))
+    # Steps 2, 3 and 4 are the rest of the first epoch of 5 steps; what follows was read ahead.
+    order = epoch_order(3, 0, examples(22, 0), 4).reshape(5, 2, 2)[2:]
+    for worker in (0, 1):
+        assert read[worker][:6] == order[:, worker].ravel().tolist()
+    assert len({*read[0][:6], *read[1][:6]}) == 12
+
+
+def test_validation_pictures_are_shared_out_once_each() -> None:
+    shown = [
+        [int(index) for index, _, _ in evaluation_batches(examples(5, 1), indices=range(worker, 5, 7))]
+        for worker in range(7)
+    ]
+    assert shown == [[0], [1], [2], [3], [4], [], []]
+
+
+# ---- whole runs, in processes of their own
+
+
+class Workers:
+    """`count` workers of one run in `folder`, one process each; without a cluster if it is one."""
+
+    def __init__(
+        self, folder: Path, name: str, count: int, changes: dict[str, Any], *others: dict[str, Any]
+    ) -> None:
+        self.folder, self.name, self.configs = folder, name, [""]
+        if count > 1:
+            addresses = free_addresses(count)
+            self.configs = [tf_config(addresses, index) for index in range(count)]
+        self.changes = [*others, *[changes] * count][:count]
+        self.processes = [self.start(index) for index in range(count)]
+
+    def start(self, index: int) -> subprocess.Popen[bytes]:
+        run = [self.name, json.dumps(self.changes[index])]
+        with open(self.folder / f"{self.name}-{index}.txt", "ab") as output:
+            return subprocess.Popen(
+                command("tests.distributed_worker", *run),
+                cwd=self.folder,
+                env=quiet_environment(self.configs[index]),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def output(self, index: int) -> str:
+        return (self.folder / f"{self.name}-{index}.txt").read_text(encoding="utf-8")
+
+    def wait(self) -> list[int]:
+        """The exit codes, when all have ended."""
+        until = time.monotonic() + PATIENCE
+        try:
+            codes = [process.wait(max(1.0, until - time.monotonic())) for process in self.processes]
+        finally:
+            for process in self.processes:
+                process.kill()
+        return codes
+
+    def wait_for_step(self, step: int) -> None:
+        until = time.monotonic() + PATIENCE
+        while not any(
+            int(path.stem.split("-")[1]) >= step for path in self.run.glob("checkpoints/step-*.checkpoint")
+        ):
+            ended = [process.poll() for process in self.processes]
+            assert time.monotonic() < until and ended == [None] * len(ended), self.output(0)[-3000:]
+            time.sleep(0.05)
+
+    @property
+    def run(self) -> Path:
+        return self.folder / self.name
+
+    def losses(self) -> np.ndarray:
+        return np.array(json.loads((self.run / "losses.json").read_text(encoding="utf-8")))
+
+    def history(self) -> np.ndarray:
+        with open(self.run / "history.csv", encoding="utf-8") as file:
+            return np.array([[float(value) for value in row] for row in list(csv.reader(file))[1:]])
+
+
+def quiet_environment(config: str) -> dict[str, str]:
+    """One thread a worker: two cores are what there may be. `config` is its TF_CONFIG."""
+    threads = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
+    return {**environment(), **threads, **({"TF_CONFIG": config} if config else {})}
+
+
+def assert_alike(one: Workers, other: Workers) -> None:
+    """The same run but for the order in which floats are summed."""
+    assert len(one.losses()) == STEPS * EPOCHS
+    assert one.losses()[-1] < 0.5 * one.losses()[0]
+    np.testing.assert_allclose(other.losses(), one.losses(), rtol=2e-4)
+    np.testing.assert_allclose(other.history(), one.history(), rtol=1e-3, atol=1e-6)
+
+
+def test_two_workers_train_as_one_process_does(tmp_path: Path) -> None:
+    """30 steps with BatchNorm, augmentation and parts that weigh unequally, and the scores of six validations."""
+    two = Workers(tmp_path, "two", 2, {})
+    one = Workers(tmp_path, "one", 1, {})
+    assert one.wait() + two.wait() == [0, 0, 0], two.output(0)[-3000:] + two.output(1)[-3000:]
+    assert_alike(one, two)
+    assert "epoch" not in two.output(1)  # the chief alone reports and writes
+    assert {path.name for path in two.run.iterdir()} == {
+        "best.sha256", "best.weights.h5", "checkpoints", "history.csv", "losses.json", "previews",
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes", [{"norm": False}, {"accumulate": 2, "norm": False}, {"precision": "mixed_bfloat16"}], ids=str
+)
+def test_two_workers_without_batch_norm_in_parts_and_in_bfloat16(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    two, one = Workers(tmp_path, "two", 2, changes), Workers(tmp_path, "one", 1, changes)
+    assert one.wait() + two.wait() == [0, 0, 0], two.output(0)[-3000:]
+    if "precision" in changes:  # 8 bits of mantissa: the first steps are the same, the rest is close
+        np.testing.assert_allclose(two.losses()[:3], one.losses()[:3], rtol=0.02)
+        np.testing.assert_allclose(two.losses(), one.losses(), rtol=0.2)
+    else:
+        assert_alike(one, two)
+
+
+@pytest.mark.slow
+def test_devices_of_one_machine_train_as_one_device_does(tmp_path: Path) -> None:
+    """tf.distribute.MirroredStrategy over two devices, by the same loop."""
+    two, one = Workers(tmp_path, "two", 1, {"devices": 2}), Workers(tmp_path, "one", 1, {})
+    assert one.wait() + two.wait() == [0, 0], two.output(0)[-3000:]
+    assert_alike(one, two)
+
+
+def assert_same_bits(one: Workers, other: Workers) -> None:
+    name = f"checkpoints/step-{STEPS * EPOCHS:08d}.checkpoint"
+    for path in ("history.csv", name):
+        assert (one.run / path).read_bytes() == (other.run / path).read_bytes(), path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workers:
+    workers = Workers(tmp_path_factory.mktemp("undisturbed"), "straight", 2, {})
+    assert workers.wait() == [0, 0], workers.output(0)[-3000:]
+    return workers
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_worker_is_killed_and_started_again_and_the_run_is_the_same_to_the_bit(
+    tmp_path: Path, undisturbed: Workers, victim: int
+) -> None:
+    workers = Workers(tmp_path, "killed", 2, {"pause": 0.4})
+    workers.wait_for_step(2 * STEPS)
+    workers.processes[victim].kill()
+    workers.processes[victim].wait()
+    assert not (workers.run / f"checkpoints/step-{STEPS * EPOCHS:08d}.checkpoint").exists()
+    workers.processes[victim] = workers.start(victim)
+    assert workers.wait() == [0, 0], workers.output(1 - victim)[-3000:]
+    lost = "worker 1" if victim else "the chief"
+    assert f"a worker is lost ({lost}" in workers.output(1 - victim)
+    assert "Traceback" not in workers.output(1 - victim)
+    assert "going on from step" in workers.output(0)
+    assert_same_bits(undisturbed, workers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_one_worker_stops_all_and_the_run_goes_on_to_the_same_bits(
+    tmp_path: Path, undisturbed: Workers, number: signal.Signals
+) -> None:
+    workers = Workers(tmp_path, "stopped", 2, {"pause": 0.4})
+    workers.wait_for_step(STEPS)
+    workers.processes[1].send_signal(number)
+    assert workers.wait() == [130, 130], workers.output(0)[-3000:]
+    assert "the same command goes on" in workers.output(0) and "Traceback" not in workers.output(0)
+    assert not (workers.run / f"checkpoints/step-{STEPS * EPOCHS:08d}.checkpoint").exists()
+    workers.processes = [workers.start(index) for index in (0, 1)]
+    assert workers.wait() == [0, 0], workers.output(0)[-3000:]
+    assert_same_bits(undisturbed, workers)
+
+
+# ---- the command itself
+
+
+def commands(folder: Path, *arguments: list[str]) -> list[subprocess.CompletedProcess[str]]:
+    """training.train with TF_CONFIG, one worker for each list of arguments."""
+    addresses = free_addresses(len(arguments))
+    common = ["unet", "--backbone", "", "--set", "depth=2", "base_filters=4", "--data", "camvid", "--epochs", "1",
+              "--crop", "32x32", "--batch", "2", "--name", "run", "--worker-timeout", str(PATIENCE)]  # fmt: skip
+    processes = [
+        subprocess.Popen(
+            command("training.train", *common, *own),
+            cwd=folder,
+            env=quiet_environment(tf_config(addresses, index)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index, own in enumerate(arguments)
+    ]
+    try:
+        spoken = [process.communicate(timeout=PATIENCE) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [
+        subprocess.CompletedProcess(process.args, process.returncode, *texts)
+        for process, texts in zip(processes, spoken, strict=True)
+    ]
+
+
+@pytest.mark.slow
+def test_the_command_refuses_another_recipe_other_data_and_a_batch_that_cannot_be_shared(
+    tmp_path: Path,
+) -> None:
+    write_camvid(tmp_path / "data")
+    write_camvid(tmp_path / "fewer", train=5)
+    one, other = ["--data-dir", "data"], ["--data-dir", "fewer"]
+    for done in commands(tmp_path, one, [*one, "--learning-rate", "0.5"]):
+        assert_refused(done, "worker 1 has another recipe than the chief", "learning rate (0.5 there")
+    for done in commands(tmp_path, one, other):
+        assert_refused(
+            done, "worker 1 has another data set than the chief", "train pictures (5 there, 6 on the chief)"
+        )
+    for done in commands(tmp_path, *[[*one, "--batch", "3"]] * 2):
+        assert_refused(done, "a batch of 3", "2 devices", "--batch 4")
+    assert not list((tmp_path / "runs/run").glob("checkpoints/*"))
+
+
+@pytest.mark.slow
+def test_the_command_trains_on_two_workers(tmp_path: Path) -> None:
+    write_camvid(tmp_path / "data")
+    chief, worker = commands(tmp_path, *[["--data-dir", "data"]] * 2)
+    assert (chief.returncode, worker.returncode) == (0, 0), chief.stderr[-3000:] + worker.stderr[-3000:]
+    assert "python -m training.evaluate runs/run" in chief.stdout
+    assert worker.stdout.startswith("worker 1 of 2") and "epoch" not in worker.stdout
+    for name in ("recipe.json", "best.weights.h5", "history.csv", "curves.png", "classes.json"):
+        assert (tmp_path / "runs/run" / name).stat().st_size > 0

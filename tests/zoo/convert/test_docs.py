@@ -1,0 +1,41 @@
+"""docs/checkpoints.md says what each source assumes, as the tables in the code have it."""
+
+from pathlib import Path
+
+import pytest
+
+from zoo.convert import (
+    huggingface_mask2former,
+    huggingface_sam,
+    huggingface_segformer,
+    inputs,
+    mmsegmentation,
+    mmsegmentation_segformer,
+    smp,
+    torchvision,
+)
+from zoo.convert.options import text
+
+PAGE = (Path(__file__).parents[3] / "docs" / "checkpoints.md").read_text(encoding="utf-8")
+TABLES = {
+    "torchvision": torchvision.UNSAID,
+    "Unet": smp.UNSAID["Unet"],
+    "DeepLabV3Plus": smp.UNSAID["DeepLabV3Plus"],
+    "mmsegmentation": mmsegmentation.UNSAID,
+    "mmsegmentation's SegFormer": mmsegmentation_segformer.UNSAID,
+    "Hugging Face's SegFormer": huggingface_segformer.UNSAID,
+    "Hugging Face's Mask2Former": huggingface_mask2former.UNSAID,
+    "SAM": huggingface_sam.UNSAID,
+    "all": {
+        "mean": inputs.IMAGENET_MEAN,
+        "std": inputs.IMAGENET_DEVIATION,
+        "factor": 1 / 255,
+        "channels": "rgb",
+    },
+}
+
+
+@pytest.mark.parametrize("source", TABLES)
+def test_the_page_has_what_the_table_has(source):
+    pairs = " ".join(f"{name}={text(value)}" for name, value in TABLES[source].items())
+    assert f"`{pairs}`" in PAGE

@@ -1,0 +1,1 @@
+"""Files of a data set: how they are found, paired, listed, split and known again."""

@@ -1,0 +1,1 @@
+"""What the pixels of a label mean: classes, taxonomies, masks, train ids."""

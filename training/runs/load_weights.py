@@ -1,0 +1,20 @@
+"""Weights of a whole model from a .weights.h5."""
+
+from pathlib import Path
+
+import keras
+
+from runtime.errors import UserError
+from training.runs import best_weights
+from zoo.convert import h5
+
+
+def load_weights(model: keras.Model, path: Path) -> None:
+    """Load a .weights.h5 of this very architecture. UserError when it is damaged or of another one."""
+    best_weights.check(path)
+    h5.check(path)
+    try:
+        model.load_weights(path)
+    except (OSError, KeyError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{path} does not fit this model or is damaged: {reason}") from error

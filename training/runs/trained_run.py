@@ -1,0 +1,184 @@
+"""A finished (or running) run: its recipe and its model, rebuilt by our own code from recipe.json."""
+
+import dataclasses
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import zoo
+from runtime import strict_json
+from runtime.errors import UserError
+from training.runs import best_weights, checkpoints, converted_weights
+from training import data
+from training.runs.converted_weights import Converted, Origin
+from training.data.files import fingerprint
+from training.data.labels.class_counts import Occurrence
+from training.data.spec import DatasetSpec, Example
+from training.runs.run_folders import write_text
+from training.progress_bar import counter
+from training.runs.recipe import Recipe, at, from_json, split_options
+from training.runs.load_weights import load_weights
+from zoo.convert import card
+
+CLASSES = "classes.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder that has weights."""
+
+    folder: Path
+    recipe: Recipe
+    weights_path: Path
+    labelled: bool = True  # False where images without labels take the place of its data
+
+    def at(self, folders: Sequence[str] | None) -> "Run":
+        """The same run with its data where --data-dir says."""
+        return dataclasses.replace(self, recipe=at(self.recipe, folders))
+
+    def check_classes(self) -> None:
+        """UserError when the data, which may have moved, has other classes than those that the run was trained on."""
+        recipe = self.recipe
+        found = data.spec(recipe.data, recipe.taxonomy, recipe.data_dir, recipe.data_options)
+        if found.classes != self.spec.classes:
+            raise UserError(
+                f"{self.folder} was trained on the classes {', '.join(self.spec.classes)}, and {recipe.data} in "
+                f"{_shown(recipe.data_dir)} has {', '.join(found.classes)}: name data of the same classes"
+            )
+
+    @property
+    def spec(self) -> DatasetSpec:
+        """As classes.json keeps it; a run that is older than that file has its data set's."""
+        kept = read_classes(self.folder)
+        if kept:
+            return kept
+        recipe = self.recipe
+        return data.spec(recipe.data, recipe.taxonomy, recipe.data_dir, recipe.data_options)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Those of zoo.build for its model, but for image_size."""
+        return arguments(self.recipe, len(self.spec.classes))
+
+    def model(self, image_size: tuple[int, int] | None = None) -> keras.Model:
+        """The model with the run's best weights, in float32, at a static (H, W) or at any size."""
+        model = build_model(self.recipe, len(self.spec.classes), image_size)
+        load_weights(model, self.weights_path)
+        return model
+
+
+def folder_of(path: str | Path) -> Path:
+    """runs/NAME of runs/NAME/best.weights.h5, which stands for its run; any other path as it is."""
+    path = Path(path)
+    return path.parent if path.name == best_weights.NAME and (path.parent / "recipe.json").is_file() else path
+
+
+def load(path: str | Path) -> Run | Converted:
+    """Open a run folder, its best.weights.h5, or FILE.weights.h5 of zoo.convert. UserError, naming what is missing,
+    when it cannot be used."""
+    folder = folder_of(path)
+    if folder.name.endswith(card.SUFFIX):
+        return converted_weights.load(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a run folder: name one such as runs/NAME, or a FILE.weights.h5")
+    recipe = from_json(folder / "recipe.json")
+    weights = folder / best_weights.NAME
+    if not weights.exists():
+        raise UserError(f"{weights} is not there yet: a run has weights after its first epoch")
+    return Run(folder, recipe, weights)
+
+
+def _shown(folder: str | Mapping[str, str] | None) -> str:
+    if isinstance(folder, Mapping):
+        return ", ".join(map(str, folder.values()))
+    return str(folder)
+
+
+def read_classes(folder: Path) -> DatasetSpec | None:
+    """The classes that a run was trained on; None where it has no classes.json."""
+    path = folder / CLASSES
+    if not path.exists():
+        return None
+    try:
+        return DatasetSpec.from_dict(strict_json.read(path))
+    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
+        raise UserError(
+            f"{path} is not what a run keeps of its classes ({error}): delete it, and they are read "
+            "from the data again"
+        ) from error
+
+
+def keep_classes(folder: Path, spec: DatasetSpec) -> None:
+    """Write classes.json, so that nobody needs the data for the names. UserError when the data has other
+    classes now than when the run began: its weights would mean something else."""
+    kept = read_classes(folder)
+    if kept and kept.classes != spec.classes and checkpoints.listed(folder / "checkpoints"):
+        raise UserError(
+            f"{folder} was trained on the classes {', '.join(kept.classes)}, and the data now has "
+            f"{', '.join(spec.classes)}: choose another --name, or start over with --fresh"
+        )
+    write_text(folder / CLASSES, json.dumps(spec.as_dict(), indent=2) + "\n")
+
+
+def keep_data(folder: Path, now: Mapping[str, fingerprint.Images]) -> None:
+    """Write data.json, by which the run knows its data again. UserError, naming what has changed, when it is not the
+    data that the run was begun on: it would be trained on one and be measured on the other."""
+    if checkpoints.listed(folder / "checkpoints"):
+        before = fingerprint.kept(folder)
+        changed = fingerprint.differences(before, now) if before else []
+        if changed:
+            raise UserError(
+                f"the data is not what {folder} was trained on: {'; '.join(changed)}; bring it back as it was, train "
+                f"on the new data from the run's best weights, with --init {folder} and another --name, or start over "
+                "with --fresh"
+            )
+    fingerprint.keep(folder, now)
+
+
+def load_split(
+    recipe: Recipe | Origin,
+    split: str,
+    say: Callable[[str], None] = print,
+    occurrence: Occurrence | None = None,
+) -> tuple[DatasetSpec, list[Example]]:
+    """The recipe's own data: its classes and the checked examples of one split, counted in `occurrence`."""
+    return data.load(
+        recipe.data,
+        split,
+        recipe.data_dir,
+        recipe.taxonomy,
+        skip_bad=recipe.skip_bad,
+        say=say,
+        progress=counter(f"checking {split}"),
+        occurrence=occurrence,
+        **split_options(recipe.data_options, split),
+    )
+
+
+def arguments(recipe: Recipe, classes: int) -> dict[str, Any]:
+    """What zoo.build takes for the recipe's model, but for image_size."""
+    common = {
+        "classes": classes,
+        "backbone": recipe.backbone,
+        "output_stride": recipe.output_stride,
+        "batch_norm_momentum": recipe.bn_momentum,
+    }
+    taken = inspect.signature(zoo.MODELS[recipe.model]).parameters
+    common = {name: value for name, value in common.items() if name in taken and value != ""}
+    return {**common, **card.tuples(recipe.model_options)}
+
+
+def build_model(recipe: Recipe, classes: int, image_size: tuple[int, int] | None = None) -> keras.Model:
+    """The recipe's model with fresh weights. zoo's ValueError becomes a UserError."""
+    fixed = inspect.signature(zoo.MODELS[recipe.model]).parameters["image_size"].default is not None
+    if fixed:  # a model for pictures of one size only
+        image_size = image_size or recipe.crop
+    try:
+        return zoo.build(recipe.model, image_size=image_size, **arguments(recipe, classes))
+    except ValueError as error:
+        raise UserError(str(error)) from error
