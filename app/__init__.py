@@ -1,1 +1,1 @@
-"""The page, a file a tab. Widgets only: what is done to a picture is a function of `runtime`."""
+"""The page, a file a tab. Widgets only: what is done to an image is a function of `runtime`."""

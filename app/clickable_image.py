@@ -1,6 +1,6 @@
-"""A picture that can be clicked: points, polygons, boxes. Our own component; nothing is fetched for it.
+"""An image that can be clicked: points, polygons, boxes. Our own component; nothing is fetched for it.
 
-By keyboard: Tab to the picture, arrow keys move the cross (with Shift by ten), Enter is a click, Backspace takes back
+By keyboard: Tab to the image, arrow keys move the cross (with Shift by ten), Enter is a click, Backspace takes back
 the last corner, Escape all of them, C closes the polygon.
 """
 
@@ -195,13 +195,13 @@ def canvas(
     *,
     key: str,
     mode: str = "point",
-    label: str = "The picture; click it",
+    label: str = "The image; click it",
     size: tuple[int, int] | None = None,
     marks: Sequence[tuple[int, int, bool]] = (),
     box: Sequence[int] | None = None,
     serial: str = "",
 ) -> list[list[int]] | None:
-    """Show a picture, uint8 (H, W, 3); the points (x, y) just drawn on it, in pixels of a picture of `size`
+    """Show an image, uint8 (H, W, 3); the points (x, y) just drawn on it, in pixels of an image of `size`
     (height, width), or None. A point is one, a box its top left and bottom right, a polygon three or more.
 
     `marks` are points (x, y, inside?) and `box` (x1, y1, x2, y2) to show over it. What is being drawn is dropped when

@@ -1,4 +1,4 @@
-"""What every tab of the page shares: pictures, models and what they said, and how a legend looks.
+"""What every tab of the page shares: images, models and what they said, and how a legend looks.
 
 KERBSIDE_ROOT names another folder to look for models/, runs/ and examples/ in (the tests use it). Without it they are
 those of the checkout; of an installed package runs/ is that of the folder where the page was started.
@@ -24,8 +24,8 @@ from runtime.threshold_segmenter import SIDES, binary, multi_otsu, multi_otsu_va
 from runtime.views import for_a_screen
 
 UPLOAD_MB = 20
-PICTURES = ["png", "jpg", "jpeg", "webp", "bmp"]
-SHOWN_SIDE = 1400  # pixels: larger pictures are shown smaller, and downloaded whole
+IMAGES = ["png", "jpg", "jpeg", "webp", "bmp"]
+SHOWN_SIDE = 1400  # pixels: larger images are shown smaller, and downloaded whole
 MARKDOWN = frozenset(
     "\\`*_{}[]<>#!|$~:&^=+"
 )  # what begins or ends something in Markdown, and in Streamlit's own
@@ -120,11 +120,11 @@ def choose_example(tab: str) -> tuple[bytes, str] | None:
     return chosen.read_bytes(), chosen.name
 
 
-def choose_picture(tab: str) -> tuple[bytes, str] | None:
+def choose_image(tab: str) -> tuple[bytes, str] | None:
     """The upload, or else the example that is selected: its bytes and its name. `tab` begins the widgets' keys."""
     upload = st.file_uploader(
-        f"Your picture (up to {UPLOAD_MB} MB)",
-        type=PICTURES,
+        f"Your image (up to {UPLOAD_MB} MB)",
+        type=IMAGES,
         key=f"{tab}_upload",
         max_upload_size=UPLOAD_MB,
     )
@@ -141,7 +141,7 @@ def method_name(method: tuple[Any, ...]) -> str:
 
 
 def choose_method(tab: str) -> tuple[Any, ...]:
-    """What segments the picture, as a key that says all of it: (method, its settings...)."""
+    """What segments the image, as a key that says all of it: (method, its settings...)."""
     files = {below(path): path for path in model_files()}
     method = st.selectbox(
         "Model", [*files, BINARY, OTSU], index=0 if files else 1, format_func=short_name, key=f"{tab}_method"
@@ -161,7 +161,7 @@ def choose_method(tab: str) -> tuple[Any, ...]:
 
 
 def choose_fit(tab: str) -> str:
-    """How a picture of another shape than the model's comes before it: a row of `runtime.fit.FITS`."""
+    """How an image of another shape than the model's comes before it: a row of `runtime.fit.FITS`."""
     return st.selectbox(
         "Fit",
         FITS,
@@ -181,7 +181,7 @@ def choose_colours(tab: str) -> str:
 
 
 def segmented(data: bytes, name: str, method: tuple[Any, ...]) -> Segmentation:
-    """Segment, or take the last result of this visitor when neither picture nor method has changed."""
+    """Segment, or take the last result of this visitor when neither image nor method has changed."""
     key = (hashlib.sha256(data).hexdigest(), *method)
     if st.session_state.get("result_key") == key:
         return st.session_state["result"]
@@ -191,12 +191,12 @@ def segmented(data: bytes, name: str, method: tuple[Any, ...]) -> Segmentation:
 
 
 def segment(data: bytes, name: str, method: tuple[Any, ...]) -> Segmentation:
-    """Decode and segment; nothing is remembered. UserError when the picture or the model cannot be trusted."""
+    """Decode and segment; nothing is remembered. UserError when the image or the model cannot be trusted."""
     return segment_rgb(read_rgb(data, name=name), method)
 
 
 def segment_rgb(rgb: np.ndarray, method: tuple[Any, ...]) -> Segmentation:
-    """`segment` of a picture that has been decoded, uint8 (H, W, 3)."""
+    """`segment` of an image that has been decoded, uint8 (H, W, 3)."""
     with memory_for("This image"):
         return _segment_rgb(rgb, method)
 
@@ -216,7 +216,7 @@ def for_the_screen(result: Segmentation) -> Segmentation:
 def about(result: Segmentation, method: tuple[Any, ...]) -> str:
     """One line under the overlay: time, sizes, and where the model comes from."""
     height, width = result.ids.shape
-    parts = [f"**{result.seconds * 1e3:.1f} ms**", f"picture {width}×{height}"]
+    parts = [f"**{result.seconds * 1e3:.1f} ms**", f"image {width}×{height}"]
     if method[0] == OTSU:
         cuts = (otsu_value(result.rgb),) if method[2] == 2 else multi_otsu_values(result.rgb, method[2])
         return " · ".join([*parts, f"threshold {', '.join(map(str, cuts))}"])

@@ -1,4 +1,4 @@
-"""The tab that runs two to four models on one picture and shows where they differ."""
+"""The tab that runs two to four models on one image and shows where they differ."""
 
 import hashlib
 from typing import Any
@@ -21,18 +21,18 @@ def show() -> None:
     controls, rest = st.columns([1.35, 3.4], gap="medium")
     try:
         with controls:
-            picture = common.choose_picture("compare")
+            image = common.choose_image("compare")
             methods = choose_methods()
             colours = common.choose_colours("compare")
             opacity = st.slider("Opacity of the colours", 0.0, 1.0, 0.55, 0.05, key="compare_opacity")
-        if picture is None:
-            rest.info("Upload a picture of a road to begin.")
+        if image is None:
+            rest.info("Upload an image of a road to begin.")
             return
         if len(methods) < 2:
             rest.info(f"Choose two to {MOST} models.")
             return
         with rest:
-            found = [palettes.recoloured(one, colours) for one in all_segmented(*picture, methods)]
+            found = [palettes.recoloured(one, colours) for one in all_segmented(*image, methods)]
             names = [common.short_name(common.method_name(method)) for method in methods]
             show_masks(found, names, opacity)
             show_differences(found, names)
@@ -41,7 +41,7 @@ def show() -> None:
 
 
 def choose_methods() -> list[tuple[Any, ...]]:
-    """What segments the picture, two to four times, each as `common.choose_method` gives it."""
+    """What segments the image, two to four times, each as `common.choose_method` gives it."""
     files = {common.below(path): path for path in common.model_files()}
     options = [*files, *THRESHOLDS]
     groups = {
@@ -73,7 +73,7 @@ def choose_methods() -> list[tuple[Any, ...]]:
 
 
 def all_segmented(data: bytes, name: str, methods: list[tuple[Any, ...]]) -> list[Segmentation]:
-    """One result a method; those of the last picture and methods are remembered for this visitor."""
+    """One result a method; those of the last image and methods are remembered for this visitor."""
     token = hashlib.sha256(data).hexdigest()
     kept: dict[Any, Segmentation] = st.session_state.get("compare_results", {})
     rgb = next((one.rgb for key, one in kept.items() if key[0] == token), None)

@@ -1,4 +1,4 @@
-"""The tab that mends a prediction by hand, and keeps picture, prediction and corrected mask if it is told to."""
+"""The tab that mends a prediction by hand, and keeps image, prediction and corrected mask if it is told to."""
 
 import dataclasses
 from pathlib import Path
@@ -15,7 +15,7 @@ from runtime.segmenter import Segmentation
 
 REGION, POLYGON = "a region, by a click into it", "a polygon, corner by corner"
 HELP = (
-    "Tab to the picture; arrow keys move the cross (with Shift by ten), Enter clicks, Backspace takes back a corner, "
+    "Tab to the image; arrow keys move the cross (with Shift by ten), Enter clicks, Backspace takes back a corner, "
     "C closes the polygon."
 )
 
@@ -24,12 +24,12 @@ def show() -> None:
     controls, middle, side = st.columns([1.35, 2.5, 1.05], gap="medium")
     try:
         with controls:
-            picture = common.choose_picture("correct")
+            image = common.choose_image("correct")
             method = common.choose_method("correct")
-        if picture is None:
-            middle.info("Upload a picture of a road to begin.")
+        if image is None:
+            middle.info("Upload an image of a road to begin.")
             return
-        result = common.segmented(*picture, method)
+        result = common.segmented(*image, method)
         edits = edits_of(st.session_state["result_key"])
         with controls:
             way, class_id = ask_what_to_fill(result)
@@ -38,14 +38,14 @@ def show() -> None:
             show_canvas(mended, edits, way, class_id)
         with side:
             st.html(common.legend_table(mended.legend()))
-            show_result(result, mended, edits, picture[1])
-            show_keeping(result, mended, picture[1], feedback_folder.predicted_by(method))
+            show_result(result, mended, edits, image[1])
+            show_keeping(result, mended, image[1], feedback_folder.predicted_by(method))
     except UserError as error:
         middle.error(common.escaped(str(error)))
 
 
 def edits_of(key: object) -> list[Edit]:
-    """What this visitor changed in this prediction; another picture or method begins anew."""
+    """What this visitor changed in this prediction; another image or method begins anew."""
     if st.session_state.get("correct_key") != key:
         st.session_state["correct_key"], st.session_state["correct_edits"] = key, []
     return st.session_state["correct_edits"]
@@ -71,7 +71,7 @@ def show_canvas(mended: Segmentation, edits: list[Edit], way: str, class_id: int
         screen.overlay(opacity),
         key="correct_canvas",
         mode=mode,
-        label="The picture with its classes. Click a region, or draw a polygon, to fill it.",
+        label="The image with its classes. Click a region, or draw a polygon, to fill it.",
         size=mended.ids.shape,
         serial=f"{st.session_state['correct_key']} {len(edits)}",
     )
@@ -148,7 +148,7 @@ def show_keeping(result: Segmentation, mended: Segmentation, name: str, method: 
         "Keep corrections", key="correct_keep", help="Off: nothing leaves the memory of this page."
     )
     st.caption(f"Folder: `{folder}`" + ("" if wanted else ". Nothing is kept while this is off."))
-    if wanted and st.button("Keep picture and masks", width="stretch", type="primary", key="correct_save"):
+    if wanted and st.button("Keep image and masks", width="stretch", type="primary", key="correct_save"):
         record = corrections.keep(folder, result, mended.ids, name, method)
         part = "held out, for scoring" if record.held_out else "for training"
         st.success(f"Kept as number {record.id}, {part}.")

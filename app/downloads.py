@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from app import common
-from app.sources import Picture
+from app.sources import Image
 from runtime import archive, palettes, views
 from runtime.segmenter import Segmentation
 
@@ -26,16 +26,16 @@ def button(label: str, make: Callable[[], bytes] | bytes, file_name: str, mime: 
 
 def show(
     result: Segmentation,
-    shown: Picture,
-    pictures: list[Picture],
+    shown: Image,
+    images: list[Image],
     method: tuple[Any, ...],
     looks: dict[str, Any],
 ) -> None:
-    """`shown` is the one of the pictures that was segmented; `looks`: colours, opacity and hidden, as they were set."""
+    """`shown` is the one of the images that was segmented; `looks`: colours, opacity and hidden, as they were set."""
     name, opacity, hidden = shown[1], looks["opacity"], looks["hidden"]
-    own = archive.own_names([picture[1] for picture in pictures])
-    # Two pictures of one name are told apart here as in the ZIP.
-    stem = archive.safe_stem(next(mine for mine, one in zip(own, pictures, strict=True) if one is shown))
+    own = archive.own_names([image[1] for image in images])
+    # Two images of one name are told apart here as in the ZIP.
+    stem = archive.safe_stem(next(mine for mine, one in zip(own, images, strict=True) if one is shown))
 
     def overlay() -> bytes:
         return views.encoded(views.overlay(result, opacity, hidden), ".png")
@@ -56,14 +56,14 @@ def show(
     for number, (label, file_name, mime, make) in enumerate(files):
         with column:
             button(label, make, file_name, mime, f"segment_download_{number}")
-    many = f"Everything of {len(pictures)} pictures (ZIP)" if len(pictures) > 1 else "Everything (ZIP)"
+    many = f"Everything of {len(images)} images (ZIP)" if len(images) > 1 else "Everything (ZIP)"
 
     def everything() -> bytes:
-        def segment(picture: Picture) -> Callable[[], Segmentation]:
-            return lambda: palettes.recoloured(common.segment(*picture, method), looks["colours"])
+        def segment(image: Image) -> Callable[[], Segmentation]:
+            return lambda: palettes.recoloured(common.segment(*image, method), looks["colours"])
 
-        jobs = [(picture[1], segment(picture)) for picture in pictures]
-        if len(pictures) == 1:
+        jobs = [(image[1], segment(image)) for image in images]
+        if len(images) == 1:
             jobs = [(name, lambda: result)]
         return archive.zipped(jobs, opacity, hidden, {"method": common.method_name(method)})
 

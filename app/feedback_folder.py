@@ -1,4 +1,4 @@
-"""Where corrections are kept, and for whom: what was kept is other people's pictures.
+"""Where corrections are kept, and for whom: what was kept is other people's images.
 
 KERBSIDE_FEEDBACK names the folder and opens it to every visitor of the page; "off" keeps nothing at all. Without it the
 folder is feedback/ beside runs/, for whoever sits at the machine that runs the page: a visitor from elsewhere, or one

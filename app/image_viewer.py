@@ -1,7 +1,7 @@
-"""The picture that tells the class under the pointer, and the legend whose classes can be switched off.
+"""The image that tells the class under the pointer, and the legend whose classes can be switched off.
 
 Two components of our own in plain HTML, CSS and JavaScript; nothing is loaded for them. What they show was made by
-`runtime`: JavaScript places pictures and reads one number of the map of ids.
+`runtime`: JavaScript places images and reads one number of the map of ids.
 """
 
 import base64
@@ -76,8 +76,8 @@ export default function (component) {
       cross.style.top = `${(at[1] + 0.5) / height * 100}%`;
     }
   });
-  const send = () => setStateValue("point", {picture: data.picture, x: at[0], y: at[1]});
-  const picture = (source, words, className) => {
+  const send = () => setStateValue("point", {image: data.image, x: at[0], y: at[1]});
+  const image = (source, words, className) => {
     const image = document.createElement("img");
     image.src = source; image.alt = words; image.className = className; image.draggable = false;
     return image;
@@ -108,9 +108,9 @@ export default function (component) {
   const keep = row.getRootNode().activeElement;
   const focused = keep && keep.classList && keep.classList.contains("frame");
   if (data.view === "Before and after") {
-    const top = picture(data.first, "The picture before", "top"), edge = document.createElement("div");
+    const top = image(data.first, "The image before", "top"), edge = document.createElement("div");
     edge.className = "edge";
-    const frame = framed([picture(data.second, "The picture after segmentation", ""), top]);
+    const frame = framed([image(data.second, "The image after segmentation", ""), top]);
     frame.append(edge);
     row.replaceChildren(frame);
     const cut = () => {
@@ -120,8 +120,8 @@ export default function (component) {
     wipe.oninput = cut; wipe.hidden = false; cut();
   } else {
     wipe.hidden = true;
-    const shown = [framed([picture(data.first, data.words[0], "")])];
-    if (data.second) shown.push(framed([picture(data.second, data.words[1], "")]));
+    const shown = [framed([image(data.first, data.words[0], "")])];
+    if (data.second) shown.push(framed([image(data.second, data.words[1], "")]));
     row.replaceChildren(...shown);
   }
   mark();
@@ -203,27 +203,27 @@ def sent(data: dict[str, Any]) -> bytes:
 
 
 def address(rgb: Any, kind: str = ".jpg") -> str:
-    """A picture as an address that holds all of it."""
+    """An image as an address that holds all of it."""
     mime = "jpeg" if kind == ".jpg" else "png"
     return f"data:image/{mime};base64,{base64.b64encode(encoded(rgb, kind)).decode()}"
 
 
-def show_picture(
+def show_image(
     screen: Segmentation, size: tuple[int, int], view: str, shown: tuple[Any, ...], token: str, key: str
 ) -> tuple[int, int] | None:
-    """Show one or two pictures of `screen`'s size; the point (x, y) that was clicked, in pixels of `size` (H, W).
+    """Show one or two images of `screen`'s size; the point (x, y) that was clicked, in pixels of `size` (H, W).
 
-    `token` names the picture: a point on another one is forgotten.
+    `token` names the image: a point on another one is forgotten.
     """
     point = _state(key, "point")
-    at = (int(point["x"]), int(point["y"])) if point and point.get("picture") == token else None
+    at = (int(point["x"]), int(point["y"])) if point and point.get("image") == token else None
     present = screen.shares()
-    words = ("The picture", "The mask") if view == BESIDE else (f"The picture: {view.lower()}", "")
+    words = ("The image", "The mask") if view == BESIDE else (f"The image: {view.lower()}", "")
     _viewer(
         key=key,
         data=sent(
             {
-                "picture": token,
+                "image": token,
                 "view": view,
                 "words": words,
                 "size": list(size),

@@ -33,15 +33,15 @@ def show() -> None:
         return
     try:
         with controls:
-            picture = common.choose_picture("prompted")
+            image = common.choose_image("prompted")
             chosen = st.selectbox("Model", pairs, format_func=name_of, key="prompted_model")
             way = st.radio("A click gives", (INSIDE, OUTSIDE, BOX), key="prompted_way")
-        if picture is None:
-            main.info("Upload a picture of a road to begin.")
+        if image is None:
+            main.info("Upload an image of a road to begin.")
             return
-        rgb, found = encoded(*picture, *chosen)
+        rgb, found = encoded(*image, *chosen)
         with main:
-            show_prompt(rgb, found, chosen, way, Path(picture[1]).stem)
+            show_prompt(rgb, found, chosen, way, Path(image[1]).stem)
     except UserError as error:
         main.error(common.escaped(str(error)))
 
@@ -60,7 +60,7 @@ def name_of(pair: tuple[Path, Path]) -> str:
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the model")
 def load(encoder: str, decoder: str, changed: tuple[int, int]) -> tuple[PromptedSegmenter, threading.Lock]:
-    """One for all visitors, and its lock: it remembers a picture, which is set again before each use."""
+    """One for all visitors, and its lock: it remembers an image, which is set again before each use."""
     return PromptedSegmenter(encoder, decoder), threading.Lock()
 
 
@@ -70,13 +70,13 @@ def loaded(pair: tuple[Path, Path]) -> tuple[PromptedSegmenter, threading.Lock]:
 
 
 def encoded(data: bytes, name: str, encoder: Path, decoder: Path) -> tuple[np.ndarray, dict]:
-    """The picture and what this visitor keeps of it: its embedding, its prompt, the seconds it took."""
+    """The image and what this visitor keeps of it: its embedding, its prompt, the seconds it took."""
     key = (hashlib.sha256(data).hexdigest(), str(encoder), encoder.stat().st_mtime_ns)
     found = st.session_state.get("prompted_found")
     if found is None or found["key"] != key:
         rgb = read_rgb(data, name=name)
         segmenter, lock = loaded((encoder, decoder))
-        with lock, st.spinner("Encoding the picture"):
+        with lock, st.spinner("Encoding the image"):
             start = time.perf_counter()
             embedding = segmenter.set_image(rgb).embedding
             seconds = time.perf_counter() - start
@@ -104,13 +104,13 @@ def show_prompt(rgb: np.ndarray, found: dict, pair: tuple[Path, Path], way: str,
             shown,
             key="prompted_canvas",
             mode="box" if way == BOX else "point",
-            label="The picture. Click a point of the object, or the two corners of a box around it.",
+            label="The image. Click a point of the object, or the two corners of a box around it.",
             size=rgb.shape[:2],
             marks=marks,
             box=found["box"],
             serial=f"{found['key']} {len(marks)}",
         )
-        st.caption("Tab to the picture; arrow keys move the cross (with Shift by ten), Enter clicks.")
+        st.caption("Tab to the image; arrow keys move the cross (with Shift by ten), Enter clicks.")
         with st.form("prompted_form", border=False):
             typed, button = st.columns([3, 1], vertical_alignment="bottom")
             text = typed.text_input(
@@ -134,10 +134,10 @@ def show_prompt(rgb: np.ndarray, found: dict, pair: tuple[Path, Path], way: str,
 
 
 def take(drawn: list[list[int]], way: str, found: dict, shape: tuple[int, ...], slots: int) -> None:
-    """Add what was drawn to the prompt; UserError when it lies outside the picture or is one point too many."""
+    """Add what was drawn to the prompt; UserError when it lies outside the image or is one point too many."""
     for x, y in drawn:
         if not (0 <= x < shape[1] and 0 <= y < shape[0]):
-            raise UserError(f"the point {x}, {y} lies outside the picture of {shape[1]}x{shape[0]} pixels.")
+            raise UserError(f"the point {x}, {y} lies outside the image of {shape[1]}x{shape[0]} pixels.")
     if len(drawn) == 2:
         (x1, y1), (x2, y2) = drawn
         found["box"] = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
@@ -174,7 +174,7 @@ def show_choice(masks: np.ndarray | None, scores: np.ndarray) -> int:
     return st.radio(
         "Mask",
         range(len(masks)),
-        format_func=lambda n: f"{masks[n].mean():.1%} of the picture, expected IoU {scores[n]:.2f}",
+        format_func=lambda n: f"{masks[n].mean():.1%} of the image, expected IoU {scores[n]:.2f}",
         key=f"prompted_mask_{len(masks)}",
     )
 

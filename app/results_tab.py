@@ -14,7 +14,7 @@ from runtime.image import read_rgb
 HEADING = re.compile(r"^(#+ )", re.MULTILINE)  # a card's begin at the top, and here they stand below others
 # To a file of the repository, which the page does not serve.
 LINK = re.compile(r"\[([^\]]*)\]\((?!https?:)[^)]*\)")
-PICTURE = re.compile(r"!\[[^\]]*\]\([^)]*\)|<img[^>]*>")  # a card's pictures lie elsewhere
+IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)|<img[^>]*>")  # a card's images lie elsewhere
 
 
 def show() -> None:
@@ -68,11 +68,11 @@ def columns(row: dict[str, Any], times: dict[str, float]) -> dict[str, Any]:
 
 def measure(folder: Path) -> None:
     """Time every file on an example, when the visitor asks for it."""
-    pictures = common.examples()
-    if pictures and st.button("Measure the latency on this server", key="results_measure"):
+    images = common.examples()
+    if images and st.button("Measure the latency on this server", key="results_measure"):
         with st.spinner("Measuring"):
             st.session_state["results_here"] = shipped_files.measured(
-                sorted(folder.glob("*.tflite")), read_rgb(pictures[0]), runs=10
+                sorted(folder.glob("*.tflite")), read_rgb(images[0]), runs=10
             )
         st.rerun()
 
@@ -129,7 +129,7 @@ def show_cards(folder: Path) -> None:
 
 def fitted(card: str) -> str:
     """A card as it can stand on the page."""
-    return HEADING.sub(r"##\1", LINK.sub(r"\1", PICTURE.sub("", card)))
+    return HEADING.sub(r"##\1", LINK.sub(r"\1", IMAGE.sub("", card)))
 
 
 def title(path: Path) -> str:

@@ -13,9 +13,7 @@ from runtime.corrections import Record
 from runtime.errors import UserError
 from runtime.image import overlay
 
-EMPTY = (
-    "Nothing is kept here yet. The tab Correct keeps a picture with its corrected mask, if you tell it to."
-)
+EMPTY = "Nothing is kept here yet. The tab Correct keeps an image with its corrected mask, if you tell it to."
 
 
 def show() -> None:
@@ -42,7 +40,7 @@ def show_records(folder: Path, records: list[Record]) -> None:
             {
                 "number": record.id,
                 "kept": record.kept.replace("T", " ").removesuffix("Z"),
-                "picture": record.name,
+                "image": record.name,
                 "size": f"{record.width}×{record.height}",
                 "predicted by": record.model,
                 "changed": f"{record.changed:.1%}",
@@ -61,14 +59,14 @@ def show_records(folder: Path, records: list[Record]) -> None:
     )
     record = numbers[number]
     rgb, predicted, corrected = corrections.images(folder, record)
-    pictures = (
-        ("Picture", rgb),
+    images = (
+        ("Image", rgb),
         ("Prediction", overlay(rgb, predicted, record.palette, 0.7)),
         ("Corrected", overlay(rgb, corrected, record.palette, 0.7)),
-        ("Red: what was corrected", figures.error_picture(corrected, predicted)),
+        ("Red: what was corrected", figures.error_image(corrected, predicted)),
     )
-    for column, (caption, picture) in zip(st.columns(4, gap="small"), pictures, strict=True):
-        column.image(picture, caption=caption, width="stretch", output_format="JPEG")
+    for column, (caption, image) in zip(st.columns(4, gap="small"), images, strict=True):
+        column.image(image, caption=caption, width="stretch", output_format="JPEG")
     show_actions(folder, record, newest)
 
 
@@ -131,7 +129,7 @@ def show_score(folder: Path, held: list[Record], path: Path) -> None:
     segmenter = common.load_segmenter(str(path), path.stat().st_mtime_ns)
     usable = [record for record in held if record.labels == segmenter.labels]
     if not usable:
-        st.info("No held-out picture has the classes of this model.")
+        st.info("No held-out image has the classes of this model.")
         return
 
     matrix = matrix_of(folder, usable, path)
@@ -139,8 +137,8 @@ def show_score(folder: Path, held: list[Record], path: Path) -> None:
     first, second = st.columns(2)
     first.metric("mIoU", metrics.percent(scores["miou"], 1))
     second.metric("Pixel accuracy", metrics.percent(scores["pixel_accuracy"], 1))
-    st.caption(f"{len(usable)} held-out pictures")
-    st.image(figures.confusion_picture(matrix, segmenter.labels), output_format="PNG")
+    st.caption(f"{len(usable)} held-out images")
+    st.image(figures.confusion_image(matrix, segmenter.labels), output_format="PNG")
 
 
 def matrix_of(folder: Path, records: list[Record], path: Path) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The tab that segments pictures, or a short film, and shows what came out."""
+"""The tab that segments images, or a short video, and shows what came out."""
 
 from typing import Any
 
@@ -17,25 +17,25 @@ def show() -> None:
             source = st.segmented_control(
                 "From", sources.SOURCES, default=sources.FILES, required=True, key="segment_source"
             )
-            pictures, picture = choose(source)
+            images, image = choose(source)
             method = common.choose_method("segment")
             colours = common.choose_colours("segment")
             opacity = st.slider("Opacity of the colours", 0.0, 1.0, 0.55, 0.05, key="segment_opacity")
         if method[0] in (common.BINARY, common.OTSU) and not common.model_files():
             middle.info(common.HOW_TO_GET_A_MODEL)
-        if source == sources.FILM:
+        if source == sources.VIDEO:
             with middle:
                 video_clip.show(method, opacity)
             return
-        if picture is None:
+        if image is None:
             middle.info(
-                "Take a picture." if source == sources.CAMERA else "Upload a picture of a road to begin."
+                "Take an image." if source == sources.CAMERA else "Upload an image of a road to begin."
             )
             return
-        result = palettes.recoloured(common.segmented(*picture, method), colours)
+        result = palettes.recoloured(common.segmented(*image, method), colours)
         hidden = image_viewer.hidden_classes(result.labels, "segment_legend")
         with middle:
-            show_result(result, picture, opacity, hidden)
+            show_result(result, image, opacity, hidden)
             st.markdown(common.about(result, method))
     except UserError as error:
         middle.error(common.escaped(str(error)))
@@ -43,23 +43,19 @@ def show() -> None:
     with side:
         image_viewer.show_legend(result.legend(), result.labels, "segment_legend")
         looks = {"colours": colours, "opacity": opacity, "hidden": hidden}
-        downloads.show(result, picture, pictures, method, looks)
+        downloads.show(result, image, images, method, looks)
 
 
-def choose(source: str) -> tuple[list[sources.Picture], sources.Picture | None]:
-    """All pictures, and the one that is looked at."""
-    if source == sources.FILM:
+def choose(source: str) -> tuple[list[sources.Image], sources.Image | None]:
+    """All images, and the one that is looked at."""
+    if source == sources.VIDEO:
         return [], None
-    pictures = (
-        sources.camera_picture("segment") if source == sources.CAMERA else sources.choose_pictures("segment")
-    )
-    return pictures, sources.choose_one(pictures, "segment") if pictures else None
+    images = sources.camera_image("segment") if source == sources.CAMERA else sources.choose_images("segment")
+    return images, sources.choose_one(images, "segment") if images else None
 
 
-def show_result(
-    result: Segmentation, picture: sources.Picture, opacity: float, hidden: tuple[int, ...]
-) -> None:
-    """The picture in the view that is chosen, and the class at the point that was clicked."""
+def show_result(result: Segmentation, image: sources.Image, opacity: float, hidden: tuple[int, ...]) -> None:
+    """The image in the view that is chosen, and the class at the point that was clicked."""
     view = st.segmented_control(
         "View",
         image_viewer.VIEWS,
@@ -71,24 +67,24 @@ def show_result(
     )
     screen = common.for_the_screen(result)
     height, width = result.ids.shape
-    point = image_viewer.show_picture(
+    point = image_viewer.show_image(
         screen,
         (height, width),
         view,
         shown(screen, view, opacity, hidden),
-        sources.token(picture),
+        sources.token(image),
         "segment_viewer",
     )
     if point and point[0] < width and point[1] < height:
         found = views.at(result, *point)
         st.markdown(
             f"At {found['x']}, {found['y']}: **{common.escaped(found['name'])}** (class {found['id']}), in a region of "
-            f"{found['region']:,} pixels; {found['share']:.1%} of the picture is of this class."
+            f"{found['region']:,} pixels; {found['share']:.1%} of the image is of this class."
         )
 
 
 def shown(screen: Segmentation, view: str, opacity: float, hidden: tuple[int, ...]) -> tuple[Any, ...]:
-    """What the view shows, one picture or two."""
+    """What the view shows, one image or two."""
     if view == image_viewer.BESIDE:
         return screen.rgb, views.colour(screen, hidden)
     if view == image_viewer.WIPE:

@@ -1,4 +1,4 @@
-"""Where the pictures of a tab come from: files, an example, the camera."""
+"""Where the images of a tab come from: files, an example, the camera."""
 
 import hashlib
 
@@ -7,16 +7,16 @@ import streamlit as st
 from app import common
 from runtime.errors import UserError
 
-FILES, CAMERA, FILM = SOURCES = ("Files", "Camera", "Film")
+FILES, CAMERA, VIDEO = SOURCES = ("Files", "Camera", "Video")
 MOST_FILES = 20
-Picture = tuple[bytes, str]  # bytes and name
+Image = tuple[bytes, str]  # bytes and name
 
 
-def choose_pictures(tab: str) -> list[Picture]:
+def choose_images(tab: str) -> list[Image]:
     """The uploads, or else the example that is selected. UserError for what is too much or too large."""
     uploads = st.file_uploader(
-        f"Your pictures (JPEG, PNG or WebP, up to {common.UPLOAD_MB} MB each)",
-        type=common.PICTURES,
+        f"Your images (JPEG, PNG or WebP, up to {common.UPLOAD_MB} MB each)",
+        type=common.IMAGES,
         accept_multiple_files=True,
         key=f"{tab}_upload",
         max_upload_size=common.UPLOAD_MB,
@@ -30,31 +30,31 @@ def choose_pictures(tab: str) -> list[Picture]:
         return [example] if example else []
     if len(uploads) > MOST_FILES:
         raise UserError(
-            f"{len(uploads)} pictures are too many; up to {MOST_FILES} are taken at once "
+            f"{len(uploads)} images are too many; up to {MOST_FILES} are taken at once "
             "(python -m runtime takes any number)."
         )
     return [common.checked_upload(upload) for upload in uploads]
 
 
-def choose_one(pictures: list[Picture], tab: str) -> Picture:
+def choose_one(images: list[Image], tab: str) -> Image:
     """The one that is looked at."""
-    if len(pictures) == 1:
-        return pictures[0]
+    if len(images) == 1:
+        return images[0]
     number = st.selectbox(
-        f"Which of the {len(pictures)}",
-        range(len(pictures)),
-        format_func=lambda index: f"{index + 1}. {pictures[index][1]}",
+        f"Which of the {len(images)}",
+        range(len(images)),
+        format_func=lambda index: f"{index + 1}. {images[index][1]}",
         key=f"{tab}_which",
     )
-    return pictures[number]
+    return images[number]
 
 
-def camera_picture(tab: str) -> list[Picture]:
+def camera_image(tab: str) -> list[Image]:
     """What the visitor's camera took; the browser asks for leave."""
-    shot = st.camera_input("A picture from your camera", key=f"{tab}_camera")
+    shot = st.camera_input("An image from your camera", key=f"{tab}_camera")
     return [(common.checked_upload(shot)[0], "camera.jpg")] if shot else []
 
 
-def token(picture: Picture) -> str:
-    """What tells this picture from others."""
-    return hashlib.sha256(picture[0]).hexdigest()[:16]
+def token(image: Image) -> str:
+    """What tells this image from others."""
+    return hashlib.sha256(image[0]).hexdigest()[:16]

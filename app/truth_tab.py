@@ -38,18 +38,18 @@ def show() -> None:
     controls, main = st.columns([1.1, 3], gap="medium")
     try:
         with controls:
-            picture = common.choose_picture("truth")
+            image = common.choose_image("truth")
             upload = st.file_uploader(
                 "Its mask: a PNG of class ids or of colours", type=["png", "bmp"], key="truth_mask"
             )
             method = common.choose_method("truth")
-        if picture is None or upload is None:
-            main.info("Upload a picture and its mask, of the same size, to see how right the model is.")
+        if image is None or upload is None:
+            main.info("Upload an image and its mask, of the same size, to see how right the model is.")
             return
-        result = common.segmented(*picture, method)
+        result = common.segmented(*image, method)
         with controls:
             mask, legend = ask_what_it_means(upload.getvalue(), upload.name, result)
-        painted.check_fits(mask, result.rgb, upload.name, picture[1])
+        painted.check_fits(mask, result.rgb, upload.name, image[1])
     except UserError as error:
         main.error(common.escaped(str(error)))
         return
@@ -59,8 +59,8 @@ def show() -> None:
             st.info("Every value of the mask is ignored: say on the left what they stand for.")
             return
         matrix = metrics.confusion_matrix(truth.ids, result.ids, len(result.labels))
-        show_pictures(truth, result)
-        show_scores(matrix, truth, result, Path(picture[1]).stem)
+        show_images(truth, result)
+        show_scores(matrix, truth, result, Path(image[1]).stem)
 
 
 def ask_what_it_means(data: bytes, name: str, result: Segmentation) -> tuple[PaintedMask, Legend]:
@@ -124,16 +124,16 @@ def read_once(data: bytes, name: str, by: str | None) -> PaintedMask:
     return st.session_state["truth_mask_read"]
 
 
-def show_pictures(truth: Segmentation, result: Segmentation) -> None:
+def show_images(truth: Segmentation, result: Segmentation) -> None:
     opacity = st.slider("Opacity of the colours", 0.0, 1.0, 0.7, 0.05, key="truth_opacity")
     small_truth, small = common.for_the_screen(truth), common.for_the_screen(result)
-    pictures: tuple[tuple[str, np.ndarray, Literal["JPEG", "PNG"]], ...] = (
+    images: tuple[tuple[str, np.ndarray, Literal["JPEG", "PNG"]], ...] = (
         ("Truth", small_truth.overlay(opacity), "JPEG"),
         ("Prediction", small.overlay(opacity), "JPEG"),
-        ("Error: red is wrong, white is ignored", figures.error_picture(small_truth.ids, small.ids), "PNG"),
+        ("Error: red is wrong, white is ignored", figures.error_image(small_truth.ids, small.ids), "PNG"),
     )
-    for column, (caption, picture, kind) in zip(st.columns(3, gap="small"), pictures, strict=True):
-        column.image(picture, caption=caption, width="stretch", output_format=kind)
+    for column, (caption, image, kind) in zip(st.columns(3, gap="small"), images, strict=True):
+        column.image(image, caption=caption, width="stretch", output_format=kind)
 
 
 def show_scores(matrix: np.ndarray, truth: Segmentation, result: Segmentation, stem: str) -> None:
@@ -146,7 +146,7 @@ def show_scores(matrix: np.ndarray, truth: Segmentation, result: Segmentation, s
         "The means are over the classes that the mask has."
     )
     left, right = st.columns([1.5, 1], gap="medium")
-    confusion = figures.confusion_picture(matrix, result.labels)
+    confusion = figures.confusion_image(matrix, result.labels)
     with left:
         st.html(scores_table(scores))
     right.image(confusion, caption="Confusion matrix", output_format="PNG")
@@ -158,7 +158,7 @@ def show_scores(matrix: np.ndarray, truth: Segmentation, result: Segmentation, s
             "Errors (PNG)",
             f"{stem}_errors.png",
             "image/png",
-            lambda: png(figures.error_picture(truth.ids, result.ids)),
+            lambda: png(figures.error_image(truth.ids, result.ids)),
         ),
         ("Truth (class ids)", f"{stem}_truth.png", "image/png", truth.mask_png),
     )

@@ -1,4 +1,4 @@
-"""A short film, segmented frame by frame."""
+"""A short video, segmented frame by frame."""
 
 from pathlib import Path
 from typing import Any
@@ -16,29 +16,29 @@ MOST_PIXELS = 4096 * 2304
 
 def show(method: tuple[Any, ...], opacity: float) -> None:
     upload = st.file_uploader(
-        f"Your film (up to {common.UPLOAD_MB} MB and {MOST_FRAMES} frames)",
+        f"Your video (up to {common.UPLOAD_MB} MB and {MOST_FRAMES} frames)",
         type=[suffix[1:] for suffix in SUFFIXES],
         key="segment_film",
         max_upload_size=common.UPLOAD_MB,
     )
     if method[0] in (common.BINARY, common.OTSU):
-        st.info("A film wants a model; a threshold segments pictures.")
+        st.info("A video wants a model; a threshold segments images.")
         return
     smooth = st.slider("Frames that a new class waits, against flicker", 1, 9, 1, key="segment_smooth")
     if upload is None:
-        st.info("Upload a short film to begin; it is segmented frame by frame, without its sound.")
+        st.info("Upload a short video to begin; it is segmented frame by frame, without its sound.")
         return
     key = (upload.file_id, method, opacity, smooth)
-    if st.button("Segment the film", type="primary", key="segment_film_start"):
-        st.session_state["film"] = None
-        st.session_state["film"] = (key, *segmented(upload, method, opacity, smooth))
-    kept = st.session_state.get("film")
+    if st.button("Segment the video", type="primary", key="segment_film_start"):
+        st.session_state["video"] = None
+        st.session_state["video"] = (key, *segmented(upload, method, opacity, smooth))
+    kept = st.session_state.get("video")
     if not kept or kept[0][0] != upload.file_id:
         return
     if kept[0] != key:
         st.caption("Settings have changed since this was made.")
-    _, film, report, facts = kept
-    st.video(film, format="video/webm", width="stretch")
+    _, video, report, facts = kept
+    st.video(video, format="video/webm", width="stretch")
     st.markdown(
         f"**{facts['frames']} frames** of {facts['size'][1]}×{facts['size'][0]} in {facts['seconds']:.1f} s · "
         f"{facts['frames_per_second']:.1f} frames/s"
@@ -46,12 +46,12 @@ def show(method: tuple[Any, ...], opacity: float) -> None:
     )
     st.html(common.legend_table(facts["classes"]))
     stem = safe_stem(upload.name)
-    downloads.button("Film (WebM)", film, f"{stem}_overlay.webm", "video/webm", "segment_film_file")
+    downloads.button("Video (WebM)", video, f"{stem}_overlay.webm", "video/webm", "segment_film_file")
     downloads.button("Legend (JSON)", report, f"{stem}.json", "application/json", "segment_film_report")
 
 
 def segmented(upload: object, method: tuple[Any, ...], opacity: float, smooth: int) -> Made:
-    """The film as WebM, its report as JSON, and the report; made in a process of its own, see `runtime.confined_video`."""
+    """The video as WebM, its report as JSON, and the report; made in another process, see `runtime.confined_video`."""
     data, name = common.checked_upload(upload)
     limits = {"most_frames": MOST_FRAMES, "most_pixels": MOST_PIXELS}
     line = st.empty()

@@ -16,7 +16,7 @@ def measure(parts: int, batch: int, size: int) -> str:
     """A row of the table, measured in this process."""
     import tensorflow as tf
 
-    from training.engine.train_step import make_train_step, make_trainee
+    from training.engine.train_step import make_train_state, make_train_step
     from training.runs.recipe import Recipe
     from training.runs.trained_run import build_model
 
@@ -30,8 +30,8 @@ def measure(parts: int, batch: int, size: int) -> str:
     )
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     with strategy.scope():
-        trainee = make_trainee(build_model(recipe, 19), recipe, 10)
-    step = make_train_step(trainee, recipe, strategy, None)
+        train_state = make_train_state(build_model(recipe, 19), recipe, 10)
+    step = make_train_step(train_state, recipe, strategy, None)
     images = tf.random.stateless_uniform((batch, size, size, 3), [0, 1], 0, 255)
     labels = tf.random.stateless_uniform((batch, size, size), [0, 2], 0, 19, tf.int32)
     before, seconds = peak(), []

@@ -1,9 +1,9 @@
-"""How many calibration pictures int8 needs, by measurement: python -m benchmarks.calibration_images RUN.
+"""How many calibration images int8 needs, by measurement: python -m benchmarks.calibration_images RUN.
 
-A file is exported for each number of pictures of the run's train split, biases corrected, and set beside the float
-Keras model on pictures of val: mIoU points lost, pixels that agree, and the RMS error of the logits relative to their
+A file is exported for each number of images of the run's train split, biases corrected, and set beside the float
+Keras model on images of val: mIoU points lost, pixels that agree, and the RMS error of the logits relative to their
 standard deviation. `--spoilt` adds the ranges of TensorFlow's own calibrator (see export/ranges.py); `--keep-float OP`
-adds files in which ops stay in float32, more of them from row to row, and what a picture then takes.
+adds files in which ops stay in float32, more of them from row to row, and what an image then takes.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def parser() -> Parser:
     command.add_argument("run", metavar="RUN")
     command.add_argument("--counts", type=int, nargs="+", default=COUNTS, metavar="N")
     command.add_argument("--precision", choices=("int8", "mixed"), default="int8")
-    command.add_argument("--pictures", type=int, default=50, metavar="N", help="of val; 50")
+    command.add_argument("--images", type=int, default=50, metavar="N", help="of val; 50")
     command.add_argument("--spoilt", action="store_true", help="measure the converter's own ranges too")
     command.add_argument("--keep-float", nargs="+", default=[], metavar="OP", help="one op more a row")
     return command
@@ -46,9 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = load(args.run)
     examples = examples_of(run)
     size = size_of_data(run, examples)
-    model, shown = run.model(image_size=size), parity.spread(examples("val"), args.pictures)
+    model, shown = run.model(image_size=size), parity.spread(examples("val"), args.images)
     keras = parity.keras_predict(model)
-    print(f"{len(shown)} pictures of val, {size[0]}x{size[1]}, {args.precision}")
+    print(f"{len(shown)} images of val, {size[0]}x{size[1]}, {args.precision}")
     print(
         f"{'calibration':>24} {'mIoU, Keras':>12} {'file':>7} {'lost':>6} {'agree':>9} {'off by':>8} {'ms':>6}"
     )
@@ -61,27 +61,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     for name, corrected, count, keep_float in rows:
         ranges.corrected = own if corrected else (lambda calibrated, *_: calibrated)
-        pictures = tflite.calibration_pictures(examples("train"), count, size)
-        file = tflite.convert(model, size, args.precision, "mask", pictures, keep_float=keep_float)
+        images = tflite.calibration_images(examples("train"), count, size)
+        file = tflite.convert(model, size, args.precision, "mask", images, keep_float=keep_float)
         predict = tflite.predictor(file, "mask")
         found = parity.measure(keras, predict, shown, run.spec, size)
         off = _distance(keras, predict, shown[:5], size)
         print(
             f"{name:>24} {100 * found.keras['miou']:12.2f} {100 * found.file['miou']:7.2f} {found.loss:6.2f} "
-            f"{100 * found.agreement:8.3f}% {100 * off:7.3f}% {1e3 * _seconds(file, pictures[0]):6.1f}",
+            f"{100 * found.agreement:8.3f}% {100 * off:7.3f}% {1e3 * _seconds(file, images[0]):6.1f}",
             flush=True,
         )
     return 0
 
 
-def _seconds(file: bytes, picture: np.ndarray) -> float:
+def _seconds(file: bytes, image: np.ndarray) -> float:
     """The median of 30 turns of the model alone, two threads."""
     from export import run_tflite
 
     run, taken = run_tflite.runner(file), []
     for _ in range(30):
         start = time.perf_counter()
-        run(picture)
+        run(image)
         taken.append(time.perf_counter() - start)
     return float(np.median(taken))
 
@@ -89,8 +89,8 @@ def _seconds(file: bytes, picture: np.ndarray) -> float:
 def _distance(reference: Any, candidate: Any, examples: Sequence[Any], size: tuple[int, int]) -> float:
     from runtime.image import resize_rgb
 
-    pictures = [resize_rgb(example.read()[0], size) for example in examples]
-    pairs = [(reference(picture)[1], candidate(picture)[1]) for picture in pictures]
+    images = [resize_rgb(example.read()[0], size) for example in examples]
+    pairs = [(reference(image)[1], candidate(image)[1]) for image in images]
     pairs = [(logits, found[..., : logits.shape[-1]]) for logits, found in pairs]
     wanted = np.stack([logits for logits, _ in pairs])
     return float(np.sqrt(np.mean([np.mean((a - b) ** 2) for a, b in pairs])) / wanted.std())

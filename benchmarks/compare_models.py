@@ -1,9 +1,9 @@
-"""Every dense model trained on the drawn scenes for the same number of pictures: mIoU against latency.
+"""Every dense model trained on the drawn scenes for the same number of images: mIoU against latency.
 
     python -m benchmarks.compare_models --data scenes              # an hour on two cores; goes on where it stopped
     python -m benchmarks.compare_models --data scenes --epochs 2   # a look at it
 
-Small variants from random weights: each takes its row of RECIPES for the data, but the same pictures, crop, batch and
+Small variants from random weights: each takes its row of RECIPES for the data, but the same images, crop, batch and
 epochs as the others, seed 0. Each is trained by `training.train` and exported by `export` at its model's default
 precision, through the gate; val is scored by the exported file. Latency is measured at the end, side by side: all
 files take turns in one process. The thresholds, which are counted and not trained, are the floor.
@@ -22,7 +22,7 @@ from runtime.errors import UserError, exit_on_user_error
 from runtime.files import whole_file, write_whole
 
 SIZE = (128, 256)
-PICTURES, VALIDATION = 400, 50
+IMAGES, VALIDATION = 400, 50
 BATCH = 8
 PAGE = Path("docs/compare_scenes.md")
 PLOT = Path("docs/compare_scenes.png")
@@ -54,9 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m benchmarks.compare_models", description=__doc__.splitlines()[0]
     )
     command.add_argument("--data", choices=("scenes",), default="scenes")
-    command.add_argument(
-        "--epochs", type=int, default=20, help=f"passes over {PICTURES} pictures (default 20)"
-    )
+    command.add_argument("--epochs", type=int, default=20, help=f"passes over {IMAGES} images (default 20)")
     command.add_argument("--only", default="", metavar="TEXT", help="models whose label holds TEXT")
     options = command.parse_args(argv)
     if options.epochs < 1:
@@ -80,7 +78,7 @@ def measured(entry: Entry, epochs: int) -> dict[str, Any]:
 
     name = f"compare-{epochs}-" + "".join(c if c.isalnum() else "_" for c in entry.label)
     folder = Path("runs") / name
-    sizes = [f"size={SIZE[0]}x{SIZE[1]}", f"train_count={PICTURES}", f"val_count={VALIDATION}"]
+    sizes = [f"size={SIZE[0]}x{SIZE[1]}", f"train_count={IMAGES}", f"val_count={VALIDATION}"]
     common = ["--epochs", str(epochs), "--batch", str(BATCH), "--crop", f"{SIZE[0]}x{SIZE[1]}", "--seed", "0"]
     print(f"\n{entry.label}", flush=True)
     command = [entry.model, "--data", "scenes", "--name", name, *common, "--data-set", *sizes, *entry.flags]
@@ -108,16 +106,16 @@ def add_latency(rows: list[dict[str, Any]], rounds: int = 60) -> None:
     from runtime.benchmark import measure
     from training.data import scenes
 
-    picture = scenes.draw(0, 1, SIZE).image
+    image = scenes.draw(0, 1, SIZE).image
     segmenters = [Segmenter(row["file"], threads=2) for row in rows]
-    for row, found in zip(rows, measure(segmenters, picture, rounds), strict=True):
+    for row, found in zip(rows, measure(segmenters, image, rounds), strict=True):
         row["ms"] = found["whole_ms"]["median"]
 
 
 def facts(epochs: int) -> dict[str, Any]:
     return {
         "epochs": epochs,
-        "images": epochs * PICTURES,
+        "images": epochs * IMAGES,
         "height": SIZE[0],
         "width": SIZE[1],
         "validation": VALIDATION,
@@ -130,8 +128,8 @@ HEAD = """\
 # The models side by side on the drawn scenes
 
 `python -m benchmarks.compare_models --data scenes --epochs {epochs}`, {date}, {machine}. Every model saw {images}
-pictures of {height}x{width} from random weights, one seed, its row of RECIPES; mIoU over 19 classes on {validation}
-pictures of `val`; latency of the whole path on two threads, all files in turn in one process. Drawn streets are no
+images of {height}x{width} from random weights, one seed, its row of RECIPES; mIoU over 19 classes on {validation}
+images of `val`; latency of the whole path on two threads, all files in turn in one process. Drawn streets are no
 photographs, and so short a training favours what learns fast: this ranks neither the papers nor their published
 weights. Published checkpoints and longer training are for --init and for the recipes of real data.
 

@@ -4,14 +4,14 @@
     python -m benchmarks.device FILE.tflite --ops                               # where the time of a file goes
     python -m benchmarks.device --untrained mobilenet_v2 --peers DIR            # the shipped network at MLPerf's task
 
-All files live in one process and take turns, one picture a turn: the whole path (uint8 picture in, class ids at the
-picture's size out) and the model alone; medians, and the spread from the 10th to the 90th percentile.
+All files live in one process and take turns, one image a turn: the whole path (uint8 image in, class ids at the
+image's size out) and the model alone; medians, and the spread from the 10th to the 90th percentile.
 
 The roofline is the best rate of convolution that was found on this machine in the same run: eight 3x3 convolutions of
 256 channels at 64x64, in int8 and in float32. A file's GOPS are its operations (two a multiply-accumulate, of its
 convolutions and matrix products) by its time; its share is that of the roofline of its own kind.
 
---untrained makes an int8 file of the DeepLabV3+ of the CamVid recipe on each BACKBONE, for 32 classes at the picture's
+--untrained makes an int8 file of the DeepLabV3+ of the CamVid recipe on each BACKBONE, for 32 classes at the image's
 size, as MLPerf Mobile's reference has them. Its weights are random, which no time depends on.
 
 --ops cuts the file after each operation; the parts take turns, and an operation's time is the difference of the
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     command.add_argument("files", nargs="*", type=Path, metavar="FILE.tflite")
     command.add_argument("--peers", type=Path, metavar="DIR", help="a folder of further .tflite files")
-    command.add_argument("--size", default="512x512", metavar="HxW", help="of the picture (default 512x512)")
+    command.add_argument("--size", default="512x512", metavar="HxW", help="of the image (default 512x512)")
     command.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="default 1 2")
     command.add_argument("--runs", type=int, default=50, help="turns of each file (default 50)")
     command.add_argument(
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
                 print(operations(file, options.threads[-1], options.runs))
             return 0
         for threads in options.threads:
-            print(side_by_side([*made, *files], picture(size(options.size)), threads, options.runs))
+            print(side_by_side([*made, *files], image(size(options.size)), threads, options.runs))
     return 0
 
 
@@ -83,13 +83,13 @@ def untrained(backbone: str, height_width: tuple[int, int], folder: Path) -> Pat
         model = zoo.build("deeplabv3plus", classes=32, image_size=height_width, backbone=backbone, **options)
     except ValueError as error:
         raise UserError(f"--untrained: {error}") from error
-    pictures = [scenes.draw(0, index, height_width).image for index in range(4)]
+    images = [scenes.draw(0, index, height_width).image for index in range(4)]
     path = folder / f"untrained_{backbone}.tflite"
-    path.write_bytes(tflite.convert(model, height_width, "int8", "mask", pictures, correct=False))
+    path.write_bytes(tflite.convert(model, height_width, "int8", "mask", images, correct=False))
     return path
 
 
-def picture(height_width: tuple[int, int]) -> np.ndarray:
+def image(height_width: tuple[int, int]) -> np.ndarray:
     """A drawn street, uint8 (H, W, 3)."""
     return resize_rgb(scenes.draw(0, 0, (512, 512)).image, height_width)
 
@@ -99,7 +99,7 @@ def side_by_side(files: Sequence[Path], rgb: np.ndarray, threads: int, runs: int
     roofs = {kind: rate_of(roof(kind), threads) for kind in ("int8", "float32")}
     rows = measure([Segmenter(file, threads=threads) for file in files], rgb, runs)
     text = [
-        f"\n{threads} thread{'s' * (threads > 1)}, a picture of {rgb.shape[0]}x{rgb.shape[1]}, {runs} turns; "
+        f"\n{threads} thread{'s' * (threads > 1)}, an image of {rgb.shape[0]}x{rgb.shape[1]}, {runs} turns; "
         f"roofline {roofs['int8']:.0f} GOPS in int8, {roofs['float32']:.0f} in float32\n",
         "| file | kind | input | whole, ms | model, ms (p10..p90) | to the first | GMACs | GOPS | of the roofline |",
         "|---|---|---|---|---|---|---|---|---|",

@@ -3,7 +3,7 @@
     python -m benchmarks.distributed [--backbone mobilenet_v2] [--crop 128x128] [--batch 2] [--steps 10]
     python -m benchmarks.distributed --only-computed --step-seconds 0.5 --gradient-megabytes 257 --norms 114
 
-Measured: the median step of DeepLabV3+ on random pictures, with training.engine.train_step under the very strategies of
+Measured: the median step of DeepLabV3+ on random images, with training.engine.train_step under the very strategies of
 training.train, each in fresh processes: one process with one thread and one batch, one process with two threads and
 two batches, two workers (MultiWorkerMirroredStrategy over the loopback, BatchNorm synchronised) with one thread and
 one batch each; and what the workers' agreement on whether to stop adds to a step.
@@ -54,7 +54,7 @@ def timed_steps(args: argparse.Namespace, cluster: distributed.Cluster) -> dict[
     import tensorflow as tf
 
     from training.engine import prepare_training
-    from training.engine.train_step import make_train_step, make_trainee
+    from training.engine.train_step import make_train_state, make_train_step
     from training.runs.recipe import Recipe
     from training.runs.trained_run import build_model
 
@@ -70,8 +70,8 @@ def timed_steps(args: argparse.Namespace, cluster: distributed.Cluster) -> dict[
     with devices.scope():
         model = build_model(recipe, 8)
         prepare_training.synchronise(model)
-        trainee = make_trainee(model, recipe, 100)
-    step = make_train_step(trainee, recipe, devices, None)
+        train_state = make_train_state(model, recipe, 100)
+    step = make_train_step(train_state, recipe, devices, None)
     rng = np.random.default_rng(cluster.index)
     images = tf.constant(rng.integers(0, 256, (args.batch, *recipe.crop, 3)), tf.uint8)
     labels = tf.constant(rng.integers(0, 8, (args.batch, *recipe.crop)), tf.uint8)
@@ -134,14 +134,14 @@ def measured_table(args: argparse.Namespace) -> None:
         ("2 workers, 1 thread each", 2, 1, args.batch),
     )
     print(f"measured: deeplabv3plus {args.backbone}, {args.crop}, median of {args.steps} steps\n")
-    print("| | global batch | step, ms | pictures/s | sent by each worker, MB a step | agreeing, ms |")
+    print("| | global batch | step, ms | images/s | sent by each worker, MB a step | agreeing, ms |")
     print("|---|---|---|---|---|---|")
     for name, workers, threads, batch in rows:
         found = run(args, workers=workers, threads=threads, batch=batch)
-        pictures = batch * workers
+        images = batch * workers
         sent = sent_bytes(found["gradient_bytes"], workers) / 1e6
         print(
-            f"| {name} | {pictures} | {1000 * found['step']:.0f} | {pictures / found['step']:.2f} | {sent:.1f} | "
+            f"| {name} | {images} | {1000 * found['step']:.0f} | {images / found['step']:.2f} | {sent:.1f} | "
             f"{1000 * found['agreeing']:.2f} |",
             flush=True,
         )

@@ -1,12 +1,12 @@
-"""Milliseconds from a picture to its class ids: our files beside what one would use instead, on the same network.
+"""Milliseconds from an image to its class ids: our files beside what one would use instead, on the same network.
 
     python -m benchmarks.frameworks              # the peers are in requirements-parity.txt
 
 The network is segmentation_models_pytorch's DeepLabV3+ on MobileNetV2 (19 classes, random weights), in its own layout:
 ours is zoo.convert's of it, so all have the same layers. Each contender lives in a process of its own with two threads,
-and they take turns, one picture a turn: from uint8 (512, 512, 3) to class ids of that size, medians and their ratio.
+and they take turns, one image a turn: from uint8 (512, 512, 3) to class ids of that size, medians and their ratio.
 ONNX Runtime runs what PyTorch exports, in float and quantised by its own tool (QDQ, 8 bits, weights per channel,
-calibrated on the same pictures); its argmax is inside the file, as in ours.
+calibrated on the same images); its argmax is inside the file, as in ours.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     command = argparse.ArgumentParser(
         prog="python -m benchmarks.frameworks", description=(__doc__ or "").splitlines()[0]
     )
-    command.add_argument("--rounds", type=int, default=30, help="pictures timed of each (default 30)")
+    command.add_argument("--rounds", type=int, default=30, help="images timed of each (default 30)")
     command.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     options = command.parse_args(argv)
     if options.worker:
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 @cache
-def pictures() -> list[np.ndarray]:
+def images() -> list[np.ndarray]:
     """Drawn streets, uint8 (512, 512, 3)."""
     from training.data import scenes
 
@@ -70,14 +70,14 @@ def litert(precision: str) -> Step:
     from runtime import Segmenter
 
     path = Path(tempfile.mkdtemp()) / "model.tflite"
-    path.write_bytes(tflite.convert(model(), SIZE, precision, "mask", pictures()))
+    path.write_bytes(tflite.convert(model(), SIZE, precision, "mask", images()))
     segmenter = Segmenter(path, threads=THREADS)
-    return lambda: segmenter.segment(pictures()[0])
+    return lambda: segmenter.segment(images()[0])
 
 
 def keras_predict() -> Step:
     built = model()
-    return lambda: built.predict(pictures()[0][None], verbose=0)["logits"].argmax(-1)
+    return lambda: built.predict(images()[0][None], verbose=0)["logits"].argmax(-1)
 
 
 def saved_model() -> Step:
@@ -90,7 +90,7 @@ def saved_model() -> Step:
     signature = [tf.TensorSpec((1, *SIZE, 3), tf.uint8, name="image")]
     write_saved_model(folder, built, _serve(built, "mask"), signature)
     loaded = tf.saved_model.load(folder)
-    return lambda: loaded.serve(tf.constant(pictures()[0][None])).numpy()
+    return lambda: loaded.serve(tf.constant(images()[0][None])).numpy()
 
 
 def onnx_file(folder: Path) -> Path:
@@ -134,7 +134,7 @@ def onnx_runtime(quantised: bool) -> Step:
 
         class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
             def __init__(self) -> None:
-                self.rest = iter([{"image": prepared(rgb)} for rgb in pictures()])
+                self.rest = iter([{"image": prepared(rgb)} for rgb in images()])
 
             def get_next(self) -> Any:
                 return next(self.rest, None)
@@ -149,7 +149,7 @@ def onnx_runtime(quantised: bool) -> Step:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = THREADS
     session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(None, {"image": prepared(pictures()[0])})
+    return lambda: session.run(None, {"image": prepared(images()[0])})
 
 
 CONTENDERS: dict[str, Callable[[], Step]] = {

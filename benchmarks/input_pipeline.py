@@ -3,12 +3,12 @@
     python -m benchmarks.input_pipeline
     python -m benchmarks.input_pipeline --data camvid --data-dir DIR
 
-The same pictures, crop, batch and number of workers for all; the runs alternate, and the median of each is
+The same images, crop, batch and number of workers for all; the runs alternate, and the median of each is
 shown. Two groups are compared, because no peer has a pipeline with all of our operations in one piece:
 
 - everything: scale, crop, rotation, flip, brightness, contrast, saturation, hue and blur, against KerasCV's
   layers that move label maps along (JitteredResize, RandomRotation, RandomFlip, RandomColorJitter and
-  RandomGaussianBlur). KerasCV blurs every picture: its RandomApply does not run inside tf.data.
+  RandomGaussianBlur). KerasCV blurs every image: its RandomApply does not run inside tf.data.
 - crop and flip only, against a TFDS data set with tf.image: what its documentation shows.
 
 Each from PNG files (TFDS: from its records of the same PNG bytes) and from memory (tf.data's cache for the
@@ -43,9 +43,9 @@ def main() -> None:
     options = parse()
     tf.keras.utils.disable_interactive_logging()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    split = {"count": options.pictures} if options.data == "scenes" else {}
+    split = {"count": options.images} if options.data == "scenes" else {}
     spec, examples = data.load(options.data, "train", options.data_dir, **split)
-    examples = examples[: options.pictures]
+    examples = examples[: options.images]
     with tempfile.TemporaryDirectory() as folder:
         files = write_files(Path(folder) / "png", examples)
         makers = candidates(files, Path(folder) / "tfds", options, classes=len(spec.classes))
@@ -59,7 +59,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="scenes", choices=list(data.DATASETS))
     parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--pictures", type=int, default=64, help="how many pictures (default 64)")
+    parser.add_argument("--images", type=int, default=64, help="how many images (default 64)")
     parser.add_argument("--crop", type=int, default=320, help="side of the square crop (default 320)")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--batches", type=int, default=24, help="batches a run (default 24)")
@@ -68,18 +68,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--backbone", default="mobilenet_v2", help="of the DeepLabV3+ that is trained")
     parser.add_argument("--steps", type=int, default=20, help="training steps timed; 0 leaves them out")
     options = parser.parse_args()
-    if (
-        min(options.pictures, options.crop, options.batch, options.batches, options.rounds, options.workers)
-        < 1
-    ):
-        raise UserError(
-            "--pictures, --crop, --batch, --batches, --rounds and --workers have to be 1 or more."
-        )
+    if min(options.images, options.crop, options.batch, options.batches, options.rounds, options.workers) < 1:
+        raise UserError("--images, --crop, --batch, --batches, --rounds and --workers have to be 1 or more.")
     return options
 
 
 def write_files(folder: Path, examples: list[Example]) -> list[tuple[Path, Path]]:
-    """Every example as a PNG picture and a PNG of train ids; the pairs of paths."""
+    """Every example as a PNG image and a PNG of train ids; the pairs of paths."""
     folder.mkdir()
     pairs = []
     for index, example in enumerate(examples):
@@ -133,7 +128,7 @@ def candidates(
 
 
 def png_files(files: list[tuple[Path, Path]], workers: int) -> tf.data.Dataset:
-    """(picture, ids) decoded by TensorFlow from PNG files."""
+    """(image, ids) decoded by TensorFlow from PNG files."""
 
     def decode(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         rgb = tf.io.decode_png(tf.io.read_file(image), channels=3)
@@ -144,7 +139,7 @@ def png_files(files: list[tuple[Path, Path]], workers: int) -> tf.data.Dataset:
 
 
 def tfds_records(folder: Path, files: list[tuple[Path, Path]]) -> Callable[[int], tf.data.Dataset]:
-    """The files as a TFDS data set on disk; call it to read (picture, ids) through TFDS' own decoding."""
+    """The files as a TFDS data set on disk; call it to read (image, ids) through TFDS' own decoding."""
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
@@ -215,7 +210,7 @@ def keras_cv_layers(side: int, classes: int) -> list[Any]:
 
 
 def keras_cv(dataset: tf.data.Dataset, layers: list[Any], options: argparse.Namespace) -> tf.data.Dataset:
-    """JitteredResize picture by picture (sizes may differ), then the others on whole batches: its fastest way."""
+    """JitteredResize image by image (sizes may differ), then the others on whole batches: its fastest way."""
 
     def resize(image: tf.Tensor, label: tf.Tensor) -> dict[str, tf.Tensor]:
         return layers[0]({"images": tf.cast(image, tf.float32), "segmentation_masks": label})

@@ -1,12 +1,12 @@
-"""The page as a server: how soon the first picture is there, what a thousand runs leave in memory, who waits for whom.
+"""The page as a server: how soon the first image is there, what a thousand runs leave in memory, who waits for whom.
 
     python -m benchmarks.page_load first [--times 5]          # a new server each time, its first visitor
-    python -m benchmarks.page_load memory [--runs 1000]       # one visitor, another picture at each run; RSS of the
+    python -m benchmarks.page_load memory [--runs 1000]       # one visitor, another image at each run; RSS of the
     server python -m benchmarks.page_load visitors [--runs 200]      # a new visitor each run, who leaves again
     python -m benchmarks.page_load slow --model SLOW.tflite   # how long one visitor waits while another runs SLOW
 
 It speaks Streamlit's own protocol (WebSocket, protobuf), so that the time is the server's and no browser's; what a
-browser adds is printed by tests/app/test_app_browser.py. A run is what a click causes: the whole tab, with its picture
+browser adds is printed by tests/app/test_app_browser.py. A run is what a click causes: the whole tab, with its image
 decoded, segmented, coloured and sent. Linux: memory is VmRSS of /proc.
 """
 
@@ -127,7 +127,7 @@ def first(times: int) -> None:
     for _ in range(times):
         with server() as (port, _), Visitor(port) as visitor:
             seconds.append(visitor.run())
-            require_picture(visitor)
+            require_image(visitor)
             with Visitor(port) as second:
                 again.append(second.run())
     print(f"first visitor of a new server: {spread(seconds)}; the next one: {spread(again)}")
@@ -137,15 +137,15 @@ def memory(runs: int) -> None:
     """RSS at a tenth of the runs, where every cache is full, and at the end."""
     with server() as (port, process), Visitor(port) as visitor:
         visitor.run()
-        require_picture(visitor)
-        pictures = list(visitor.widgets["segment_example"].options)
+        require_image(visitor)
+        images = list(visitor.widgets["segment_example"].options)
         step = max(1, runs // 10)
         seconds = []
         for number in range(1, runs + 1):
-            seconds.append(visitor.choose("segment_example", pictures[number % len(pictures)]))
+            seconds.append(visitor.choose("segment_example", images[number % len(images)]))
             if number % step == 0:
                 print(f"run {number}: {resident(process.pid):.1f} MB", flush=True)
-        print(f"{len(pictures)} pictures in turn; a run: {spread(seconds)}")
+        print(f"{len(images)} images in turn; a run: {spread(seconds)}")
 
 
 def visitors(runs: int) -> None:
@@ -154,7 +154,7 @@ def visitors(runs: int) -> None:
         for number in range(1, runs + 1):
             with Visitor(port) as visitor:
                 visitor.run()
-                require_picture(visitor)
+                require_image(visitor)
             if number % step == 0:
                 print(f"visitor {number}: {resident(process.pid):.1f} MB", flush=True)
 
@@ -164,13 +164,11 @@ def slow(model: str, times: int = 9) -> None:
     with server() as (port, _), Visitor(port) as quick, Visitor(port) as other:
         quick.run()
         other.run()
-        pictures = list(quick.widgets["segment_example"].options)
+        images = list(quick.widgets["segment_example"].options)
         turns = itertools.count(1)
 
         def series(count: int = times) -> list[float]:
-            return [
-                quick.choose("segment_example", pictures[next(turns) % len(pictures)]) for _ in range(count)
-            ]
+            return [quick.choose("segment_example", images[next(turns) % len(images)]) for _ in range(count)]
 
         alone, stop, took = series(), threading.Event(), []
         loading = threading.Thread(target=lambda: took.append(other.choose("segment_method", model)))
@@ -184,7 +182,7 @@ def slow(model: str, times: int = 9) -> None:
             turn = 0
             while not stop.is_set():
                 turn += 1
-                took.append(other.choose("segment_example", pictures[turn % len(pictures)]))
+                took.append(other.choose("segment_example", images[turn % len(images)]))
 
         busy = threading.Thread(target=keep_busy)
         busy.start()
@@ -196,9 +194,9 @@ def slow(model: str, times: int = 9) -> None:
         print(f"another visitor's runs while it runs: {spread(beside)}")
 
 
-def require_picture(visitor: Visitor) -> None:
+def require_image(visitor: Visitor) -> None:
     if visitor.errors or "kerbside_viewer" not in visitor.widgets:
-        raise UserError(f"the page shows no picture: {visitor.errors or 'models/ or examples/ is empty'}.")
+        raise UserError(f"the page shows no image: {visitor.errors or 'models/ or examples/ is empty'}.")
 
 
 def resident(pid: int) -> float:

@@ -1,7 +1,7 @@
 """What export/rewrite.py gains: python -m benchmarks.rewrites RUN [--size HxW] [--threads N].
 
 The int8 `mask` file as the converter writes it, with each rewrite and with both; they take turns in one process, a
-train picture a turn: medians, the spread from the 10th to the 90th percentile, and whether the class ids are the same.
+train image a turn: medians, the spread from the 10th to the 90th percentile, and whether the class ids are the same.
 """
 
 import argparse
@@ -37,9 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = load(args.run)
     examples = examples_of(run)
     size = parse_size(args.size) if args.size else size_of_data(run, examples)
-    pictures = tflite.calibration_pictures(examples("train"), 16, size)
+    images = tflite.calibration_images(examples("train"), 16, size)
     faster, rewrite.faster = rewrite.faster, lambda flatbuffer: flatbuffer
-    plain = tflite.convert(run.model(image_size=size), size, "int8", "mask", pictures)
+    plain = tflite.convert(run.model(image_size=size), size, "int8", "mask", images)
     rewrite.faster = faster
 
     def rewritten(*rewrites: Callable[[Any], None]) -> bytes:
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     files = {
         "as converted": plain,
-        "the picture by float32": rewritten(rewrite.image_by_float),
+        "the image by float32": rewritten(rewrite.image_by_float),
         "sixteen scores": rewritten(rewrite.widen_argmax),
         "both": faster(plain),
     }
@@ -58,10 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     taken: dict[str, list[float]] = {name: [] for name in files}
     same = dict.fromkeys(files, True)
     for turn in range(args.runs):
-        picture, ids = pictures[turn % len(pictures)], {}
+        image, ids = images[turn % len(images)], {}
         for name, segment in runners.items():
             start = time.perf_counter()
-            ids[name] = segment(picture)
+            ids[name] = segment(image)
             taken[name].append(1e3 * (time.perf_counter() - start))
             same[name] &= np.array_equal(ids[name], ids["as converted"])
     print(f"{args.run}, {size[0]}x{size[1]}, {args.threads} threads, {args.runs} turns\n")

@@ -31,7 +31,7 @@ from training.progress_bar import counter
 
 SHAPES = {"16:9": 16 / 9, "2:1": 2.0, "3:1": 3.0, "1:1": 1.0, "3:4": 3 / 4, "9:16": 9 / 16}
 WHOLE, TWICE = "whole", "whole, twice its size"
-PICTURE = Path("examples/sunny_street.jpg")
+IMAGE = Path("examples/sunny_street.jpg")
 
 Way = Callable[[Segmenter, np.ndarray], np.ndarray]  # an image -> class ids (H, W)
 
@@ -162,7 +162,7 @@ def latency(segmenter: Segmenter, sizes: Sequence[tuple[int, int]], runs: int) -
         "|---|---|---|---|---|---|",
     ]
     for size in sizes:
-        rgb = resize_rgb(read_rgb(PICTURE), size)
+        rgb = resize_rgb(read_rgb(IMAGE), size)
         fits = ("stretch", "letterbox", "tiles")
         taken = np.array([[segmenter.segment(rgb, fit).seconds for fit in fits] for _ in range(3 + runs)])[3:]
         ratios = np.median(taken / taken[:, :1], axis=0)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.shipped_latency [--note "idle"]     # writes docs/models/latency.json
 
-Whole path (uint8 picture in, class ids out) on a picture of the size that each model takes, two threads, the files in
+Whole path (uint8 image in, class ids out) on an image of the size that each model takes, two threads, the files in
 turn, medians over 60 runs.
 """
 
@@ -20,7 +20,7 @@ from runtime.segmenter import Segmenter
 from runtime.shipped_files import measured
 
 OUT = Path("docs/models/latency.json")
-PICTURE = Path("examples/sunny_street.jpg")
+IMAGE = Path("examples/sunny_street.jpg")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     sizes = {path: Segmenter(path).size for path in paths}
     for size in sorted(set(sizes.values())):
         alike = [path for path in paths if sizes[path] == size]
-        found.update(measured(alike, resize_rgb(read_rgb(PICTURE), size), options.runs))
+        found.update(measured(alike, resize_rgb(read_rgb(IMAGE), size), options.runs))
     facts = {
         "command": "python -m benchmarks.shipped_latency",
         "date": date.today().isoformat(),

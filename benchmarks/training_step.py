@@ -6,7 +6,7 @@ keras.metrics.MeanIoU and cityscapesscripts.
 
 Each contender lives in a process of its own with two threads, and they take turns, one step a turn: medians, and the
 ratio of medians. Ours is compared with each peer on the peer's own network (same layers, rates and filters: the
-layouts of zoo.convert, whose logits agree to 1e-6), from float32 pictures in memory to new weights: forward, backward,
+layouts of zoo.convert, whose logits agree to 1e-6), from float32 images in memory to new weights: forward, backward,
 AdamW, cross-entropy without the void pixels. Our step does more than theirs: it averages weights (EMA), clips, and
 looks whether everything is finite before it assigns; "without extras" leaves out the first two.
 """
@@ -36,7 +36,7 @@ MODULE = "benchmarks.training_step"
 
 
 class Task(NamedTuple):
-    """A network and a batch: our names of its backbone, theirs, (height, width) and pictures a step."""
+    """A network and a batch: our names of its backbone, theirs, (height, width) and images a step."""
 
     backbone: str
     encoder: str
@@ -73,24 +73,24 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def batch(task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """float32 (B, H, W, 3) pictures and uint8 (B, H, W) labels with some void."""
+    """float32 (B, H, W, 3) images and uint8 (B, H, W) labels with some void."""
     rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (task.batch, *task.size, 3)).astype(np.float32)
+    pixels = rng.integers(0, 256, (task.batch, *task.size, 3)).astype(np.float32)
     labels = rng.integers(0, CLASSES, (task.batch, *task.size), np.uint8)
     labels[rng.random(labels.shape) < 0.05] = 255
-    return pictures, labels
+    return pixels, labels
 
 
 def ours(task: Task, layout: dict[str, Any], **fields: Any) -> Step:
     """Our own step, as training.engine.loop takes it."""
-    pictures, labels = (tensorflow().constant(part) for part in batch(task))
+    pixels, labels = (tensorflow().constant(part) for part in batch(task))
     step = our_step(task, layout, **fields)
-    return lambda: float(step(pictures, labels)[0])
+    return lambda: float(step(pixels, labels)[0])
 
 
 def our_step(task: Task, layout: dict[str, Any], **fields: Any) -> Callable[..., Any]:
     import zoo
-    from training.engine.train_step import make_train_step, make_trainee
+    from training.engine.train_step import make_train_state, make_train_step
     from training.runs.recipe import Recipe
 
     model = zoo.build(
@@ -100,7 +100,7 @@ def our_step(task: Task, layout: dict[str, Any], **fields: Any) -> Callable[...,
         "deeplabv3plus", "scenes", backbone=task.backbone, batch=task.batch, learning_rate=RATE, **fields
     )
     return make_train_step(
-        make_trainee(model, recipe, 100), recipe, tensorflow().distribute.get_strategy(), None
+        make_train_state(model, recipe, 100), recipe, tensorflow().distribute.get_strategy(), None
     )
 
 
@@ -127,8 +127,8 @@ def smp(task: Task) -> Step:
     network = network.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(network.parameters(), RATE)
     loss_of = torch.nn.CrossEntropyLoss(ignore_index=255)
-    pictures, labels = batch(task)
-    images = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(memory_format=torch.channels_last)
+    pixels, labels = batch(task)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(memory_format=torch.channels_last)
     truth = torch.from_numpy(labels.astype(np.int64))
     mean, deviation = (
         torch.tensor(values).view(1, 3, 1, 1) for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -170,8 +170,8 @@ def keras_hub(task: Task) -> Step:
     model = hub.models.DeepLabV3ImageSegmenter(backbone=backbone, num_classes=CLASSES)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255)
     model.compile(keras.optimizers.AdamW(RATE), loss, metrics=[], jit_compile=False)
-    pictures, labels = (tensorflow().constant(part) for part in batch(task))
-    return lambda: model.train_on_batch(pictures, labels)
+    pixels, labels = (tensorflow().constant(part) for part in batch(task))
+    return lambda: model.train_on_batch(pixels, labels)
 
 
 def tensorflow() -> Any:
@@ -195,7 +195,7 @@ CONTENDERS: dict[str, Callable[[Task], Step]] = {
     "KerasHub": keras_hub,
 }
 
-EVALUATION = "evaluation of one 1024x2048 picture, 19 classes: class ids to the matrix"
+EVALUATION = "evaluation of one 1024x2048 image, 19 classes: class ids to the matrix"
 
 
 def label_maps() -> tuple[np.ndarray, np.ndarray]:
@@ -249,7 +249,7 @@ def our_files(truth: np.ndarray, predicted: np.ndarray) -> Step:
 
 
 def cityscapesscripts(truth: np.ndarray, predicted: np.ndarray) -> Step:
-    """Its evaluator's own function for one picture, class scores alone."""
+    """Its evaluator's own function for one image, class scores alone."""
     from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as evaluator
 
     truth_file, predicted_file = png_files(truth, predicted)
@@ -281,15 +281,15 @@ def profile(task: Task, steps: int = 3) -> str:
     tf = tensorflow()
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-    pictures, labels = (tf.constant(part) for part in batch(task))
+    pixels, labels = (tf.constant(part) for part in batch(task))
     step = our_step(task, SMP_PLUS)
     for _ in range(2):
-        step(pictures, labels)
+        step(pixels, labels)
     with tempfile.TemporaryDirectory() as folder:
         tf.profiler.experimental.start(folder)
         before = time.perf_counter()
         for _ in range(steps):
-            step(pictures, labels)
+            step(pixels, labels)
         wall = 1000 * (time.perf_counter() - before) / steps
         tf.profiler.experimental.stop()
         (trace,) = Path(folder).rglob("*.xplane.pb")

@@ -24,15 +24,15 @@ HEAD = """\
 
 Made by `python -m benchmarks.zoo_table` on {machine}. Parameters are without the auxiliary head, which serves
 training; GMACs are multiply-accumulates of convolutions and matrix products at 512x1024; files are `mask` files at
-256x512, 19 classes; latency is the median of the whole path (uint8 picture in, class ids out) at 256x512 on two
+256x512, 19 classes; latency is the median of the whole path (uint8 image in, class ids out) at 256x512 on two
 threads, the precisions in turn. "Default" is what the model is exported in unless another precision is asked for,
 where that is not int8 (`mixed`: int8 convolutions, float attention). SAM is two files, encoder and decoder; its
-latency is that of a picture and one box. The weights are random: none of these columns depends on them. Scores are in
+latency is that of an image and one box. The weights are random: none of these columns depends on them. Scores are in
 results.md.
 
 The DeepLab rows' files were made before taps that meet only padding were left out (2026-11-21): today's are smaller or
 faster where a rate exceeds the map, by how much is not measured row by row. All int8 files were made before
-`export/rewrite.py`: today's have the picture's QUANTIZE within XNNPACK, and DeepLab's CONCATENATION of six maps too.
+`export/rewrite.py`: today's have the image's QUANTIZE within XNNPACK, and DeepLab's CONCATENATION of six maps too.
 
 | model | backbone | parameters | GMACs | fp32 file | int8 file | default file | fp32 | int8 | default | checkpoints |
 |---|---|---|---|---|---|---|---|---|---|---|"""
@@ -114,7 +114,7 @@ def audit_table(measured: Measured) -> list[str]:
 
 
 def parity_table(parity: dict[str, Any]) -> list[str]:
-    """One row a test: the largest difference over its pictures and sizes."""
+    """One row a test: the largest difference over its images and sizes."""
     if not parity:
         return ["## Parity", "", "not measured"]
     worst: dict[str, list[float]] = {}
@@ -124,7 +124,7 @@ def parity_table(parity: dict[str, Any]) -> list[str]:
     lines = [
         "## Parity with the references",
         "",
-        "Random weights and norm statistics, random pictures, two sizes each, float32; the bound is 1e-4 of the",
+        "Random weights and norm statistics, random images, two sizes each, float32; the bound is 1e-4 of the",
         f"logits' range and 99.99% of equal pixels. {parity['date']}.",
         "Mask2Former's pixels are counted where the reference's best class leads by twice the bound.",
         "",

@@ -123,10 +123,10 @@ def describe(name: str) -> None:
         "files": {},
     }
     model = zoo.build(row.model, image_size=FILE_SIZE, **options)
-    pictures = [scenes.draw(0, index, FILE_SIZE).image for index in range(CALIBRATION)]
+    images = [scenes.draw(0, index, FILE_SIZE).image for index in range(CALIBRATION)]
     for precision in precisions(row):
         try:
-            flatbuffers = convert(row, model, precision, pictures)
+            flatbuffers = convert(row, model, precision, images)
         except Exception as error:  # a row that does not convert is a row that says so
             found["files"][precision] = {
                 "failed": (str(error).strip().splitlines() or [repr(error)])[0][:200]
@@ -139,15 +139,15 @@ def describe(name: str) -> None:
     write_whole(kept(name), json.dumps(found, indent=1).encode())
 
 
-def convert(row: Row, model: Any, precision: str, pictures: list[np.ndarray]) -> list[bytes]:
+def convert(row: Row, model: Any, precision: str, images: list[np.ndarray]) -> list[bytes]:
     """The flatbuffers of one export, in the order of the row's parts."""
     from export import prompted_tflite, tflite
 
     if row.parts == ("",):
-        return [tflite.convert(model, FILE_SIZE, precision, "mask", pictures)]
+        return [tflite.convert(model, FILE_SIZE, precision, "mask", images)]
     encoder, decoder = model.get_layer("image_encoder"), model.get_layer("prompt_decoder")
     return [
-        prompted_tflite.convert_encoder(encoder, precision, pictures),
+        prompted_tflite.convert_encoder(encoder, precision, images),
         prompted_tflite.convert_decoder(decoder, prompted_tflite.DECODER_PRECISION[precision]),
     ]
 
@@ -158,7 +158,7 @@ def paths(name: str, precision: str) -> list[Path]:
 
 
 def macs(model: Any) -> int:
-    """Multiply-accumulates of one picture (and one prompt): those of every convolution and matrix product of the
+    """Multiply-accumulates of one image (and one prompt): those of every convolution and matrix product of the
     traced graph."""
     import tensorflow as tf
 

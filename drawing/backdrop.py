@@ -25,7 +25,7 @@ def sky(canvas: Canvas, cover: float, offset: tuple[float, float], flat: bool) -
         return
     canvas.ids[:rows] = SKY
     light = canvas.light
-    # Clouds and gradients are smooth: a quarter of the pixels is enough for large pictures.
+    # Clouds and gradients are smooth: a quarter of the pixels is enough for large images.
     step = 2 if canvas.width > 300 else 1
     height, width = -(-rows // step), -(-canvas.width // step)
     v = (np.arange(height, dtype=np.float32) + 0.5) * step

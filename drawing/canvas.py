@@ -20,7 +20,7 @@ _RING = np.stack([np.cos(np.arange(12) * math.pi / 6), np.sin(np.arange(12) * ma
 
 @dataclass(frozen=True)
 class View:
-    """Where the camera is. `horizon` and `shift` are shares of the picture's height and width."""
+    """Where the camera is. `horizon` and `shift` are shares of the image's height and width."""
 
     height: float
     horizon: float
@@ -90,7 +90,7 @@ class Canvas:
         return out
 
     def sees(self, x: float, z: float, radius: float) -> bool:
-        """Whether anything within `radius` metres of (x, z) can be in the picture, seen from the side."""
+        """Whether anything within `radius` metres of (x, z) can be in the image, seen from the side."""
         if z + radius < NEAR:
             return False
         near, far = max(z - radius, NEAR), z + radius
@@ -196,7 +196,7 @@ class Canvas:
             self.glows.append((float(u), float(v), radius * self.pixels(point[2]), colour, self.at(u, v)))
 
     def at(self, u: float, v: float) -> int | None:
-        """The id painted at a pixel so far; None outside the picture."""
+        """The id painted at a pixel so far; None outside the image."""
         column, row = round(float(u)), round(float(v))
         if 0 <= column < self.width and 0 <= row < self.height:
             return int(self.ids[row, column])
@@ -238,7 +238,7 @@ class Canvas:
 
 
 class Sprite:
-    """A grey picture with its coverage, uint8 (R, C, 2), at halving sizes so that far copies stay smooth."""
+    """A grey image with its coverage, uint8 (R, C, 2), at halving sizes so that far copies stay smooth."""
 
     def __init__(self, luma: np.ndarray, alpha: np.ndarray) -> None:
         self.levels = [np.ascontiguousarray(np.stack([luma, alpha], -1))]

@@ -1,6 +1,6 @@
 """Choosing a scene: weather and light, the camera, the street's width, and what the horizon shows.
 
-A plan is made from one random generator and does not know the size of the picture, so that the same scene
+A plan is made from one random generator and does not know the size of the image, so that the same scene
 can be drawn at any size.
 """
 
@@ -46,7 +46,7 @@ def plan(rng: Rng) -> Plan:
 def _light(rng: Rng, weather: str) -> Light:
     side, height = choose(rng, (-1.0, 1.0)), float(rng.uniform(0.5, 1.2))
     across, ahead = float(rng.uniform(0.35, 1.0)), float(rng.uniform(-0.9, 0.55))
-    if weather == "dusk" or rng.random() < 0.12:  # a low sun before the camera, often in the picture
+    if weather == "dusk" or rng.random() < 0.12:  # a low sun before the camera, often in the image
         across, height, ahead = float(rng.uniform(0.02, 0.5)), float(rng.uniform(0.08, 0.24)), 1.0
     raw = np.array([side * across, height, ahead])
     raw /= np.linalg.norm(raw)

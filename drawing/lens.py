@@ -133,7 +133,7 @@ def _blur(canvas: Canvas, camera: Camera) -> None:
 
 @lru_cache(maxsize=1)
 def _grain() -> np.ndarray:
-    """One sheet of sensor noise, float32 (256, 1024), of which each picture takes its own cut-outs."""
+    """One sheet of sensor noise, float32 (256, 1024), of which each image takes its own cut-outs."""
     return np.random.default_rng(404).standard_normal((256, 1024)).astype(np.float32)
 
 

@@ -190,7 +190,7 @@ def cast(canvas: Canvas, boxes: list[tuple[float, ...]]) -> tuple[np.ndarray, np
 
     A box is (x, z, half width, half length, height, heading, base): base is how high the thing floats.
     """
-    small = canvas.height * canvas.width > 80_000  # large pictures: shadows are soft, half size does
+    small = canvas.height * canvas.width > 80_000  # large images: shadows are soft, half size does
     factor = 0.5 if small else 1.0
     shape = (math.ceil(canvas.height * factor), math.ceil(canvas.width * factor))
     sun_mask, contact = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)

@@ -19,17 +19,17 @@ import numpy as np
 
 from evaluation import metrics
 from evaluation.confusion_counts import pairs
-from evaluation.metric import Metric, Seen
-from training.data.spec import IGNORE_ID
+from evaluation.metric import Metric, Prediction
+from training.data.spec import VOID_ID
 
-DILATION_RATIO = 0.02  # of the picture's diagonal, the authors' default
+DILATION_RATIO = 0.02  # of the image's diagonal, the authors' default
 TRIMAP_WIDTHS = (1, 2, 4, 8, 16)  # pixels
 
 
 def near_others(labels: np.ndarray, distance: int, *, edge: bool) -> np.ndarray:
     """bool (H, W): which pixels of a uint8 label map have another id within `distance` pixels (1 or more).
 
-    With `edge`, what lies beyond the picture is another id too, as the authors of Boundary IoU have it.
+    With `edge`, what lies beyond the image is another id too, as the authors of Boundary IoU have it.
     """
     side = 2 * distance + 1
     window = cv2.getStructuringElement(cv2.MORPH_RECT, (side, side))
@@ -41,7 +41,7 @@ def near_others(labels: np.ndarray, distance: int, *, edge: bool) -> np.ndarray:
     return near
 
 
-def boundary_counts(seen: Seen, classes: int, ratio: float = DILATION_RATIO) -> np.ndarray:
+def boundary_counts(seen: Prediction, classes: int, ratio: float = DILATION_RATIO) -> np.ndarray:
     """(3, C) metrics.counts of the boundary regions: hit is where both boundaries hold the same class.
 
     The paper has no void: here void is cut out of truth and prediction alike, so that the prediction has a boundary
@@ -49,25 +49,25 @@ def boundary_counts(seen: Seen, classes: int, ratio: float = DILATION_RATIO) -> 
     """
     height, width = seen.truth.shape
     distance = max(1, round(ratio * math.hypot(height, width)))
-    predicted = np.where(seen.truth == IGNORE_ID, np.uint8(IGNORE_ID), seen.predicted)
+    predicted = np.where(seen.truth == VOID_ID, np.uint8(VOID_ID), seen.predicted)
     kept = [
-        np.where(near_others(ids, distance, edge=True), ids, np.uint8(IGNORE_ID))
+        np.where(near_others(ids, distance, edge=True), ids, np.uint8(VOID_ID))
         for ids in (seen.truth, predicted)
     ]
     joint = pairs(*kept)
     return np.stack([np.diag(joint), joint.sum(axis=1), joint.sum(axis=0)])[:, :classes]
 
 
-def trimap_counts(seen: Seen, classes: int, widths: Sequence[int] = TRIMAP_WIDTHS) -> np.ndarray:
+def trimap_counts(seen: Prediction, classes: int, widths: Sequence[int] = TRIMAP_WIDTHS) -> np.ndarray:
     """(W, 3, C) metrics.counts of the pixels within each width of a true boundary, on either side of it.
 
     A boundary lies between two classes, or a class and void: the papers' data marks objects' outlines by void. Void
-    itself does not count, and the picture's edge is no boundary.
+    itself does not count, and the image's edge is no boundary.
     """
     found = []
     for width in widths:
         band = near_others(seen.truth, width, edge=False)
-        truth = np.where(band, seen.truth, np.uint8(IGNORE_ID))
+        truth = np.where(band, seen.truth, np.uint8(VOID_ID))
         found.append(metrics.counts(pairs(truth, seen.predicted)[:classes, :classes]))
     return np.stack(found)
 

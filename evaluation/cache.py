@@ -1,4 +1,4 @@
-"""Evaluations that were made already: what they are of, and what is kept of each picture."""
+"""Evaluations that were made already: what they are of, and what is kept of each image."""
 
 import hashlib
 import json
@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from evaluation.measurement import Evaluation
-from evaluation.predictor import Subject
+from evaluation.predictor import Predictor
 from runtime import strict_json
 from training.data.spec import DatasetSpec
 
 
 def provenance(
-    found: Subject, data: str, split: str, data_dir: Any, options: dict[str, Any]
+    found: Predictor, data: str, split: str, data_dir: Any, options: dict[str, Any]
 ) -> dict[str, Any]:
     """What an evaluation is of, for scores.json: two of one provenance have the same scores, as long as the files of
     the data stay what they are."""
@@ -45,7 +45,7 @@ def _absolute(folder: Any) -> Any:
 
 def load(folder: Path, like: dict[str, Any], spec: DatasetSpec, names: list[str]) -> Evaluation | None:
     """The evaluation in a folder, without its further metrics and its seconds, if it is of the provenance (and of the
-    translation, if any) that `like` says, of these classes and pictures, each looked at once; else None."""
+    translation, if any) that `like` says, of these classes and images, each looked at once; else None."""
     try:
         scores = strict_json.checked(strict_json.read(folder / "scores.json"), {"classes": dict[str, Any]})
         with np.load(folder / "counts.npz", allow_pickle=False) as stored:

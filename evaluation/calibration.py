@@ -1,6 +1,6 @@
 """What the probabilities are worth: average precision of each class, and expected calibration error.
 
-Both stream: a picture adds to histograms of fixed size.
+Both stream: an image adds to histograms of fixed size.
 """
 
 from collections.abc import Iterator, Sequence
@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.metric import Metric, Seen
-from training.data.spec import IGNORE_ID
+from evaluation.metric import Metric, Prediction
+from training.data.spec import VOID_ID
 
 ECE_BINS = 15  # of equal width, Guo et al.'s number
 
@@ -23,7 +23,7 @@ _LAST = 2 * 126 * 128 - _FIRST - _NEAR_ONE  # the bin of 1
 SCORE_BINS = _LAST + 1
 # From here up, where 1 - p is below 2**-16, a bin holds one float32 and hides no order.
 _SINGLE = _LAST - 8 * 128
-ROWS = 64  # of a picture that are looked at together
+ROWS = 64  # of an image that are looked at together
 
 
 def score_bins(probabilities: np.ndarray) -> np.ndarray:
@@ -37,7 +37,7 @@ def score_bins(probabilities: np.ndarray) -> np.ndarray:
     return np.where(upper, above, below).astype(np.uint16)
 
 
-def precision_counts(seen: Seen, classes: int) -> np.ndarray:
+def precision_counts(seen: Prediction, classes: int) -> np.ndarray:
     """(2, C, SCORE_BINS) int64: for each class and bin of its probability, the pixels of the class and the others.
 
     Void pixels do not count.
@@ -97,7 +97,7 @@ def precision(classes: int) -> Metric:
     return Metric(lambda seen: precision_counts(seen, classes), result, probabilities=True)
 
 
-def confidence_counts(seen: Seen, classes: int, bins: int = ECE_BINS) -> np.ndarray:
+def confidence_counts(seen: Prediction, classes: int, bins: int = ECE_BINS) -> np.ndarray:
     """(3, bins) float64: pixels, their summed confidence, and those that are right, for each bin of confidence.
 
     Confidence is the probability of the predicted class, the largest unless classes were merged after the prediction;
@@ -139,8 +139,8 @@ def calibration(classes: int, bins: int = ECE_BINS) -> Metric:
     return Metric(lambda seen: confidence_counts(seen, classes, bins), result, probabilities=True)
 
 
-def _counted_rows(seen: Seen, classes: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Truth (n,), prediction (n,) and probabilities (n, C) of the pixels that count, some rows of the picture at a
+def _counted_rows(seen: Prediction, classes: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Truth (n,), prediction (n,) and probabilities (n, C) of the pixels that count, some rows of the image at a
     time. ValueError when there are none of this shape, or when one is NaN."""
     found = seen.probabilities
     if found is None or found.shape != (*seen.truth.shape, classes):
@@ -148,7 +148,7 @@ def _counted_rows(seen: Seen, classes: int) -> Iterator[tuple[np.ndarray, np.nda
         raise ValueError(f"probabilities are {shape}, not {(*seen.truth.shape, classes)}")
     for start in range(0, len(seen.truth), ROWS):
         rows = slice(start, start + ROWS)
-        counted = seen.truth[rows] != IGNORE_ID
+        counted = seen.truth[rows] != VOID_ID
         if counted.any():
             kept = found[rows][counted]
             if np.isnan(kept).any():

@@ -17,13 +17,13 @@ import numpy as np
 from PIL import Image
 
 from evaluation.confusion_counts import pairs
-from evaluation.metric import Metric, Seen
+from evaluation.metric import Metric, Prediction
 from runtime.errors import UserError
 from runtime.folders import leftover
 from runtime.image import read_rgb, write_png
 from training.data.cityscapes import CATEGORIES, IMAGE_END, LABELS, TRAIN_ID_TO_ID
 from training.data.labels import label_maps
-from training.data.spec import IGNORE_ID, Example, lookup_table
+from training.data.spec import VOID_ID, Example, lookup_table
 from training.runs.checkpoints import write_atomically
 
 IDS = len(LABELS)  # 34, from 0 on
@@ -32,7 +32,7 @@ LABEL_IDS = {
     "cityscapes19": lookup_table(TRAIN_ID_TO_ID, default=0),
     "cityscapes34": lookup_table({label.id: label.id for label in LABELS}, default=0),
 }
-EVALUATED = np.array([label.train_id != IGNORE_ID for label in LABELS])
+EVALUATED = np.array([label.train_id != VOID_ID for label in LABELS])
 CATEGORY = np.array([CATEGORIES.index(label.category) for label in LABELS])
 # Mean pixels of an instance over the training set, from the authors' table; instances of caravan and trailer, which are
 # not evaluated, are left out.
@@ -56,17 +56,17 @@ SUBMISSION_END = "_pred_labelIds.png"
 
 
 class Files(NamedTuple):
-    """The truth of one picture; without `instances` there is no iIoU."""
+    """The truth of one image; without `instances` there is no iIoU."""
 
     ids: Path
     instances: Path | None
 
 
 def official(classes: str, names: Sequence[str], data_dir: Path | str) -> tuple[Metric | None, str]:
-    """The protocol for predictions of `classes`, a key of LABEL_IDS, on pictures of these names; and a sentence on
+    """The protocol for predictions of `classes`, a key of LABEL_IDS, on images of these names; and a sentence on
     what has to be left out of it, or "".
 
-    Needs *_gtFine_labelIds.png of every picture under gtFine/, and for iIoU *_gtFine_instanceIds.png beside them.
+    Needs *_gtFine_labelIds.png of every image under gtFine/, and for iIoU *_gtFine_instanceIds.png beside them.
     """
     truth = {
         path.name.removesuffix("_gtFine_labelIds.png"): path
@@ -92,7 +92,7 @@ def _instances_of(ids: Path) -> Path:
     return ids.with_name(ids.name.replace("_labelIds", "_instanceIds"))
 
 
-def count(seen: Seen, *, table: np.ndarray, files: Mapping[str, Files]) -> np.ndarray:
+def count(seen: Prediction, *, table: np.ndarray, files: Mapping[str, Files]) -> np.ndarray:
     """(34, 38) float64, a row a true label id: pixels predicted as each id, then the weighted true positives and false
     negatives of its instances, by class and by category."""
     paths = files[seen.name]
@@ -141,12 +141,12 @@ def _instance_category(ids: np.ndarray) -> np.ndarray:
 def read_instances(path: Path) -> np.ndarray:
     """Instance ids, int64 (H, W), of a 16-bit grey PNG. UserError, naming the file, on anything else."""
     try:
-        with Image.open(path) as picture:
-            if picture.format != "PNG" or picture.mode not in ("I;16", "I"):
+        with Image.open(path) as image:
+            if image.format != "PNG" or image.mode not in ("I;16", "I"):
                 raise UserError(
-                    f"{path} is a {picture.format} of mode {picture.mode}; instance ids are a 16-bit grey PNG."
+                    f"{path} is a {image.format} of mode {image.mode}; instance ids are a 16-bit grey PNG."
                 )
-            return np.array(picture).astype(np.int64)
+            return np.array(image).astype(np.int64)
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(
             f"{path} is not a PNG that can be read, or damaged; copy or export it again."
@@ -157,7 +157,7 @@ def _same_size(path: Path, found: np.ndarray, predicted: np.ndarray) -> None:
     if found.shape != predicted.shape:
         sides = [f"{array.shape[1]}x{array.shape[0]}" for array in (found, predicted)]
         raise UserError(
-            f"{path} is {sides[0]} pixels but its picture {sides[1]}; both have to be the same size."
+            f"{path} is {sides[0]} pixels but its image {sides[1]}; both have to be the same size."
         )
 
 
@@ -214,11 +214,11 @@ def _mean(rows: Mapping[str, Mapping[str, float]], key: str) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
-def submission(classes: str, names: Sequence[str], folder: Path) -> Callable[[Seen], None]:
-    """A function that writes the prediction of each picture as the benchmark takes it: NAME_pred_labelIds.png with
+def submission(classes: str, names: Sequence[str], folder: Path) -> Callable[[Prediction], None]:
+    """A function that writes the prediction of each image as the benchmark takes it: NAME_pred_labelIds.png with
     label ids, at full size.
 
-    UserError when a picture has no official name (CITY_000000_000000), or when the folder holds other PNG files, which
+    UserError when an image has no official name (CITY_000000_000000), or when the folder holds other PNG files, which
     the official tools might take for a second prediction.
     """
     strange = [name for name in names if not OFFICIAL_NAME.fullmatch(name)]
@@ -238,7 +238,7 @@ def submission(classes: str, names: Sequence[str], folder: Path) -> Callable[[Se
     if others:
         raise UserError(f"{folder} holds {others[0].name}: --submission has to name an empty folder.")
 
-    def write(seen: Seen) -> None:
+    def write(seen: Prediction) -> None:
         ids = LABEL_IDS[classes][seen.predicted]
         write_atomically(folder / f"{seen.name}{SUBMISSION_END}", lambda path: write_png(path, ids))
 
@@ -246,7 +246,7 @@ def submission(classes: str, names: Sequence[str], folder: Path) -> Callable[[Se
 
 
 def unlabelled(split: str, data_dir: Path | str | None) -> list[Example]:
-    """The pictures of a split, all void, so that they can be predicted where nobody has the truth."""
+    """The images of a split, all void, so that they can be predicted where nobody has the truth."""
     folder = label_maps.data_folder("cityscapes", data_dir, "leftImg8bit/") / "leftImg8bit" / split
     found = sorted(path for path in folder.glob(f"*/*{IMAGE_END}") if not leftover(path.name))
     if not found:
@@ -259,4 +259,4 @@ def unlabelled(split: str, data_dir: Path | str | None) -> list[Example]:
 
 def _read_void(path: Path) -> tuple[np.ndarray, np.ndarray]:
     rgb = read_rgb(path)
-    return rgb, np.full(rgb.shape[:2], IGNORE_ID, np.uint8)
+    return rgb, np.full(rgb.shape[:2], VOID_ID, np.uint8)

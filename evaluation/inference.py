@@ -1,12 +1,12 @@
-"""Scores of a whole picture from a model that sees parts of it, or several versions of it.
+"""Scores of a whole image from a model that sees parts of it, or several versions of it.
 
 Sliding windows, as mmsegmentation's `slide_inference`: windows of one size, a stride apart, those at the border
-shifted inwards so that they lie within the picture; logits are averaged where windows overlap. Multi-scale and flip,
-as its `aug_test`: the picture at each scale, as it is and mirrored; the logits are brought back to the picture's own
-size, and the softmax probabilities are averaged. With both, windows of the same size slide over each scaled picture.
+shifted inwards so that they lie within the image; logits are averaged where windows overlap. Multi-scale and flip,
+as its `aug_test`: the image at each scale, as it is and mirrored; the logits are brought back to the image's own
+size, and the softmax probabilities are averaged. With both, windows of the same size slide over each scaled image.
 
-Whatever gives logits of a picture can be asked: `Logits` is a Keras model or a `.tflite` with scores. In memory at
-one time are the logits of one view at its own size and two arrays of the picture's size, float32 (H, W, classes);
+Whatever gives logits of an image can be asked: `Logits` is a Keras model or a `.tflite` with scores. In memory at
+one time are the logits of one view at its own size and two arrays of the image's size, float32 (H, W, classes);
 what lies between, a band of rows or one class.
 """
 
@@ -34,7 +34,7 @@ BAND = 64  # rows whose softmax is taken at a time
 
 @dataclass(frozen=True)
 class Plan:
-    """How a picture is looked at: `scales` of its size, mirrored as well or not, in windows or whole.
+    """How an image is looked at: `scales` of its size, mirrored as well or not, in windows or whole.
 
     `window` and `stride` are (height, width) in pixels, both or neither.
     """
@@ -46,12 +46,12 @@ class Plan:
 
     @property
     def views(self) -> int:
-        """How many versions of a picture the model sees."""
+        """How many versions of an image the model sees."""
         return len(self.scales) * (1 + self.flip)
 
     @property
     def plain(self) -> bool:
-        """Whether this is the picture itself, whole, once."""
+        """Whether this is the image itself, whole, once."""
         return self == Plan()
 
     def to_json(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Plan:
 def plan(tta: str | None = None, window: str | None = None, stride: str | None = None) -> Plan:
     """The Plan of a command line: "0.75,1.0,flip", "512x1024", "341x683". UserError, one sentence, on bad values.
 
-    Without a scale the picture keeps its size; without a stride, windows overlap by a third.
+    Without a scale the image keeps its size; without a stride, windows overlap by a third.
     """
     scales, flip = _tta(tta) if tta is not None else ((1.0,), False)
     if window is None:
@@ -128,7 +128,7 @@ def _listed(size: Size | None) -> list[int] | None:
 def scores(logits: Logits, rgb: np.ndarray, how: Plan) -> np.ndarray:
     """float32 (H, W, classes) at the size of `rgb`, uint8 (H, W, 3): the class is its argmax.
 
-    Logits when the picture is seen once at its own size, else the mean of the views' probabilities.
+    Logits when the image is seen once at its own size, else the mean of the views' probabilities.
     """
     if how.views == 1 and how.scales == (1.0,):
         return _view(logits, rgb, how)
@@ -162,7 +162,7 @@ def _view(logits: Logits, rgb: np.ndarray, how: Plan) -> np.ndarray:
 def sliding(logits: Logits, rgb: np.ndarray, window: Size, stride: Size) -> np.ndarray:
     """float32 (H, W, classes): the mean logits of all the windows that a pixel lies in.
 
-    `window` and `stride` are (height, width); a window larger than the picture is clipped to it.
+    `window` and `stride` are (height, width); a window larger than the image is clipped to it.
     """
     height, width = rgb.shape[:2]
     total: np.ndarray | None = None

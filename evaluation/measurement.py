@@ -1,7 +1,7 @@
-"""One pass over a split: the confusion matrix, what each picture adds to it, and further metrics, in constant memory.
+"""One pass over a split: the confusion matrix, what each image adds to it, and further metrics, in constant memory.
 
-Every metric is a sum over pictures of an array of fixed shape, so that a split of any length takes the memory of two
-pictures: one that the model looks at while the next is decoded and the one before is counted.
+Every metric is a sum over images of an array of fixed shape, so that a split of any length takes the memory of two
+images: one that the model looks at while the next is decoded and the one before is counted.
 """
 
 import time
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from evaluation import boundary, calibration, confusion_counts, metrics
-from evaluation.metric import Metric, Seen
+from evaluation.metric import Metric, Prediction
 from runtime.errors import UserError
 from training.data.spec import DatasetSpec, Example
 from training.progress_bar import bar
@@ -30,13 +30,11 @@ METRICS: dict[str, Callable[[int, Sequence[int]], Metric]] = {
     "ap": lambda classes, widths: calibration.precision(classes),
     "ece": lambda classes, widths: calibration.calibration(classes),
 }
-CHEAP = (
-    "boundary,trimap"  # tens of milliseconds for a large picture; what needs scores takes most of a second
-)
+CHEAP = "boundary,trimap"  # tens of milliseconds for a large image; what needs scores takes most of a second
 
 
 class Evaluation(NamedTuple):
-    """What a pass found: the sum, (C, C) int64, rows the truth; and for each picture its name and its
+    """What a pass found: the sum, (C, C) int64, rows the truth; and for each image its name and its
     metrics.counts, (N, 3, C) int64; the median seconds that the model took; `extra` holds one entry a further
     metric."""
 
@@ -67,13 +65,13 @@ def measure(
     *,
     score: Score | None = None,
     extra: Mapping[str, Metric] | None = None,
-    then: Callable[[Seen], None] | None = None,
+    then: Callable[[Prediction], None] | None = None,
 ) -> Evaluation:
     """Look at every example once. `score` is asked instead of `predict` where one of the `extra` metrics needs
-    probabilities; `then` gets every picture, such as to write it.
+    probabilities; `then` gets every image, such as to write it.
 
-    The seconds of a picture are the model's own, while the pictures beside it are decoded and counted. ValueError
-    when the model predicts a class that the spec does not have, or a picture of another size.
+    The seconds of an image are the model's own, while the images beside it are decoded and counted. ValueError
+    when the model predicts a class that the spec does not have, or an image of another size.
     """
     chosen = dict(extra or {})
     ask: Score | None = score if any(metric.probabilities for metric in chosen.values()) else None
@@ -82,7 +80,7 @@ def measure(
     counts, seconds = [], []
     totals: dict[str, np.ndarray] = {}
 
-    def count(seen: Seen) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def count(seen: Prediction) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         found = confusion_counts.confusion_matrix(seen.truth, seen.predicted, classes)
         if then:
             then(seen)
@@ -94,13 +92,13 @@ def measure(
         for key, array in arrays.items():
             totals[key] = totals[key] + array if key in totals else array
 
-    with ThreadPoolExecutor(2) as pool, bar(len(examples), "picture") as line:
+    with ThreadPoolExecutor(2) as pool, bar(len(examples), "image") as line:
         counting: Future[tuple[np.ndarray, dict[str, np.ndarray]]] | None = None
         for example, (rgb, truth) in _ahead(examples, pool):
             before = time.monotonic()
             predicted, probabilities = ask(rgb) if ask else (predict(rgb), None)
             seconds.append(time.monotonic() - before)
-            seen = Seen(example.name, truth, _ids(predicted, classes), probabilities)
+            seen = Prediction(example.name, truth, _ids(predicted, classes), probabilities)
             if counting:
                 add(*counting.result())
             counting = pool.submit(count, seen)

@@ -1,4 +1,4 @@
-"""What a metric is that adds up over pictures: an array of fixed shape a picture, and scores of the sum."""
+"""What a metric is that adds up over images: an array of fixed shape an image, and scores of the sum."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
-class Seen(NamedTuple):
-    """A picture that was looked at: train ids of truth (255 is void) and prediction, uint8 (H, W)."""
+class Prediction(NamedTuple):
+    """An image that was looked at: train ids of truth (255 is void) and prediction, uint8 (H, W)."""
 
     name: str
     truth: np.ndarray
@@ -18,8 +18,8 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class Metric:
-    """`count` is what one picture adds, an array of fixed shape; `result` makes scores of the sum and the classes."""
+    """`count` is what one image adds, an array of fixed shape; `result` makes scores of the sum and the classes."""
 
-    count: Callable[[Seen], np.ndarray]
+    count: Callable[[Prediction], np.ndarray]
     result: Callable[[np.ndarray, Sequence[str]], dict[str, Any]]
     probabilities: bool = False  # whether `count` needs them

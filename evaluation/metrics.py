@@ -139,7 +139,7 @@ def scores(matrix: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
 
 
 def total_matrix(pairs: Iterable[tuple[np.ndarray, np.ndarray]], classes: int) -> np.ndarray:
-    """The confusion matrices of (labels, predictions) of many pictures as one, (C, C) int64; zeros without any."""
+    """The confusion matrices of (labels, predictions) of many images as one, (C, C) int64; zeros without any."""
     matrix = np.zeros((classes, classes), np.int64)
     for labels, predictions in pairs:
         matrix += confusion_matrix(labels, predictions, classes)

@@ -1,4 +1,4 @@
-"""What can be measured: a run, converted weights or a `.tflite`, each opened as a function of a picture."""
+"""What can be measured: a run, converted weights or a `.tflite`, each opened as a function of an image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ PLAIN = inference.Plan()
 
 
 @dataclass(frozen=True)
-class Subject:
+class Predictor:
     """What is measured: how it predicts, what it was trained on, where its evaluation goes.
 
     `score` is None where it gives class ids alone (a `.tflite` of the variant mask). `weights` is the file that it
@@ -51,9 +51,9 @@ class Data:
 NO_DATA = Data()
 
 
-def open_subject(
+def open_predictor(
     path: Path, threads: int, plan: inference.Plan = PLAIN, data: Data = NO_DATA, fit: str | None = None
-) -> Subject:
+) -> Predictor:
     """Open a run folder, FILE.weights.h5 of zoo.convert, or a .tflite, to be looked at as `plan` says; `fit` (a
     row of `runtime.fit.FITS`, auto if not given) is for a .tflite, and a UserError elsewhere."""
     if path.suffix == ".tflite":
@@ -65,7 +65,7 @@ def open_subject(
     return _run(path, plan, data)
 
 
-def _file(path: Path, threads: int, plan: inference.Plan, fit: str) -> Subject:
+def _file(path: Path, threads: int, plan: inference.Plan, fit: str) -> Predictor:
     from runtime import Segmenter
     from runtime.bundle import read_bundle
 
@@ -78,7 +78,7 @@ def _file(path: Path, threads: int, plan: inference.Plan, fit: str) -> Subject:
         return segmenter.scores(rgb, fit)
 
     score = _score(scores, plan) if segmenter.output == "scores" else None
-    return Subject(
+    return Predictor(
         (lambda rgb: segmenter.segment(rgb, fit).ids) if plan.plain else _predict(scores, plan),
         score,
         str(bundle.facts.get("data", "")) if bundle else "",
@@ -103,7 +103,7 @@ def _check_file(segmenter: Any, plan: inference.Plan) -> None:
         )
     if plan.window is None and plan.scales != (1.0,):
         raise UserError(
-            f"{segmenter.path} brings every picture to {size}, so scales would change nothing: "
+            f"{segmenter.path} brings every image to {size}, so scales would change nothing: "
             f"add --window {size}, or use --tta flip"
         )
     if plan.window is not None and plan.window != segmenter.size:
@@ -112,7 +112,7 @@ def _check_file(segmenter: Any, plan: inference.Plan) -> None:
         )
 
 
-def _run(path: Path, plan: inference.Plan, data: Data) -> Subject:
+def _run(path: Path, plan: inference.Plan, data: Data) -> Predictor:
     start_tensorflow()
     import tensorflow as tf
 
@@ -149,8 +149,8 @@ def _run(path: Path, plan: inference.Plan, data: Data) -> Subject:
         return found
 
     recipe = run.recipe
-    return Subject(
-        # Alone, only the ids leave TensorFlow: a large picture's logits are hundreds of megabytes.
+    return Predictor(
+        # Alone, only the ids leave TensorFlow: a large image's logits are hundreds of megabytes.
         (lambda rgb: ids_of(tf.constant(rgb[None])).numpy()[0]) if plan.plain else _predict(logits, plan),
         _score(logits, plan),
         recipe.data,

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from evaluation.measurement import Score
-from evaluation.predictor import Subject
+from evaluation.predictor import Predictor
 from runtime.errors import UserError
 from training.data.labels import taxonomies
-from training.data.spec import IGNORE_ID, DatasetSpec, Example, Taxonomies
+from training.data.spec import VOID_ID, DatasetSpec, Example, Taxonomies
 
 NO_COUNTERPART = "(no counterpart)"
 
@@ -38,14 +38,14 @@ class Translation:
     targets: taxonomies.Targets
 
     def apply(
-        self, subject: Subject, examples: Sequence[Example]
-    ) -> tuple[Subject, DatasetSpec, list[Example]]:
-        """What is measured, the classes and the pictures, all in the common classes."""
-        own = subject.score
+        self, predictor: Predictor, examples: Sequence[Example]
+    ) -> tuple[Predictor, DatasetSpec, list[Example]]:
+        """What is measured, the classes and the images, all in the common classes."""
+        own = predictor.score
         return (
             replace(
-                subject,
-                predict=lambda rgb: self.predictions[subject.predict(rgb)],
+                predictor,
+                predict=lambda rgb: self.predictions[predictor.predict(rgb)],
                 score=partial(self._score, own) if own else None,
                 labels=self.spec.classes,
             ),
@@ -116,15 +116,15 @@ def between(
         return None
     mapping = _targets(model, data, own)
     ids = taxonomies.lookup(model, mapping, data.classes)
-    given = set(ids[: len(model)].tolist()) - {IGNORE_ID}
+    given = set(ids[: len(model)].tolist()) - {VOID_ID}
     if not given:
         raise UserError(f"The model gives none of the classes of {data.name}; name others with --classes.")
     missing = tuple(name for index, name in enumerate(data.classes) if index not in given)
-    labels = np.array([index if index in given else IGNORE_ID for index in range(256)], np.uint8)
+    labels = np.array([index if index in given else VOID_ID for index in range(256)], np.uint8)
     spec = data
-    if IGNORE_ID in ids[: len(model)]:
+    if VOID_ID in ids[: len(model)]:
         spec = replace(data, classes=(*data.classes, NO_COUNTERPART), palette=(*data.palette, (0, 0, 0)))
-        ids[: len(model)][ids[: len(model)] == IGNORE_ID] = len(data.classes)
+        ids[: len(model)][ids[: len(model)] == VOID_ID] = len(data.classes)
     return Translation(spec, ids, labels, missing, mapping)
 
 

@@ -27,7 +27,7 @@ DEFAULT_PRECISION: dict[str, str] = {
     "threshold": "fp32",  # nothing to quantise
     "otsu": "fp32",
 }
-CALIBRATED = ("mixed", "int8")  # that compute in 8 bits, in ranges learnt from pictures
+CALIBRATED = ("mixed", "int8")  # that compute in 8 bits, in ranges learnt from images
 OUTPUTS = ("mask", "scores")
 
 

@@ -1,6 +1,6 @@
 """Export a trained run: python -m export runs/NAME [--format tflite] [--precision int8] [--output mask].
 
-The file is compared with the run on real pictures of its val split before it gets its name; one that is not
+The file is compared with the run on real images of its val split before it gets its name; one that is not
 as good as the run is not written.
 """
 
@@ -50,7 +50,10 @@ def parser() -> Parser:
         "--data-dir", metavar="DIR", nargs="+", help="its folder; of a run, where its data lies now"
     )
     source.add_argument("--classes", metavar="TAXONOMY", help="of converted weights, those of --data")
-    source.add_argument("--pictures", metavar="DIR", help="or images without labels, which give no score")
+    source.add_argument("--images", metavar="DIR", help="or images without labels, which give no score")
+    source.add_argument(
+        "--pictures", dest="images", default=argparse.SUPPRESS, help=argparse.SUPPRESS
+    )  # until 0.3
     command.add_argument(
         "--format",
         choices=tuple(EXPORTERS),
@@ -94,10 +97,10 @@ def _gate_flags(command: Parser) -> None:
         metavar="N",
         type=int,
         default=100,
-        help="train pictures that int8 and mixed learn ranges from",
+        help="train images that int8 and mixed learn ranges from",
     )
     command.add_argument(
-        "--parity-images", metavar="N", type=int, help="val pictures to compare on; all if not given"
+        "--parity-images", metavar="N", type=int, help="val images to compare on; all if not given"
     )
     command.add_argument(
         "--allow-loss",
@@ -131,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         run = _with_data(run, args)
     else:
         run = _moved(run, args)
-    examples = examples_of(run, args.pictures)
+    examples = examples_of(run, args.images)
     if task == "prompted":
         sizes = [_size_of_model(run, sizes)]
     jobs = [_job(run, task, args, size) for size in sizes or [size_of_data(run, examples)]]
@@ -186,24 +189,24 @@ def _finished(run: Any, task: str, kind: str, written: Path) -> None:
         decoder = written.with_name(written.name.replace("-encoder", "-decoder"))
         parts.append(decoder)
         print(f"{decoder}  {decoder.stat().st_size / 1e6:.2f} MB")
-        print(f"next: python -m runtime.prompted {written} {decoder} PICTURE --point X,Y --out masks")
+        print(f"next: python -m runtime.prompted {written} {decoder} IMAGE --point X,Y --out masks")
     elif kind == "tflite":
-        print(f"next: python -m runtime {written} PICTURE --out masks")
+        print(f"next: python -m runtime {written} IMAGE --out masks")
     if isinstance(run, Run):
         facts = [part.with_suffix(".json") for part in parts if part.is_file()]
         mlflow_store.add(run.folder, [*parts, *facts], "export")
 
 
 def _with_data(run: Any, args: argparse.Namespace) -> Any:
-    """Converted weights with the data that the command names, or with a folder of pictures."""
-    if args.pictures and args.data:
-        raise UserError("--pictures and --data exclude each other: name one of them")
+    """Converted weights with the data that the command names, or with a folder of images."""
+    if args.images and args.data:
+        raise UserError("--images and --data exclude each other: name one of them")
     if args.data:
         return run.on(args.data, mixture.folders(args.data_dir, args.data), args.classes)
-    if not args.pictures:
+    if not args.images:
         raise UserError(
             f"{args.run} does not say what it was trained on: name the data to compare on with --data and "
-            "--data-dir, or a folder of pictures with --pictures"
+            "--data-dir, or a folder of images with --images"
         )
     return run
 
@@ -214,11 +217,11 @@ def _moved(run: Any, args: argparse.Namespace) -> Any:
         given = f"--data {args.data}" if args.data not in (None, run.recipe.data) else "--classes"
         raise UserError(
             f"{args.run} is a run on {run.recipe.data} and is compared on that: leave {given} out; --data-dir says "
-            "where it lies now, --pictures names images without labels"
+            "where it lies now, --images names images without labels"
         )
-    if args.pictures and args.data_dir:
-        raise UserError("--pictures and --data-dir exclude each other: name one of them")
-    if args.pictures:
+    if args.images and args.data_dir:
+        raise UserError("--images and --data-dir exclude each other: name one of them")
+    if args.images:
         return dataclasses.replace(run, labelled=False)
     if args.data_dir:
         run = run.at(args.data_dir)
@@ -227,12 +230,12 @@ def _moved(run: Any, args: argparse.Namespace) -> Any:
 
 
 def examples_of(run: Any, folder: str | None = None) -> Examples:
-    """The run's own data, as it was trained on, or the pictures of a folder; read and checked once."""
-    from training.runs.converted_weights import pictures
+    """The run's own data, as it was trained on, or the images of a folder; read and checked once."""
+    from training.runs.converted_weights import unlabelled
     from training.runs.trained_run import load_split
 
     if folder:
-        found = pictures(Path(folder))
+        found = unlabelled(Path(folder))
         # int8 learns its ranges from one half and is judged on the other.
         return lambda split: found[::2] if split == "train" else found[1::2] or found
 
@@ -257,10 +260,10 @@ def default_out(
 
 
 def size_of_data(run: Any, examples: Examples) -> tuple[int, int]:
-    """Of the first val picture: a data set's options may have changed its usual size."""
+    """Of the first val image: a data set's options may have changed its usual size."""
     found = examples("val")
     if not found:
-        raise UserError(f"{run.recipe.data} val has no picture to take the size from; give --size HxW.")
+        raise UserError(f"{run.recipe.data} val has no image to take the size from; give --size HxW.")
     height, width = found[0].read()[0].shape[:2]
     return checked_size(f"{height}x{width}")
 
@@ -270,7 +273,7 @@ def _size_of_model(run: Any, wanted: Sequence[tuple[int, int]]) -> tuple[int, in
     facts = getattr(run, "facts", None)
     size = tuple(facts["arguments"]["image_size"]) if facts else run.recipe.crop
     if set(wanted) - {size}:
-        raise UserError(f"{run.recipe.model} takes pictures of {size[0]}x{size[1]} only; leave --size out.")
+        raise UserError(f"{run.recipe.model} takes images of {size[0]}x{size[1]} only; leave --size out.")
     return size
 
 

@@ -1,7 +1,7 @@
 """Bias correction: takes out of an int8 file the mean error that rounding its weights put in.
 
 Rounding a filter shifts the mean of each output channel, and the shift grows from layer to layer. Layer by layer,
-in the order of the graph, the mean of each channel over a few pictures is brought back to that of the float file
+in the order of the graph, the mean of each channel over a few images is brought back to that of the float file
 by changing the layer's int32 bias, so the file keeps its ops, its size and its speed.
 
 Source: Nagel, van Baalen, Blankevoort, Welling, "Data-free quantization through weight equalization and bias
@@ -17,17 +17,17 @@ import numpy as np
 from export import run_tflite, surgery
 
 LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D")
-# Layers that are watched at once: what a large picture's feature maps take in memory, against packing anew.
+# Layers that are watched at once: what a large image's feature maps take in memory, against packing anew.
 GROUP = 8
 # A channel that ReLU almost always clips answers a change of its bias by this share of it, at least.
 LEAST_ACTIVE = 0.25
 
 
 def correct(
-    quantised: bytes, reference: bytes, pictures: Sequence[np.ndarray], threads: int = 2,
+    quantised: bytes, reference: bytes, images: Sequence[np.ndarray], threads: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> bytes:  # fmt: skip
-    """`quantised` with new biases. Both files come from one model; `pictures` are uint8 (H, W, 3).
+    """`quantised` with new biases. Both files come from one model; `images` are uint8 (H, W, 3).
 
     Layers are paired by the name of their output; one without a partner, in float, or whose bias another layer
     shares, stays as it is.
@@ -40,10 +40,10 @@ def correct(
     for start in range(0, len(layers), GROUP):
         group = layers[start : start + GROUP]
         float_file = _observed(float_model, [partners[layer.name] for layer in group])
-        wanted = _means(float_file, range(len(group)), pictures, threads)
+        wanted = _means(float_file, range(len(group)), images, threads)
         watched = bytearray(_observed(model, group))
         for number, layer in enumerate(group):
-            ((found, active),) = _means(bytes(watched), [number], pictures, threads)
+            ((found, active),) = _means(bytes(watched), [number], images, threads)
             bias = model.buffers[layer.buffer].data.view(np.int32)
             error = (wanted[number][0] - found) / np.maximum(active, LEAST_ACTIVE)
             steps = np.round(error / layer.scales)
@@ -97,15 +97,15 @@ def _observed(model: Any, layers: list[_Layer]) -> bytes:
 
 
 def _means(
-    flatbuffer: bytes, numbers: Sequence[int] | range, pictures: Sequence[np.ndarray], threads: int
+    flatbuffer: bytes, numbers: Sequence[int] | range, images: Sequence[np.ndarray], threads: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Of the outputs with these numbers, over all pictures and places: each channel's mean, and the share of its
+    """Of the outputs with these numbers, over all images and places: each channel's mean, and the share of its
     values that are not at the type's lower end, where an int8 ReLU clips."""
     interpreter = run_tflite.interpreter(flatbuffer, threads)
     image, outputs = interpreter.get_input_details()[0], interpreter.get_output_details()
     sums: list[Any] = [0.0] * len(numbers)
-    for picture in pictures:
-        interpreter.set_tensor(image["index"], picture[None])
+    for rgb in images:
+        interpreter.set_tensor(image["index"], rgb[None])
         interpreter.invoke()
         for place, number in enumerate(numbers):
             values = interpreter.get_tensor(outputs[number]["index"])
@@ -113,7 +113,7 @@ def _means(
             mean = values.mean(axis=(0, 1, 2), dtype=np.float64)
             mean = (mean - zero) * scale if scale else mean
             sums[place] = sums[place] + np.stack([mean, (values != -128).mean(axis=(0, 1, 2))])
-    return [tuple(total / len(pictures)) for total in sums]
+    return [tuple(total / len(images)) for total in sums]
 
 
 def _buffer(flatbuffer: bytearray, number: int) -> np.ndarray:

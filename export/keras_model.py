@@ -15,8 +15,8 @@ from export import OUTPUTS, PRECISIONS, Examples, Job, tflite
 from runtime.bundle import Colour, spread_palette
 from runtime.errors import UserError
 from training.data.labels.label_maps import check_sizes
-from training.data.spec import IGNORE_ID, DatasetSpec, Example
-from training.runs.converted_weights import Origin, pictures
+from training.data.spec import VOID_ID, DatasetSpec, Example
+from training.runs.converted_weights import Origin, unlabelled
 from zoo.contract import LOGITS
 
 LABELLED = "images given to export_model"  # what the file says that it was measured on
@@ -133,9 +133,9 @@ def _halves(examples: list[Example]) -> Examples:
 def _unlabelled(images: Images) -> list[Example]:
     """Images whose every pixel is void."""
     if isinstance(images, str | os.PathLike):
-        return pictures(Path(images))
+        return unlabelled(Path(images))
     return [
-        _example(place, image, np.full(image.shape[:2], IGNORE_ID, np.uint8))
+        _example(place, image, np.full(image.shape[:2], VOID_ID, np.uint8))
         for place, image in enumerate(_checked(images))
     ]
 
@@ -162,8 +162,8 @@ def _checked(images: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:
 def _example(place: int, image: np.ndarray, label: np.ndarray) -> Example:
     ids = np.asarray(label)
     check_sizes(image, ids, f"image {place}", f"label {place}")
-    if ids.min() < 0 or ids.max() > IGNORE_ID:
+    if ids.min() < 0 or ids.max() > VOID_ID:
         raise UserError(
-            f"label {place} holds {ids.min()} to {ids.max()}: ids are 0 to {IGNORE_ID}, which is void"
+            f"label {place} holds {ids.min()} to {ids.max()}: ids are 0 to {VOID_ID}, which is void"
         )
     return Example(f"image {place}", lambda: (image, ids.astype(np.uint8)))

@@ -52,7 +52,7 @@ def describe(name: str, output: str, size: tuple[int, int]) -> bytes:
     builder = flatbuffers.Builder(1024)
     image = _image(builder, "image", "RGB, 0 to 255, as it is", RGB, size)
     meaning = {"scores": "one logit a class and pixel", "mask": "the class id of each pixel"}[output]
-    # Of (1, H, W, C) the axes 1 and 2 are the picture.
+    # Of (1, H, W, C) the axes 1 and 2 are the image.
     axes = (1, 2) if output == "scores" else None
     labels = [_label_file(builder, LABELS_OF[output])]
     given = _image(builder, output, meaning, GRAYSCALE, size, axes, labels)

@@ -1,6 +1,6 @@
 """The gate that each export passes: Keras against the exported file, on the same real images.
 
-Both sides get the very same uint8 picture at the file's size; both masks are brought back to the label's size
+Both sides get the very same uint8 image at the file's size; both masks are brought back to the label's size
 the same way (nearest neighbour), so the two mIoU differ only by what the export changed. Compared are
 
 - the largest difference between two logits, over all pixels and classes,
@@ -52,7 +52,7 @@ BOUNDS = {
 
 @dataclass(frozen=True)
 class Parity:
-    """What was measured. `keras` and `file` are rows of `metrics.scores`; fractions are 0..1. Where pictures
+    """What was measured. `keras` and `file` are rows of `metrics.scores`; fractions are 0..1. Where images
     have no labels, `labelled` is false and Keras' own ids are the truth for both."""
 
     split: str

@@ -1,7 +1,7 @@
-"""Two `.tflite` from a prompted model: NAME-encoder runs once a picture, NAME-decoder once a prompt.
+"""Two `.tflite` from a prompted model: NAME-encoder runs once an image, NAME-decoder once a prompt.
 
 Encoder: image (1, H, W, 3), RGB 0..255 -> image_embedding (1, h, w, C) float32. The image is float32, so that the
-padding around a picture can be exactly what the model takes for nothing, and uint8 in the int8 file.
+padding around an image can be exactly what the model takes for nothing, and uint8 in the int8 file.
 Decoder, in float32, float16 or with int8 weights: image_embedding, points (1, 1, P, 2), point_labels (1, 1, P),
 boxes (1, 1, 4) -> masks, iou, single_mask, single_iou, as zoo/sam.py has them. Its tokens are coordinates turned
 into phases, which 8 bits cannot hold: with an int8 encoder it has int8 weights and float arithmetic.
@@ -22,7 +22,7 @@ from export import Examples, Job, parity, provenance, tflite
 from runtime.errors import UserError
 from runtime.prompted import PromptedSegmenter, fit, full_size
 from runtime.stderr import stderr_on_failure
-from training.data.spec import IGNORE_ID, Example
+from training.data.spec import VOID_ID, Example
 from training.engine import prompts
 from training.engine.prompts import Prompt
 from training.progress_bar import counter
@@ -42,11 +42,11 @@ def export(run: Any, job: Job, examples: Examples) -> Path:
     model = run.model()
     size = tuple(model.input["image"].shape[1:3])
     print(f"converting to {job.precision}, {size[0]}x{size[1]} ...", flush=True)
-    pictures = None
+    images = None
     if job.precision == "int8":
-        pictures = calibration_pictures(examples("train"), job.calibration_images, size)
+        images = calibration_images(examples("train"), job.calibration_images, size)
     flatbuffers = {
-        "encoder": convert_encoder(model.get_layer("image_encoder"), job.precision, pictures),
+        "encoder": convert_encoder(model.get_layer("image_encoder"), job.precision, images),
         "decoder": convert_decoder(model.get_layer("prompt_decoder"), DECODER_PRECISION[job.precision]),
     }
     record = _pass_gate(run, model, flatbuffers, job, examples)
@@ -63,15 +63,15 @@ def path_of(out: Path, part: str) -> Path:
     return out.with_name(f"{out.stem}-{part}.tflite")
 
 
-def convert_encoder(encoder: Any, precision: str, pictures: Sequence[np.ndarray] | None = None) -> bytes:
-    """The flatbuffer; `pictures`, uint8 (H, W, 3) as `calibration_pictures` gives them, calibrate int8."""
+def convert_encoder(encoder: Any, precision: str, images: Sequence[np.ndarray] | None = None) -> bytes:
+    """The flatbuffer; `images`, uint8 (H, W, 3) as `calibration_images` gives them, calibrate int8."""
     import tensorflow as tf
 
     def serve(image: Any) -> Any:
         return {"image_embedding": encoder(image, training=False)}
 
     shape = (1, *encoder.input.shape[1:])
-    return _convert(encoder, serve, [tf.TensorSpec(shape, tf.float32, name="image")], precision, pictures)
+    return _convert(encoder, serve, [tf.TensorSpec(shape, tf.float32, name="image")], precision, images)
 
 
 def convert_decoder(decoder: Any, precision: str, slots: int = SLOTS) -> bytes:
@@ -96,24 +96,24 @@ def _convert(
     serve: Callable[..., Any],
     signature: list[Any],
     precision: str,
-    pictures: Sequence[np.ndarray] | None = None,
+    images: Sequence[np.ndarray] | None = None,
 ) -> bytes:
     with tempfile.TemporaryDirectory() as folder, stderr_on_failure():
         tflite.write_saved_model(folder, model, serve, signature)
-        flatbuffer = bytes(tflite.converter_of(folder, precision, pictures or ()).convert())
+        flatbuffer = bytes(tflite.converter_of(folder, precision, images or ()).convert())
     tflite.check(flatbuffer)
     return flatbuffer
 
 
-def calibration_pictures(examples: Sequence[Example], count: int, size: Sequence[int]) -> list[np.ndarray]:
-    """Clean training pictures as the encoder will see them, with the padding around them, uint8 (H, W, 3)."""
+def calibration_images(examples: Sequence[Example], count: int, size: Sequence[int]) -> list[np.ndarray]:
+    """Clean training images as the encoder will see them, with the padding around them, uint8 (H, W, 3)."""
     if not examples:
         raise UserError("the run's train split has no image to calibrate int8 on; one at least is needed.")
     chosen = parity.spread(examples, count)
-    pictures = [np.rint(fit(example.read()[0], size)).astype(np.uint8) for example in chosen]
+    images = [np.rint(fit(example.read()[0], size)).astype(np.uint8) for example in chosen]
     # A black and a white pixel pin the input's range to 0..255, and so its scale to 1 and zero point to 0.
-    pictures[0][0, 0], pictures[0][0, 1] = 0, 255
-    return pictures
+    images[0][0, 0], images[0][0, 1] = 0, 255
+    return images
 
 
 def facts(run: Any, part: str, precision: str, size: Sequence[int], record: dict[str, Any]) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def facts(run: Any, part: str, precision: str, size: Sequence[int], record: dict
         "format": provenance.FORMAT,
         "labels": ["outside", "inside"],
         "palette": [[0, 0, 0], [255, 255, 255]],
-        "ignore_id": IGNORE_ID,
+        "ignore_id": VOID_ID,
         "output": "scores",
         "part": part,
         "size": list(size),
@@ -186,7 +186,7 @@ def measure(
                 scores[side].append(_scores(answers[number], prompt, frame))
         tell(index + 1, len(chosen))
     if not pixels:
-        raise UserError("there is no region in the pictures to ask for; labelled pictures are needed.")
+        raise UserError("there is no region in the images to ask for; labelled images are needed.")
     rows = {side: _mean_row(found) for side, found in scores.items()}
     return parity.Parity(
         split="val",
@@ -234,7 +234,7 @@ def _scores(answer: Answer, prompt: Prompt, frame: tuple[int, int]) -> tuple[flo
     """(IoU, pixel accuracy) of the mask that is expected to be the best."""
     masks, expected = answer
     mask = full_size(masks[int(np.argmax(expected))], prompt.region.shape, frame) > 0
-    counted = prompt.region != IGNORE_ID
+    counted = prompt.region != VOID_ID
     right = mask == (prompt.region == prompts.INSIDE)
     return prompts.intersection_over_union(mask, prompt.region), float(right[counted].mean())
 

@@ -31,7 +31,7 @@ _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 def facts(run: Any, *, precision: str, output: str, size: tuple[int, int], parity: dict[str, Any]) -> dict:
     """The JSON of a bundle. `parity` is `Parity.to_json()`; its file scores become the file's own `scores`."""
     recipe, spec = run.recipe, run.spec
-    # Against pictures without labels, the file's mIoU is its likeness to Keras and no score.
+    # Against images without labels, the file's mIoU is its likeness to Keras and no score.
     scores = parity["file"] if run.labelled else {}
     source = {"source": run.facts["source"]} if hasattr(run, "facts") else {}
     return {

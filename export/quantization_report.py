@@ -1,6 +1,6 @@
 """Which layers lose most by 8 bits: python -m export.quantization_report runs/NAME [--precision int8].
 
-Two errors of each op of the file, over pictures of the run's val split:
+Two errors of each op of the file, over images of the run's val split:
 
 - alone: what is left of the logits' truth when this op alone is in 8 bits: the float file, with this op's weights and
   result rounded as the int8 file rounds them. RMS of the change of the logits, relative to their standard deviation.
@@ -32,7 +32,7 @@ from training.progress_bar import counter
 from training.start_tensorflow import start_tensorflow
 
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
-Pictures = Sequence[np.ndarray]
+Images = Sequence[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,10 @@ def parser() -> Parser:
     command.add_argument("--data-dir", metavar="DIR", nargs="+", help="where the run's data lies now")
     command.add_argument("--precision", choices=("int8", "mixed"), default="int8")
     command.add_argument("--size", metavar="HxW", help="of the file; that of the data if not given")
-    command.add_argument("--pictures", type=int, default=4, metavar="N", help="of val, to measure on; 4")
+    command.add_argument("--images", type=int, default=4, metavar="N", help="of val, to measure on; 4")
+    command.add_argument(
+        "--pictures", dest="images", type=int, default=argparse.SUPPRESS, help=argparse.SUPPRESS
+    )  # until 0.3
     command.add_argument("--calibration-images", type=int, default=100, metavar="N", help="of train; 100")
     command.add_argument("--rows", type=int, default=20, metavar="N", help="of the table; 20, 0: all")
     command.add_argument("--out", metavar="FILE", help="all of it as JSON")
@@ -89,22 +92,22 @@ def parser() -> Parser:
 def measure(
     reference: bytes,
     quantised: bytes,
-    pictures: Pictures,
+    images: Images,
     norms: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """The report of two files of one model, both of `--output scores` and uint8 RGB: `reference` in fp32. `pictures`
+    """The report of two files of one model, both of `--output scores` and uint8 RGB: `reference` in fp32. `images`
     are uint8 (H, W, 3); `norms` the names of the model's BatchNorms."""
     float_model, model = surgery.read(reference), surgery.read(quantised)
     pairs, unpaired = paired(float_model, model)
-    if not pairs or not pictures:
-        raise UserError("there is nothing to report: no picture, or no op of both files has the same name")
-    there = _distances(float_model, model, pairs, pictures)
-    logits = [_logits(reference, pictures)]
+    if not pairs or not images:
+        raise UserError("there is nothing to report: no image, or no op of both files has the same name")
+    there = _distances(float_model, model, pairs, images)
+    logits = [_logits(reference, images)]
     spread = float(np.std(logits[0]))
     names, graph, layers = surgery.op_names(model), model.subgraphs[0], []
     for number, (theirs, ours) in enumerate(pairs):
-        changed = _logits(_in_8_bits(float_model, model, theirs, ours), pictures)
+        changed = _logits(_in_8_bits(float_model, model, theirs, ours), images)
         op = graph.operators[ours]
         scales, channels = _weight_scales(model, op) if names[ours] in WEIGHTED else (0, 0)
         scale = _scale(graph.tensors[op.outputs[0]])
@@ -175,19 +178,19 @@ def unfolded(model: Any, norms: Sequence[str]) -> list[str]:
 
 
 def _distances(
-    float_model: Any, model: Any, pairs: Sequence[tuple[int, int]], pictures: Pictures
+    float_model: Any, model: Any, pairs: Sequence[tuple[int, int]], images: Images
 ) -> list[tuple[float, float, float, float]]:
     """Of each pair's results: RMS of the difference; least, largest and standard deviation of the float one."""
     places = [place for place, _ in pairs], [place for _, place in pairs]
     files = [_values_of(*file) for file in zip((float_model, model), places, strict=True)]
     sums = np.zeros((len(pairs), 3))  # of squared differences, of values, of their squares; all as means
     low, high = np.full(len(pairs), np.inf), np.full(len(pairs), -np.inf)
-    for picture in pictures:
-        both = [file(picture) for file in files]
+    for rgb in images:
+        both = [file(rgb) for file in files]
         for number, (wanted, found) in enumerate(zip(*both, strict=True)):
             sums[number] += [np.mean((found - wanted) ** 2), wanted.mean(), np.mean(wanted**2)]
             low[number], high[number] = min(low[number], wanted.min()), max(high[number], wanted.max())
-    sums /= len(pictures)
+    sums /= len(images)
     deviation = np.sqrt(np.maximum(sums[:, 2] - sums[:, 1] ** 2, 0))
     return list(
         zip(np.sqrt(sums[:, 0]).tolist(), low.tolist(), high.tolist(), deviation.tolist(), strict=True)
@@ -209,8 +212,8 @@ def _values_of(model: Any, places: Sequence[int]) -> Callable[[np.ndarray], Iter
         graph.outputs, model.signatureDefs = kept
     image, outputs = file.get_input_details()[0], file.get_output_details()
 
-    def run(picture: np.ndarray) -> Iterator[np.ndarray]:
-        file.set_tensor(image["index"], picture[None])
+    def run(rgb: np.ndarray) -> Iterator[np.ndarray]:
+        file.set_tensor(image["index"], rgb[None])
         file.invoke()
         for output in outputs:
             values, (scale, zero) = file.get_tensor(output["index"]), output["quantization"]
@@ -219,9 +222,9 @@ def _values_of(model: Any, places: Sequence[int]) -> Callable[[np.ndarray], Iter
     return run
 
 
-def _logits(flatbuffer: bytes, pictures: Pictures) -> np.ndarray:
+def _logits(flatbuffer: bytes, images: Images) -> np.ndarray:
     run = run_tflite.runner(flatbuffer)
-    return np.stack([run(picture) for picture in pictures])
+    return np.stack([run(rgb) for rgb in images])
 
 
 def _in_8_bits(float_model: Any, model: Any, theirs: int, ours: int) -> bytes:
@@ -335,7 +338,7 @@ def facts(report: Report, **of: Any) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    for option in ("pictures", "calibration_images"):
+    for option in ("images", "calibration_images"):
         if getattr(args, option) < 1:
             raise UserError(f"--{option.replace('_', '-')} is {getattr(args, option)}: it must be 1 or more.")
     start_tensorflow()
@@ -356,23 +359,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = run.model(image_size=size)
     if not model.trainable_variables:
         raise UserError(f"{run.recipe.model} has no weights to quantise: there is nothing to report")
-    calibration = tflite.calibration_pictures(examples("train"), args.calibration_images, size)
-    pictures = [
-        resize_rgb(example.read()[0], size) for example in parity.spread(examples("val"), args.pictures)
-    ]
-    if not pictures:
-        raise UserError(f"{run.recipe.data} val has no picture to measure on; one is needed.")
+    calibration = tflite.calibration_images(examples("train"), args.calibration_images, size)
+    images = [resize_rgb(example.read()[0], size) for example in parity.spread(examples("val"), args.images)]
+    if not images:
+        raise UserError(f"{run.recipe.data} val has no image to measure on; one is needed.")
     print(f"converting to {args.precision}, {size[0]}x{size[1]} ...", flush=True)
     found = measure(
         tflite.convert(model, size, "fp32", "scores"),
         tflite.convert(model, size, args.precision, "scores", calibration),
-        pictures,
+        images,
         [layer.name for _, layer in layers(model) if type(layer).__name__ == "BatchNormalization"],
         counter("one op at a time"),
     )
     print(table(found, args.rows))
     if args.out:
-        said = facts(found, precision=args.precision, size=size, pictures=len(pictures))
+        said = facts(found, precision=args.precision, size=size, images=len(images))
         with whole_file(Path(args.out)) as temporary:
             temporary.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
     return 0

@@ -3,7 +3,7 @@
 LiteRT computes sums, products and differences in place: the result takes the memory of the first operand. TensorFlow's
 calibrator (2.21) reads an operand's range after that too, so its range becomes the union of its own and the result's,
 and its 256 steps are spread over values that it never has: a linear bottleneck gets the range of the residual sum
-behind it, the scaled picture (0..2) that of the picture less its mean as well (-1..2), at steps wider than those of
+behind it, the scaled image (0..2) that of the image less its mean as well (-1..2), at steps wider than those of
 uint8. Here each operand is kept apart, as an output of the graph, and its range is taken anew.
 """
 
@@ -20,9 +20,9 @@ APART = (
 )  # fmt: skip
 
 
-def corrected(calibrated: bytes, pictures: Sequence[np.ndarray], threads: int = 2) -> bytes:
+def corrected(calibrated: bytes, images: Sequence[np.ndarray], threads: int = 2) -> bytes:
     """A float file with calibrated ranges -> the same file, with true ranges of what may be overwritten in place.
-    `pictures`, uint8 (H, W, 3), are those that it was calibrated on."""
+    `images`, uint8 (H, W, 3), are those that it was calibrated on."""
     model = surgery.read(calibrated)
     graph = model.subgraphs[0]
     results = {int(op.outputs[0]) for op in graph.operators}
@@ -40,8 +40,8 @@ def corrected(calibrated: bytes, pictures: Sequence[np.ndarray], threads: int = 
     graph.outputs, model.signatureDefs = kept, signatures
     (image,), outputs = file.get_input_details(), file.get_output_details()
     low, high = np.full(len(watched), np.inf), np.full(len(watched), -np.inf)
-    for picture in pictures:
-        file.set_tensor(image["index"], picture[None].astype(image["dtype"]))
+    for rgb in images:
+        file.set_tensor(image["index"], rgb[None].astype(image["dtype"]))
         file.invoke()
         for number, output in enumerate(outputs):
             values = file.get_tensor(output["index"])

@@ -36,8 +36,8 @@ from runtime.stderr import stderr_on_failure
 from training.data.spec import Example
 from training.progress_bar import counter
 
-# Means settle soon: 12 and 16 pictures of CamVid gave the same agreement with Keras within 0.03%.
-CORRECTION_PICTURES = 16
+# Means settle soon: 12 and 16 images of CamVid gave the same agreement with Keras within 0.03%.
+CORRECTION_IMAGES = 16
 # What `mixed` computes in int8: where the weights and nearly all of the arithmetic are, and what runs on a single
 # tensor on the way from one such op to the next. Norms, softmax, the products of two feature maps in attention and
 # the sums of residual branches stay float32: they lose most in 256 steps, and XNNPACK is fast at them in float.
@@ -53,32 +53,32 @@ def export(run: Any, job: Job, examples: Examples) -> Path:
     The facts inside the file also stand beside it, as NAME.json.
     """
     model = run.model(image_size=job.size)
-    pictures = None
+    images = None
     if job.precision in CALIBRATED:
-        pictures = calibration_pictures(examples("train"), job.calibration_images, job.size)
+        images = calibration_images(examples("train"), job.calibration_images, job.size)
     print(f"converting to {job.precision}, {job.output}, {job.size[0]}x{job.size[1]} ...", flush=True)
     # A run of --quantize has learnt with the mean errors of its rounding: they are no fault any more.
     correct = not getattr(run.recipe, "quantize", False)
-    flatbuffer = convert(model, job.size, job.precision, job.output, pictures, correct, job.keep_float)
+    flatbuffer = convert(model, job.size, job.precision, job.output, images, correct, job.keep_float)
     flatbuffer = metadata.add(flatbuffer, name=run.recipe.model, output=job.output, size=job.size)
     candidate = predictor(flatbuffer, job.output, job.threads)
     record = parity.pass_through(run, model, candidate, job, examples)
     what = provenance.facts(run, precision=job.precision, output=job.output, size=job.size, parity=record)
-    what["calibration_images"] = 0 if pictures is None else len(pictures)
+    what["calibration_images"] = 0 if images is None else len(images)
     provenance.write_file(job.out, provenance.append(flatbuffer, what))
     provenance.write_file(job.out.with_suffix(".json"), provenance.to_text(what).encode())
     return job.out
 
 
-def calibration_pictures(examples: Sequence[Example], count: int, size: tuple[int, int]) -> list[np.ndarray]:
-    """Clean training pictures at the file's size, uint8 (H, W, 3): what the file will see, never augmented."""
+def calibration_images(examples: Sequence[Example], count: int, size: tuple[int, int]) -> list[np.ndarray]:
+    """Clean training images at the file's size, uint8 (H, W, 3): what the file will see, never augmented."""
     if not examples:
         raise UserError("the run's train split has no image to calibrate int8 on; one at least is needed.")
-    pictures = [resize_rgb(example.read()[0], size) for example in parity.spread(examples, count)]
+    images = [resize_rgb(example.read()[0], size) for example in parity.spread(examples, count)]
     # A black and a white pixel pin the input's range to 0..255, and so its scale to 1 and zero point to 0.
-    pictures[0] = pictures[0].copy()
-    pictures[0][0, 0], pictures[0][0, 1] = 0, 255
-    return pictures
+    images[0] = images[0].copy()
+    images[0][0, 0], images[0][0, 1] = 0, 255
+    return images
 
 
 def convert(
@@ -86,11 +86,11 @@ def convert(
     size: tuple[int, int],
     precision: str,
     output: str,
-    pictures: Sequence[np.ndarray] | None = None,
+    images: Sequence[np.ndarray] | None = None,
     correct: bool = True,
     keep_float: Sequence[str] = (),
 ) -> bytes:
-    """The flatbuffer. `pictures`, uint8 (H, W, 3), calibrate mixed and int8 and, unless told not to, correct their
+    """The flatbuffer. `images`, uint8 (H, W, 3), calibrate mixed and int8 and, unless told not to, correct their
     biases (see bias.py); they are not looked at otherwise. A model without trained weights (a threshold) has nothing to
     quantise, and 8 bits would spoil the histogram that it counts: every precision gives fp32's file. Ops whose name has
     one of `keep_float` in it stay float32.
@@ -101,7 +101,7 @@ def convert(
 
     if not model.trainable_variables:
         precision = "fp32"
-    chosen = list(pictures or [])
+    chosen = list(images or [])
     with tempfile.TemporaryDirectory() as folder, stderr_on_failure():
         image = tf.TensorSpec((1, *size, 3), tf.float32 if precision == "int8" else tf.uint8, name="image")
         write_saved_model(folder, model, _serve(model, output), [image])
@@ -114,7 +114,7 @@ def convert(
     flatbuffer = bytes(flatbuffer)
     if precision in CALIBRATED and correct:
         reference = convert(model, size, "fp32", output)
-        shown = chosen[:: -(-len(chosen) // CORRECTION_PICTURES)]
+        shown = chosen[:: -(-len(chosen) // CORRECTION_IMAGES)]
         flatbuffer = bias.correct(flatbuffer, reference, shown, progress=counter("correcting biases"))
     if precision == "int8":
         flatbuffer = rewrite.faster(flatbuffer)
@@ -123,7 +123,7 @@ def convert(
 
 
 def _quantise(
-    converter: Any, precision: str, pictures: Sequence[np.ndarray], keep_float: Sequence[str]
+    converter: Any, precision: str, images: Sequence[np.ndarray], keep_float: Sequence[str]
 ) -> bytes:
     """Calibrate, correct the ranges, and quantise: for `mixed` the ops of MIXED_INT8 and no other. The input is uint8,
     scores stay float32."""
@@ -133,9 +133,9 @@ def _quantise(
     from tensorflow.lite.python.convert import mlir_quantize
 
     if precision == "mixed":
-        converter.representative_dataset = lambda: ([picture[None]] for picture in pictures)
+        converter.representative_dataset = lambda: ([image[None]] for image in images)
     converter._experimental_calibrate_only = True
-    calibrated = ranges.corrected(bytes(converter.convert()), pictures)
+    calibrated = ranges.corrected(bytes(converter.convert()), images)
     graph = surgery.read(calibrated)
     kinds = sorted(set(surgery.op_names(graph)) - set(MIXED_INT8)) if precision == "mixed" else None
     flatbuffer: bytes = mlir_quantize(
@@ -181,8 +181,8 @@ def write_saved_model(folder: str, model: Any, serve: Callable[..., Any], signat
     archive.write_out(folder, verbose=False)
 
 
-def converter_of(folder: str, precision: str, pictures: Sequence[np.ndarray]) -> Any:
-    """A TFLiteConverter of a SavedModel, built-in ops only; `pictures`, uint8 (H, W, 3), calibrate int8."""
+def converter_of(folder: str, precision: str, images: Sequence[np.ndarray]) -> Any:
+    """A TFLiteConverter of a SavedModel, built-in ops only; `images`, uint8 (H, W, 3), calibrate int8."""
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(folder)
@@ -193,7 +193,7 @@ def converter_of(folder: str, precision: str, pictures: Sequence[np.ndarray]) ->
         converter.target_spec.supported_types = [tf.float16]
     if precision == "int8":
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.representative_dataset = lambda: ([p[None].astype(np.float32)] for p in pictures)
+        converter.representative_dataset = lambda: ([p[None].astype(np.float32)] for p in images)
         converter.inference_input_type = tf.uint8
     return converter
 

@@ -1,4 +1,4 @@
-"""Several models on one picture: how far they agree, and where they do not.
+"""Several models on one image: how far they agree, and where they do not.
 
 Classes are compared by name, without regard to case, so that models of different label sets meet where their names do;
 models whose names have nothing in common agree nowhere.
@@ -23,13 +23,13 @@ STEPS = (
 def common_ids(found: Sequence[Segmentation]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Each model's ids by the same numbers: int16 (N, H, W), and the names that they stand for.
 
-    Raises UserError unless there are two models or more, all of one picture's size.
+    Raises UserError unless there are two models or more, all of one image's size.
     """
     if len(found) < 2:
         raise UserError(f"{len(found)} model is given; two or more are compared.")
     shapes = {one.ids.shape for one in found}
     if len(shapes) > 1:
-        raise UserError(f"the masks are of sizes {sorted(shapes)}; masks of the same picture are compared.")
+        raise UserError(f"the masks are of sizes {sorted(shapes)}; masks of the same image are compared.")
     names: dict[str, int] = {}
     maps = []
     for one in found:
@@ -55,7 +55,7 @@ def extra_answers(found: Sequence[Segmentation]) -> np.ndarray:
 
 
 def map_of_differences(found: Sequence[Segmentation]) -> np.ndarray:
-    """The picture in grey and darker, uint8 (H, W, 3), with the pixels on which models differ in STEPS' colours."""
+    """The image in grey and darker, uint8 (H, W, 3), with the pixels on which models differ in STEPS' colours."""
     extra = extra_answers(found)
     grey = (found[0].rgb.mean(axis=2, keepdims=True) * 0.6).astype(np.uint8).repeat(3, axis=2)
     colours = np.array(STEPS, np.uint8)[np.minimum(extra, len(STEPS) - 1)]

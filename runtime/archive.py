@@ -1,4 +1,4 @@
-"""What came of one picture or of many as one ZIP file."""
+"""What came of one image or of many as one ZIP file."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from runtime.errors import UserError
 from runtime.folders import distinct
 from runtime.segmenter import Segmentation
 
-ENDS = ("_mask.png", "_colour.png", "_overlay.png", ".json", "_polygons.json")  # of a picture's files
+ENDS = ("_mask.png", "_colour.png", "_overlay.png", ".json", "_polygons.json")  # of an image's files
 SUMMARY = "summary.json"
 
 
@@ -25,7 +25,7 @@ def safe_stem(name: str) -> str:
 
 
 def own_names(names: Sequence[str]) -> list[str]:
-    """A name for each picture whose files (`files`) are nobody else's: the first of one name keeps it, the others get
+    """A name for each image whose files (`files`) are nobody else's: the first of one name keeps it, the others get
     a number."""
     stems = [safe_stem(name) for name in names]
     short = [stem[:96] for stem in stems]  # room for a number within what safe_stem keeps
@@ -36,18 +36,18 @@ def own_names(names: Sequence[str]) -> list[str]:
 
 
 def legend_json(found: Segmentation, name: str) -> bytes:
-    """The picture's name, its size, the seconds, and id, name, colour and share of each class."""
+    """The image's name, its size, the seconds, and id, name, colour and share of each class."""
     return (json.dumps({"image": name, **found.report()}, indent=2) + "\n").encode()
 
 
 def polygons_json(found: Segmentation, name: str, classes: Collection[int] | None = None) -> bytes:
-    """The picture's name, its size [H, W] and the outlines of its regions: see `runtime.polygons`."""
+    """The image's name, its size [H, W] and the outlines of its regions: see `runtime.polygons`."""
     facts = {"image": name, "size": list(found.ids.shape), "polygons": found.polygons(classes=classes)}
     return (json.dumps(facts) + "\n").encode()
 
 
 def files(found: Segmentation, name: str, opacity: float, hidden: Collection[int] = ()) -> dict[str, bytes]:
-    """All files of one picture, by name. `opacity` (0..1) and `hidden` are those of the overlay alone."""
+    """All files of one image, by name. `opacity` (0..1) and `hidden` are those of the overlay alone."""
     stem = safe_stem(name)
     return {
         f"{stem}_mask.png": found.mask_png(),
@@ -59,16 +59,16 @@ def files(found: Segmentation, name: str, opacity: float, hidden: Collection[int
 
 
 def zipped(
-    pictures: Iterable[tuple[str, Callable[[], Segmentation]]],
+    images: Iterable[tuple[str, Callable[[], Segmentation]]],
     opacity: float,
     hidden: Collection[int] = (),
     facts: dict[str, Any] | None = None,
 ) -> bytes:
-    """A ZIP of the files of each picture, given by its name and a function that segments it, one in memory at a time.
+    """A ZIP of the files of each image, given by its name and a function that segments it, one in memory at a time.
 
-    `summary.json` holds `facts`, the names, and what could not be read; two pictures of one name get numbers.
+    `summary.json` holds `facts`, the names, and what could not be read; two images of one name get numbers.
     """
-    jobs = list(pictures)
+    jobs = list(images)
     names = own_names([name for name, _ in jobs])
     good, bad = [], []
     buffer = io.BytesIO()

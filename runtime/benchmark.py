@@ -1,4 +1,4 @@
-"""`python -m runtime.benchmark A.tflite [B.tflite ...]`: time for one picture, the model alone and in all.
+"""`python -m runtime.benchmark A.tflite [B.tflite ...]`: time for one image, the model alone and in all.
 
 The files take turns in one process, so that whatever else the machine does meets all of them alike.
 """
@@ -78,10 +78,10 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--threads", type=int, default=2, metavar="N", help="CPU threads (default 2)")
     result.add_argument("--runs", type=int, default=50, metavar="N", help="rounds measured (default 50)")
     result.add_argument(
-        "--image", type=Path, metavar="FILE", help="picture to segment (default: noise of 480x360 pixels)"
+        "--image", type=Path, metavar="FILE", help="image to segment (default: noise of 480x360 pixels)"
     )
     result.add_argument(
-        "--fit", default="auto", metavar="|".join(FITS), help="how the picture is placed (default auto)"
+        "--fit", default="auto", metavar="|".join(FITS), help="how the image is placed (default auto)"
     )
     result.add_argument("--json", type=Path, metavar="FILE", help="write the rows to this file too")
     return result
@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         rgb = np.random.default_rng(0).integers(0, 256, (360, 480, 3), dtype=np.uint8)
     rows = measure(segmenters, rgb, args.runs, checked_fit(args.fit, "--fit"))
-    print(f"picture {rgb.shape[1]}x{rgb.shape[0]}, {args.threads} threads, {args.runs} interleaved runs")
+    print(f"image {rgb.shape[1]}x{rgb.shape[0]}, {args.threads} threads, {args.runs} interleaved runs")
     print(table(rows))
     if args.json:
         write_whole(args.json, (json.dumps(rows, indent=2) + "\n").encode())

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from runtime import confined, strict_json
 from runtime.errors import UserError, exit_on_user_error
 from runtime.segmenter import Segmenter
-from runtime.video import Progress, checked_film, segment_video
+from runtime.video import Progress, checked_video, segment_video
 
 # A frame of 9 megapixels, decoded, segmented, drawn and encoded, takes some 0.4 GB.
 BOUNDS = confined.Bounds(megabytes=2048, seconds=900, silence=60)
@@ -27,7 +27,7 @@ AT_ONCE = threading.BoundedSemaphore(2)  # further visitors wait their turn
 class Made(NamedTuple):
     """The overlay as WebM, the report as JSON, and the report."""
 
-    film: bytes
+    video: bytes
     report: bytes
     facts: dict[str, Any]
 
@@ -48,22 +48,22 @@ def segment_safely(
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         source, job = folder / secrets.token_hex(16), folder / "job.json"
-        film, report = folder / "out.webm", folder / "out.json"
+        video, report = folder / "out.webm", folder / "out.json"
         source.write_bytes(data)
-        facts = {"model": str(model.absolute()), "source": str(source), "name": name, "film": str(film)}
+        facts = {"model": str(model.absolute()), "source": str(source), "name": name, "film": str(video)}
         job.write_text(json.dumps({**facts, "report": str(report), "options": options}), encoding="utf-8")
         with AT_ONCE:
             confined.run("runtime.confined_video", [str(job)], name, bounds, say)
         found = strict_json.read(report)
         found["video"] = name
-        return Made(film.read_bytes(), json.dumps(found, indent=2).encode(), found)
+        return Made(video.read_bytes(), json.dumps(found, indent=2).encode(), found)
 
 
 def main(arguments: list[str]) -> int:
     job = strict_json.read(Path(arguments[0]))
     source, name, options = Path(job["source"]), job["name"], job["options"]
     most_frames = options.pop("most_frames")
-    checked_film(source, name, most_frames, options.pop("most_pixels"))
+    checked_video(source, name, most_frames, options.pop("most_pixels"))
     segmenter = Segmenter(job["model"]).warm_up()
     places = (source, Path(job["film"]), Path(job["report"]))
     say = functools.partial(print, flush=True)

@@ -35,7 +35,7 @@ Edit = Polygon | Region
 def corrected(ids: np.ndarray, edits: Sequence[Edit]) -> np.ndarray:
     """Class ids, uint8 (H, W), after the edits, one after another; `ids` stays as it is.
 
-    UserError when a point lies outside the picture, a polygon has fewer than three points, or a class is not 0..255.
+    UserError when a point lies outside the image, a polygon has fewer than three points, or a class is not 0..255.
     """
     result = ids.copy()
     for edit in edits:
@@ -70,4 +70,4 @@ def region_mask(ids: np.ndarray, x: int, y: int) -> np.ndarray:
 
 def _check_inside(shape: Sequence[int], x: int, y: int) -> None:
     if not (0 <= x < shape[1] and 0 <= y < shape[0]):
-        raise UserError(f"the point {x}, {y} lies outside the picture of {shape[1]}x{shape[0]} pixels.")
+        raise UserError(f"the point {x}, {y} lies outside the image of {shape[1]}x{shape[0]} pixels.")

@@ -1,11 +1,11 @@
-"""What people corrected, kept on this machine: a SQLite database with the pictures and masks as files beside it.
+"""What people corrected, kept on this machine: a SQLite database with the images and masks as files beside it.
 
     DIR/feedback.sqlite
     DIR/files/000001-picture.png  000001-prediction.png  000001-corrected.png
 
-Nothing is kept unless `keep` is called. A picture is kept as its pixels, so that what a camera writes into a file
+Nothing is kept unless `keep` is called. An image is kept as its pixels, so that what a camera writes into a file
 (place, time, owner) is not. Masks are grey PNGs of class ids; each record has the model's class names and colours.
-The same picture kept again, with the same classes, replaces its record, so that no picture is twice in the data.
+The same image kept again, with the same classes, replaces its record, so that no image is twice in the data.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ _TABLE = """
 CREATE TABLE IF NOT EXISTS records (
     id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice, so that the held-out part never changes
     kept TEXT NOT NULL,                    -- UTC, ISO 8601
-    name TEXT NOT NULL,                    -- of the picture, as it was uploaded
+    name TEXT NOT NULL,                    -- of the image, as it was uploaded
     sha256 TEXT NOT NULL,                  -- of its pixels
     height INTEGER NOT NULL,
     width INTEGER NOT NULL,
@@ -73,7 +73,7 @@ class Record:
 
 
 def keep(folder: Path, found: Segmentation, corrected: np.ndarray, name: str, model: str) -> Record:
-    """Keep picture, prediction and corrected mask, uint8 (H, W) of class ids or 255; the record that was made.
+    """Keep image, prediction and corrected mask, uint8 (H, W) of class ids or 255; the record that was made.
 
     UserError when the mask does not fit, or the disk refuses; then nothing is kept.
     """
@@ -129,7 +129,7 @@ def records(folder: Path) -> list[Record]:
 
 
 def path_of(folder: Path, number: int, kind: str) -> Path:
-    """The file of a record: `kind` is picture, prediction or corrected."""
+    """The file of a record: `kind` is image, prediction or corrected."""
     return folder / FILES / f"{number:06d}-{kind}.png"
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a score, drawn by OpenCV alone: where a prediction is wrong, and the confusion matrix."""
+"""Images of a score, drawn by OpenCV alone: where a prediction is wrong, and the confusion matrix."""
 
 from collections.abc import Sequence
 
@@ -16,14 +16,14 @@ CORNER = 150  # pixels: the least that the names take
 LONGEST = 24  # letters of a name that are shown
 
 
-def error_picture(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+def error_image(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Red where the prediction is wrong, dark where it is right, white where nothing counts; uint8 (H, W, 3)."""
-    picture = np.where((truth == predicted)[..., None], np.array(RIGHT), np.array(WRONG)).astype(np.uint8)
-    picture[truth == IGNORED] = VOID
-    return picture
+    image = np.where((truth == predicted)[..., None], np.array(RIGHT), np.array(WRONG)).astype(np.uint8)
+    image[truth == IGNORED] = VOID
+    return image
 
 
-def confusion_picture(matrix: np.ndarray, names: Sequence[str]) -> np.ndarray:
+def confusion_image(matrix: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """A (C, C) matrix of pixel counts, rows the truth, as uint8 (H, W, 3): each row in per cent of its true pixels.
 
     Classes that are neither there nor predicted are left out. Up to 24 classes every cell that rounds to a per cent
@@ -39,28 +39,28 @@ def confusion_picture(matrix: np.ndarray, names: Sequence[str]) -> np.ndarray:
     cell, letter = (CELL, LETTER) if written else (SMALL_CELL, SMALL_CELL - 3)
     margin = max([CORNER, *(_width(name, letter) + 14 for name in shown)])
     side = margin + cell * len(kept)
-    picture = np.full((side + 12, side + 12, 3), PAPER, np.uint8)
+    image = np.full((side + 12, side + 12, 3), PAPER, np.uint8)
     for row, column in np.ndindex(shares.shape):
         share, left, top = shares[row, column], margin + column * cell, margin + row * cell
         tone = np.rint(np.array(PAPER) + share * (np.array(FULL) - np.array(PAPER)))
-        picture[top : top + cell, left : left + cell] = tone
+        image[top : top + cell, left : left + cell] = tone
         if written and share >= 0.005:
             text = f"{100 * share:.0f}"
             place = (left + (cell - _width(text, letter)) // 2, top + (cell + letter) // 2 - 2)
-            _write(picture, text, place, PAPER if share > 0.5 else INK, letter)
+            _write(image, text, place, PAPER if share > 0.5 else INK, letter)
     for line in range(len(kept) + 1):
         at = margin + line * cell
-        cv2.line(picture, (margin, at), (side, at), FAINT, 1)
-        cv2.line(picture, (at, margin), (at, side), FAINT, 1)
+        cv2.line(image, (margin, at), (side, at), FAINT, 1)
+        cv2.line(image, (at, margin), (at, side), FAINT, 1)
     rows, heads = (
         _names(shown, cell, letter, margin, right=True),
         _names(shown, cell, letter, margin, right=False),
     )
-    picture[margin:side, :margin] = rows
-    picture[:margin, margin:side] = np.rot90(heads)
+    image[margin:side, :margin] = rows
+    image[:margin, margin:side] = np.rot90(heads)
     for line, text in enumerate(("rows: truth", "columns: prediction", "% of the true pixels")):
-        _write(picture, text, (6, 22 + 20 * line), INK, 13)
-    return picture
+        _write(image, text, (6, 22 + 20 * line), INK, 13)
+    return image
 
 
 def _names(names: Sequence[str], cell: int, letter: int, width: int, *, right: bool) -> np.ndarray:
@@ -72,8 +72,8 @@ def _names(names: Sequence[str], cell: int, letter: int, width: int, *, right: b
     return strip
 
 
-def _write(picture: np.ndarray, text: str, at: tuple[int, int], colour: Sequence[int], letter: int) -> None:
-    cv2.putText(picture, text, at, tuple(colour), cv2.FontFace("sans"), letter)
+def _write(image: np.ndarray, text: str, at: tuple[int, int], colour: Sequence[int], letter: int) -> None:
+    cv2.putText(image, text, at, tuple(colour), cv2.FontFace("sans"), letter)
 
 
 def _width(text: str, letter: int) -> int:

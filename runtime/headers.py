@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from runtime.errors import UserError
 
-READABLE = "8-bit PNG, JPEG, WebP and BMP pictures are read"
+READABLE = "8-bit PNG, JPEG, WebP and BMP images are read"
 # libjpeg's own encoder writes 10 for a progressive file. Each costs a pass over the whole image, however short it is:
 # 65 ms at 49 megapixels.
 MOST_SCANS = 64
@@ -39,7 +39,7 @@ _OTHER_KINDS = (
 
 @dataclass(frozen=True)
 class Header:
-    """What a picture's header says, before anything is decoded. `bits` is per channel, `scans` of a JPEG."""
+    """What an image's header says, before anything is decoded. `bits` is per channel, `scans` of a JPEG."""
 
     kind: str
     height: int
@@ -53,7 +53,7 @@ class Header:
 
 
 def read_header(data: bytes, shown: str) -> Header:
-    """Kind, size, depth and completeness of a picture; UserError when it is no picture that is read here."""
+    """Kind, size, depth and completeness of an image; UserError when it is no image that is read here."""
     try:
         if data.startswith(b"\x89PNG\r\n\x1a\n"):
             return _png_header(data)

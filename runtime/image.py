@@ -1,4 +1,4 @@
-"""Pictures in and out: decoding that refuses what it cannot trust, resizing, colouring.
+"""Images in and out: decoding that refuses what it cannot trust, resizing, colouring.
 
 NumPy and OpenCV only. `read_rgb` reads the header before it lets OpenCV decode anything, because OpenCV
 alone takes the high byte of a 16-bit file, guesses at CMYK, and unpacks a 49 kB bomb into gigabytes, all
@@ -28,9 +28,9 @@ Palette = Sequence[Sequence[int]] | np.ndarray
 
 
 def read_rgb(source: str | os.PathLike[str] | bytes, name: str | None = None) -> np.ndarray:
-    """Decode a picture to RGB, uint8 (H, W, 3).
+    """Decode an image to RGB, uint8 (H, W, 3).
 
-    Grey and paletted pictures become RGB; an EXIF rotation is applied; alpha is dropped, so that a pixel
+    Grey and paletted images become RGB; an EXIF rotation is applied; alpha is dropped, so that a pixel
     keeps its colour however transparent it is. `name` stands for the file in messages.
     Raises UserError for whatever cannot be trusted: see `checked_bytes`.
     """
@@ -52,9 +52,9 @@ def read_rgb(source: str | os.PathLike[str] | bytes, name: str | None = None) ->
 def checked_bytes(
     source: str | os.PathLike[str] | bytes, name: str | None = None
 ) -> tuple[bytes, str, Header]:
-    """The bytes of a picture whose header can be trusted, its name for messages, and its header.
+    """The bytes of an image whose header can be trusted, its name for messages, and its header.
 
-    Raises UserError when it is missing, a folder, empty, no picture, truncated, 16-bit, CMYK, or larger than
+    Raises UserError when it is missing, a folder, empty, no image, truncated, 16-bit, CMYK, or larger than
     50 megapixels by its header.
     """
     data, shown = file_bytes(source, name)
@@ -64,7 +64,7 @@ def checked_bytes(
 def file_bytes(source: str | os.PathLike[str] | bytes, name: str | None = None) -> tuple[bytes, str]:
     """The bytes of a file and its name for messages; UserError when it is missing, a folder, empty or too large."""
     if isinstance(source, bytes):
-        data, shown = source, name or "the picture"
+        data, shown = source, name or "the image"
         if not data:
             raise UserError(f"{shown} is empty (0 bytes); {READABLE}.")
         return data, shown
@@ -81,7 +81,7 @@ def check_header(data: bytes, shown: str, bits: int = 8) -> Header:
     if pixels > MAX_PIXELS:
         raise UserError(
             f"{shown} is {header.width}x{header.height} pixels ({pixels / 1e6:.0f} megapixels); "
-            f"pictures of up to {MAX_PIXELS / 1e6:.0f} megapixels are read."
+            f"images of up to {MAX_PIXELS / 1e6:.0f} megapixels are read."
         )
     if header.bits > bits:
         raise UserError(
@@ -126,13 +126,13 @@ def colour(ids: np.ndarray, palette: Palette) -> np.ndarray:
 
 
 def overlay(rgb: np.ndarray, ids: np.ndarray, palette: Palette, opacity: float) -> np.ndarray:
-    """The picture tinted with its classes' colours, uint8 (H, W, 3).
+    """The image tinted with its classes' colours, uint8 (H, W, 3).
 
-    `opacity` 0 is the picture, 1 the colours; where an id is beyond the palette (255, ignored), the picture
+    `opacity` 0 is the image, 1 the colours; where an id is beyond the palette (255, ignored), the image
     stays as it is.
     """
     if ids.shape != rgb.shape[:2]:
-        raise ValueError(f"ids of shape {ids.shape} do not fit a picture of shape {rgb.shape}")
+        raise ValueError(f"ids of shape {ids.shape} do not fit an image of shape {rgb.shape}")
     mixed = cv2.addWeighted(rgb, 1.0 - opacity, colour(ids, palette), opacity, 0.0)
     return np.where((ids < len(palette))[..., None], mixed, rgb)
 
@@ -148,22 +148,22 @@ def resize_ids(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Nearest neighbour, pixel centres aligned like `resize_rgb`; `size` is (height, width)."""
     if ids.shape == tuple(size):
         return ids
-    # INTER_NEAREST would sample at the pixels' corners, half a pixel off the picture.
+    # INTER_NEAREST would sample at the pixels' corners, half a pixel off the image.
     return cv2.resize(ids, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def _read_file(path: Path, shown: str) -> bytes:
     if path.is_dir():
-        raise UserError(f"{shown} is a folder; name a picture file.")
+        raise UserError(f"{shown} is a folder; name an image file.")
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise UserError(
-                f"{shown} has {size / 1e6:.0f} MB; picture files of up to {MAX_BYTES / 1e6:.0f} MB are read."
+                f"{shown} has {size / 1e6:.0f} MB; image files of up to {MAX_BYTES / 1e6:.0f} MB are read."
             )
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise UserError(f"{shown} does not exist; name a picture file.") from error
+        raise UserError(f"{shown} does not exist; name an image file.") from error
     except OSError as error:
         raise UserError(f"{shown} cannot be read: {error.strerror or error}.") from error
     if not data:

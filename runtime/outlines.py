@@ -42,7 +42,7 @@ def chosen_classes(text: str | None, labels: tuple[str, ...]) -> frozenset[int] 
 def geojson(found: Segmentation, classes: Collection[int] | None = None) -> dict[str, Any]:
     """A FeatureCollection, RFC 7946 in form: one Polygon a region, with id, name, colour and area (pixels).
 
-    Deviation: coordinates are pixels, (0, 0) the picture's top left corner and y downwards, not degrees.
+    Deviation: coordinates are pixels, (0, 0) the image's top left corner and y downwards, not degrees.
     Rings are closed; by the shoelace formula outer rings are positive and holes negative.
     """
     features = []
@@ -93,7 +93,7 @@ def _enclosed(points: list[list[int]]) -> float:
 
 
 class Coco:
-    """One COCO file of all pictures, instances format; `add` keeps no more than one picture in memory.
+    """One COCO file of all images, instances format; `add` keeps no more than one image in memory.
 
     An annotation is a connected region: its bounding box, its area, and its outline, or uncompressed
     run lengths (as COCO's tools take them) where it has holes, which COCO's polygons cannot. Category ids are
@@ -164,7 +164,7 @@ def coco_file(path: Path, segmenter: Segmenter, classes: Collection[int] | None)
                 file.write("\n]}\n" if name == "annotations" else "\n],\n")
 
 
-# What is written beside each picture: its suffix, and what it holds.
+# What is written beside each image: its suffix, and what it holds.
 SIDE_FILES: dict[str, tuple[str, Callable[..., dict[str, Any]]]] = {
     "geojson": (".geojson", geojson),
     "cityscapes": ("_polygons.json", cityscapes),

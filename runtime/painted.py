@@ -52,7 +52,7 @@ def read_mask(
 ) -> PaintedMask:
     """Read an 8-bit PNG or BMP as ids or as colours; `by` is "ids", "colours", or None: ids where it can be.
 
-    Ids are a paletted PNG's indices, or the value of a picture that is grey in every pixel.
+    Ids are a paletted PNG's indices, or the value of an image that is grey in every pixel.
     Raises UserError when the file cannot be trusted, is of a kind that blurs ids (JPEG, WebP), has more than 256
     colours, or cannot be read by what was asked for.
     """
@@ -150,7 +150,7 @@ def read_legend(data: bytes, labels: Sequence[str], name: str = "the legend") ->
 
 
 def check_fits(mask: PaintedMask, rgb: np.ndarray, mask_name: str, name: str) -> None:
-    """UserError unless mask and picture have the same height and width."""
+    """UserError unless mask and image have the same height and width."""
     if mask.places.shape != rgb.shape[:2]:
         raise UserError(
             f"{mask_name} is {mask.places.shape[1]}x{mask.places.shape[0]} pixels but {name} is "

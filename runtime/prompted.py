@@ -1,6 +1,6 @@
-"""`PromptedSegmenter(encoder, decoder)`: SAM from two `.tflite` files, one run a picture, one run a prompt.
+"""`PromptedSegmenter(encoder, decoder)`: SAM from two `.tflite` files, one run an image, one run a prompt.
 
-    python -m runtime.prompted ENCODER.tflite DECODER.tflite PICTURE --point 410,120 --out masks
+    python -m runtime.prompted ENCODER.tflite DECODER.tflite IMAGE --point 410,120 --out masks
 
     segmenter = PromptedSegmenter("NAME-encoder.tflite", "NAME-decoder.tflite").set_image(rgb)
     masks, scores = segmenter.predict(points=[(410, 120)])          # a click: what of (whole, part, sub-part)?
@@ -8,9 +8,9 @@
 
 The encoder takes `image` (1, H, W, 3), RGB 0..255, float32 or uint8, and gives `image_embedding`. The decoder
 takes that, `points` (1, 1, P, 2), `point_labels` (1, 1, P), `boxes` (1, 1, 4), and gives `masks`, `iou`,
-`single_mask`, `single_iou`: see zoo/sam.py. Before the encoder a picture is resized until it fits and what is
+`single_mask`, `single_iou`: see zoo/sam.py. Before the encoder an image is resized until it fits and what is
 left is filled with the mean colour, which the model's normalisation turns into zeros (Kirillov et al. 2023, and
-its code). Where the picture shrinks, pixels are averaged over their area; the authors' code uses Pillow's
+its code). Where the image shrinks, pixels are averaged over their area; the authors' code uses Pillow's
 bilinear filter, which smooths a little more.
 """
 
@@ -40,13 +40,13 @@ PARTS = ("encoder", "decoder")
 
 
 def fitted_size(size: Sequence[int], frame: Sequence[int]) -> tuple[int, int]:
-    """(height, width) of a picture of `size` when it just fits into `frame`, both (height, width)."""
+    """(height, width) of an image of `size` when it just fits into `frame`, both (height, width)."""
     scale = min(frame[0] / size[0], frame[1] / size[1])
     return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
 
 
 def fit(rgb: np.ndarray, frame: Sequence[int]) -> np.ndarray:
-    """The picture, uint8 (H, W, 3), in the top left of `frame` (height, width), float32, PADDING around it."""
+    """The image, uint8 (H, W, 3), in the top left of `frame` (height, width), float32, PADDING around it."""
     height, width = fitted_size(rgb.shape[:2], frame)
     if (height, width) != rgb.shape[:2]:
         shrinks = height * width < rgb.shape[0] * rgb.shape[1]
@@ -57,7 +57,7 @@ def fit(rgb: np.ndarray, frame: Sequence[int]) -> np.ndarray:
 
 
 def scaled(places: Any, size: Sequence[int], frame: Sequence[int]) -> np.ndarray:
-    """Points (..., 2) or boxes (..., 4), x and y in pixels of a picture of `size`, in pixels of the frame."""
+    """Points (..., 2) or boxes (..., 4), x and y in pixels of an image of `size`, in pixels of the frame."""
     height, width = fitted_size(size, frame)
     found = np.asarray(places, np.float32).copy()
     found[..., 0::2] *= width / size[1]
@@ -66,17 +66,17 @@ def scaled(places: Any, size: Sequence[int], frame: Sequence[int]) -> np.ndarray
 
 
 def full_size(logits: np.ndarray, size: Sequence[int], frame: Sequence[int]) -> np.ndarray:
-    """Mask logits (h, w) of the frame -> (H, W) of the picture: up to the frame, cut, and to `size`, bilinearly."""
+    """Mask logits (h, w) of the frame -> (H, W) of the image: up to the frame, cut, and to `size`, bilinearly."""
     height, width = fitted_size(size, frame)
     logits = cv2.resize(np.ascontiguousarray(logits), (frame[1], frame[0]), interpolation=cv2.INTER_LINEAR)
     return cv2.resize(logits[:height, :width], (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
 
 
 class PromptedSegmenter:
-    """Two files, loaded. It remembers one picture, so threads need one each.
+    """Two files, loaded. It remembers one image, so threads need one each.
 
     Attributes: `size` (height, width) of the frame, `slots`, how many points a prompt may have, and
-    `embedding`, what the encoder made of the picture; it may be kept and set again with `image_size`.
+    `embedding`, what the encoder made of the image; it may be kept and set again with `image_size`.
     Raises UserError, one sentence, when a file is missing, damaged, or not the half that it should be.
     """
 
@@ -104,11 +104,9 @@ class PromptedSegmenter:
         self.image_size: tuple[int, int] = self.size
 
     def set_image(self, rgb: np.ndarray) -> "PromptedSegmenter":
-        """Encode a picture, uint8 (H, W, 3) RGB of any size; itself, for chaining."""
+        """Encode an image, uint8 (H, W, 3) RGB of any size; itself, for chaining."""
         if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
-            raise UserError(
-                f"the picture is {rgb.dtype} {rgb.shape}; uint8 RGB of shape (H, W, 3) is needed."
-            )
+            raise UserError(f"the image is {rgb.dtype} {rgb.shape}; uint8 RGB of shape (H, W, 3) is needed.")
         image = fit(rgb, self.size)
         if self._pixels == np.uint8:
             image = np.rint(image).astype(np.uint8)
@@ -123,9 +121,9 @@ class PromptedSegmenter:
         box: Sequence[float] | np.ndarray | None = None,
         multimask: bool = True,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Masks bool (3, H, W) at the picture's size, and the IoU expected of each, (3,) float32.
+        """Masks bool (3, H, W) at the image's size, and the IoU expected of each, (3,) float32.
 
-        `points` are (x, y) in pixels of the picture; `labels` say 1 (in the object; all, if not given) or 0 (not
+        `points` are (x, y) in pixels of the image; `labels` say 1 (in the object; all, if not given) or 0 (not
         in it); `box` is x1, y1, x2, y2. With `multimask` False there is one mask, (1, H, W), which is the better
         answer where several points, or a point and a box, leave no doubt.
         """
@@ -138,7 +136,7 @@ class PromptedSegmenter:
     ) -> tuple[np.ndarray, np.ndarray]:
         """As `predict`, but the decoder's own logits, float32 (3, h, w) of the frame at a quarter of its size."""
         if self.embedding is None:
-            raise UserError("no picture is set; call set_image first.")
+            raise UserError("no image is set; call set_image first.")
         found = self._decoder(image_embedding=self.embedding, **self._prompt(points, labels, box))
         names = ("masks", "iou") if multimask else ("single_mask", "single_iou")
         masks, scores = (found[name][0, 0] for name in names)
@@ -186,12 +184,12 @@ def _half(path: Path, part: str, inputs: Sequence[str], outputs: Sequence[str], 
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="python -m runtime.prompted",
-        description="Cut out what a point or a box in a picture means. NAME_mask0.png (255 inside) and "
+        description="Cut out what a point or a box in an image means. NAME_mask0.png (255 inside) and "
         "NAME_overlay0.png are of the mask that is scored best, and so on; NAME.json has the scores.",
     )
     result.add_argument("encoder", type=Path, metavar="ENCODER.tflite")
     result.add_argument("decoder", type=Path, metavar="DECODER.tflite")
-    result.add_argument("picture", type=Path, metavar="PICTURE")
+    result.add_argument("image", type=Path, metavar="IMAGE")
     result.add_argument(
         "--point", action="append", default=[], metavar="X,Y", help="in the object; repeatable"
     )
@@ -208,14 +206,14 @@ def main(arguments: list[str] | None = None) -> int:
     points = [_numbers(text, 2) for text in args.point + args.outside]
     labels = [FOREGROUND] * len(args.point) + [BACKGROUND] * len(args.outside)
     box = None if args.box is None else _numbers(args.box, 4)
-    rgb = read_rgb(args.picture)
+    rgb = read_rgb(args.image)
     segmenter = PromptedSegmenter(args.encoder, args.decoder, args.threads).set_image(rgb)
     masks, scores = segmenter.predict(points, labels, box, multimask=not args.one)
     best = np.argsort(-scores)
     made: dict[Path, bytes] = {}
     for rank, index in enumerate(best):
         shown = overlay(rgb, np.where(masks[index], 0, 255).astype(np.uint8), ((255, 60, 40),), 0.5)
-        stem = args.out / args.picture.stem
+        stem = args.out / args.image.stem
         made[stem.with_name(f"{stem.name}_mask{rank}.png")] = encoded(
             255 * masks[index].astype(np.uint8), ".png"
         )

@@ -45,7 +45,7 @@ WANTED = "a segmenter takes one (1, H, W, 3) image and gives class ids (1, H, W)
 
 @dataclass(frozen=True)
 class Segmentation:
-    """The classes of one picture. `ids` is uint8 (H, W) at the size of `rgb`, uint8 (H, W, 3), and indexes
+    """The classes of one image. `ids` is uint8 (H, W) at the size of `rgb`, uint8 (H, W, 3), and indexes
     `labels` and `palette`; `seconds` is the whole path: resize, model, resize back."""
 
     ids: np.ndarray
@@ -55,7 +55,7 @@ class Segmentation:
     rgb: np.ndarray
 
     def overlay(self, opacity: float = 0.5) -> np.ndarray:
-        """The picture tinted by class, uint8 (H, W, 3); opacity 0 is the picture, 1 the colours."""
+        """The image tinted by class, uint8 (H, W, 3); opacity 0 is the image, 1 the colours."""
         if not 0.0 <= opacity <= 1.0:
             raise UserError(f"opacity is {opacity}; it has to be from 0 to 1.")
         return image.overlay(self.rgb, self.ids, self.palette, opacity)
@@ -332,7 +332,7 @@ def _float_input(data: bytes, bundle: Bundle | None) -> tuple[np.ndarray, np.nda
 def _checked_size(rgb: np.ndarray) -> tuple[int, int]:
     """(height, width) of an image; UserError unless it is uint8 RGB."""
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
-        raise UserError(f"the picture is {rgb.dtype} {rgb.shape}; uint8 RGB of shape (H, W, 3) is needed.")
+        raise UserError(f"the image is {rgb.dtype} {rgb.shape}; uint8 RGB of shape (H, W, 3) is needed.")
     return rgb.shape[0], rgb.shape[1]
 
 

@@ -39,8 +39,8 @@ def _row(path: Path) -> dict[str, Any]:
 
 
 def latencies(path: Path) -> dict[str, Any]:
-    """What `python -m benchmarks.shipped_latency` wrote: `date`, `machine`, `command`, `threads`, and `milliseconds`, the
-    median of the whole path by file name. {} where there is no such file."""
+    """What `python -m benchmarks.shipped_latency` wrote: `date`, `machine`, `command`, `threads` and `milliseconds`,
+    the median of the whole path by file name. {} where there is no such file."""
     try:
         found = strict_json.read(path)
     except (OSError, ValueError):
@@ -49,7 +49,7 @@ def latencies(path: Path) -> dict[str, Any]:
 
 
 def measured(paths: list[Path], rgb: np.ndarray, runs: int = 20) -> dict[str, float]:
-    """File name -> median milliseconds from a picture, uint8 (H, W, 3), to its class ids, here and now; the files in
+    """File name -> median milliseconds from an image, uint8 (H, W, 3), to its class ids, here and now; the files in
     turn, two threads. UserError when a file cannot be loaded."""
     found = measure([Segmenter(path) for path in paths], rgb, runs)
     return {Path(row["file"]).name: round(row["whole_ms"]["median"], 2) for row in found}

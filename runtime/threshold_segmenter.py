@@ -3,7 +3,7 @@
 Sources: Otsu, "A Threshold Selection Method from Gray-Level Histograms", 1979, as OpenCV computes it; Liao, Chen,
 Chung, "A fast algorithm for multilevel thresholding", 2001, as skimage.filters.threshold_multiotsu computes it, with
 its float32 sums in their order, so that the thresholds are the same. Grey is ITU-R BT.601 (0.299 R + 0.587 G +
-0.114 B). Deviation: a picture of fewer grey values than levels is refused by threshold_multiotsu; here each value is
+0.114 B). Deviation: an image of fewer grey values than levels is refused by threshold_multiotsu; here each value is
 a region of its own.
 """
 
@@ -34,7 +34,7 @@ def binary(rgb: np.ndarray, value: int = 127, foreground: str = "bright") -> Seg
 
 
 def otsu(rgb: np.ndarray, foreground: str = "bright") -> Segmentation:
-    """`binary` at the value that parts the picture's grey levels best."""
+    """`binary` at the value that parts the image's grey levels best."""
     start = time.perf_counter()
     found = binary(rgb, value=otsu_value(rgb), foreground=foreground)
     return Segmentation(found.ids, found.labels, found.palette, time.perf_counter() - start, rgb)

@@ -105,10 +105,10 @@ def segment_video(
     return facts
 
 
-def checked_film(path: Path, shown: str, most_frames: int, most_pixels: int) -> dict[str, Any]:
-    """What a film's header says: frames (0 where it does not), rate (a second), size [H, W]; no frame is kept.
+def checked_video(path: Path, shown: str, most_frames: int, most_pixels: int) -> dict[str, Any]:
+    """What a video's header says: frames (0 where it does not), rate (a second), size [H, W]; no frame is kept.
 
-    `shown` stands for the file in messages. Raises UserError when it is no film, or is longer than `most_frames` or
+    `shown` stands for the file in messages. Raises UserError when it is no video, or is longer than `most_frames` or
     larger than `most_pixels` by its header.
     """
     capture = opened(path, shown)

@@ -13,7 +13,7 @@ from runtime.segmenter import Segmentation
 
 
 def overlay(found: Segmentation, opacity: float, hidden: Collection[int] = ()) -> np.ndarray:
-    """`Segmentation.overlay`, uint8 (H, W, 3), with the picture itself where a class of `hidden` is."""
+    """`Segmentation.overlay`, uint8 (H, W, 3), with the image itself where a class of `hidden` is."""
     tinted = found.overlay(opacity)
     return np.where(_is_in(found.ids, hidden)[..., None], found.rgb, tinted) if hidden else tinted
 
@@ -26,7 +26,7 @@ def colour(found: Segmentation, hidden: Collection[int] = ()) -> np.ndarray:
 
 
 def outlines(found: Segmentation, hidden: Collection[int] = (), thickness: int = 1) -> np.ndarray:
-    """The picture, uint8 (H, W, 3), with the borders between classes in their colours and nothing else.
+    """The image, uint8 (H, W, 3), with the borders between classes in their colours and nothing else.
 
     A region's border is its pixels that are at most `thickness` (1 or more, pixels) away, along rows, columns and
     diagonals, from one of another class, so that a line is twice as thick, half of it in either class's colour. A
@@ -41,11 +41,11 @@ def outlines(found: Segmentation, hidden: Collection[int] = (), thickness: int =
 
 
 def at(found: Segmentation, x: int, y: int) -> dict[str, Any]:
-    """What is at a pixel: x, y, id, name, colour, share of the picture, and `region`, the pixels of its own connected
-    region (diagonal neighbours are connected). Raises UserError outside of the picture."""
+    """What is at a pixel: x, y, id, name, colour, share of the image, and `region`, the pixels of its own connected
+    region (diagonal neighbours are connected). Raises UserError outside of the image."""
     height, width = found.ids.shape
     if not (0 <= x < width and 0 <= y < height):
-        raise UserError(f"the point {x}, {y} lies outside of the picture of {width}x{height} pixels.")
+        raise UserError(f"the point {x}, {y} lies outside of the image of {width}x{height} pixels.")
     index = int(found.ids[y, x])
     same = (found.ids == index).astype(np.uint8)
     _, parts = cv2.connectedComponents(same, connectivity=8)
@@ -68,7 +68,7 @@ def _is_in(ids: np.ndarray, classes: Collection[int]) -> np.ndarray:
 
 
 def encoded(rgb: np.ndarray, kind: str = ".jpg") -> bytes:
-    """An RGB picture or ids, uint8 (H, W, 3) or (H, W), as a file of this kind, ".jpg" or ".png"."""
+    """An RGB image or ids, uint8 (H, W, 3) or (H, W), as a file of this kind, ".jpg" or ".png"."""
     # Full resolution of colour: JPEG's usual half would wash thin outlines out.
     options = [cv2.IMWRITE_JPEG_QUALITY, 92, cv2.IMWRITE_JPEG_SAMPLING_FACTOR]
     options = [*options, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444] if kind == ".jpg" else []

@@ -92,7 +92,7 @@ def train(folder: Path, changes: dict[str, Any], cluster: distributed.Cluster) -
 
 
 def half_void(examples: list[Any]) -> list[Any]:
-    """Every third picture with three quarters of it void, so that the workers' parts weigh unequally."""
+    """Every third image with three quarters of it void, so that the workers' parts weigh unequally."""
 
     def void(example: Any) -> Any:
         def read() -> tuple[Any, Any]:

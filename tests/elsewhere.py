@@ -36,7 +36,7 @@ FLAGS = [
 
 
 def mediapipe_segment(path: Path, rgb: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """What MediaPipe says of a picture: its labels, class ids (H, W), and confidences (H, W, C)."""
+    """What MediaPipe says of an image: its labels, class ids (H, W), and confidences (H, W, C)."""
     import mediapipe
     from mediapipe.tasks.python import BaseOptions, vision
 
@@ -104,7 +104,7 @@ def opened(path: Path) -> Iterator[tuple[Library, ctypes.c_void_p, ctypes.c_void
 
 
 def c_api_output(path: Path, rgb: np.ndarray) -> np.ndarray:
-    """The one output of a file for one picture, (H, W) or (H, W, C), by LiteRT's C API."""
+    """The one output of a file for one image, (H, W) or (H, W, C), by LiteRT's C API."""
     with opened(path) as (library, environment, model):
         return _run(library, environment, model, rgb)
 
@@ -203,16 +203,16 @@ def browser_page(address: str) -> Iterator["sync_api.Page"]:
     assert not wrong
 
 
-def choose(page: "sync_api.Page", model: Path, picture: Path) -> str:
-    """What the page says when it has run the file on the picture, whose name must be a new one: a browser does not
+def choose(page: "sync_api.Page", model: Path, image: Path) -> str:
+    """What the page says when it has run the file on the image, whose name must be a new one: a browser does not
     tell a page of the same choice twice."""
     page.set_input_files("#model", model)
     page.locator(
-        "#status:has-text('Choose a picture.'), #status:has-text('ms a picture'), #status.error"
+        "#status:has-text('Choose an image.'), #status:has-text('ms an image'), #status.error"
     ).wait_for()
     assert "error" not in (page.get_attribute("#status", "class") or ""), page.inner_text("#status")
-    page.set_input_files("#picture", picture)
-    page.locator(f"#status:has-text('ms a picture'):has-text('{picture.name}'), #status.error").wait_for()
+    page.set_input_files("#image", image)
+    page.locator(f"#status:has-text('ms an image'):has-text('{image.name}'), #status.error").wait_for()
     return page.inner_text("#status")
 
 

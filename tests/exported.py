@@ -1,4 +1,4 @@
-"""What the tests of export share: a model whose answer is known, its pictures, and a way to spoil a file."""
+"""What the tests of export share: a model whose answer is known, its images, and a way to spoil a file."""
 
 import types
 from pathlib import Path

@@ -68,10 +68,10 @@ def labels() -> list[bytes]:
     ):
         buffer = io.BytesIO()
         grey = SMOOTH[..., 0] // 50
-        picture = (
+        image = (
             Image.fromarray(grey.astype(np.uint16)) if mode == "I;16" else Image.fromarray(grey).convert(mode)
         )
-        picture.save(buffer, kind)
+        image.save(buffer, kind)
         made.append(buffer.getvalue())
     return made
 

@@ -179,13 +179,13 @@ def randomise(module: Any, seed: int = 0) -> Any:
     return module.eval()
 
 
-def pictures(height: int, width: int, count: int = 1, seed: int = 0) -> np.ndarray:
-    """Random pictures with something to see in them: smooth colours and noise, uint8 (count, H, W, 3)."""
+def images(height: int, width: int, count: int = 1, seed: int = 0) -> np.ndarray:
+    """Random images with something to see in them: smooth colours and noise, uint8 (count, H, W, 3)."""
     import cv2
 
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (count, 5, 7, 3), dtype=np.uint8)
-    smooth = np.stack([cv2.resize(picture, (width, height)) for picture in coarse]).astype(np.int64)
+    smooth = np.stack([cv2.resize(image, (width, height)) for image in coarse]).astype(np.int64)
     return (smooth + rng.integers(-20, 21, smooth.shape)).clip(0, 255).astype(np.uint8)
 
 

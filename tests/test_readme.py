@@ -40,8 +40,8 @@ def test_a_model_by_hand_in_ten_lines(tmp_path: Path) -> None:
 
 def test_the_runtime_in_three_lines(tmp_path: Path) -> None:
     block = python_block("read_rgb")
-    (picture,) = sorted((REPOSITORY / "examples").glob("*.jpg"))[:1]
-    (tmp_path / "street.jpg").write_bytes(picture.read_bytes())
+    (image,) = sorted((REPOSITORY / "examples").glob("*.jpg"))[:1]
+    (tmp_path / "street.jpg").write_bytes(image.read_bytes())
     (tmp_path / "models").symlink_to(REPOSITORY / "models")
     assert "Pavement" in output_of(block, tmp_path)
 

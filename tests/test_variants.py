@@ -74,7 +74,7 @@ def digest(model: keras.Model) -> str:
 
 
 def logits(model: keras.Model) -> np.ndarray:
-    return keras.ops.convert_to_numpy(model(references.pictures(33, 47), training=False)["logits"])
+    return keras.ops.convert_to_numpy(model(references.images(33, 47), training=False)["logits"])
 
 
 @pytest.mark.parametrize("name", BEFORE)

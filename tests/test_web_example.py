@@ -1,4 +1,4 @@
-"""examples/web in a real browser: a scores file on a picture, and the class ids of our own runtime.
+"""examples/web in a real browser: a scores file on an image, and the class ids of our own runtime.
 
 The package @mediapipe/tasks-vision comes from npm, as its README says; the page asks for nothing that is not in
 its folder.
@@ -47,9 +47,9 @@ def page(address) -> Iterator[Any]:
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
 def test_class_ids_and_labels_are_those_of_our_runtime(page, files, tmp_path, precision):
     rgb = np.random.default_rng(5).integers(0, 256, (*SIZE, 3), np.uint8)
-    picture = tmp_path / "noise.png"
-    cv2.imwrite(str(picture), rgb[..., ::-1])
-    said = choose(page, files[precision, "scores"], picture)
+    image = tmp_path / "noise.png"
+    cv2.imwrite(str(image), rgb[..., ::-1])
+    said = choose(page, files[precision, "scores"], image)
     assert "128×96" in said and precision in said
     ours = Segmenter(files[precision, "scores"]).segment(rgb)
     ids = saved_ids(page)
@@ -61,12 +61,12 @@ def test_class_ids_and_labels_are_those_of_our_runtime(page, files, tmp_path, pr
         assert float(share.rstrip("%")) == pytest.approx(100 * expected[name.strip()], abs=0.1)
 
 
-def test_a_larger_picture_keeps_its_size(page, files, tmp_path):
+def test_a_larger_image_keeps_its_size(page, files, tmp_path):
     """MediaPipe and OpenCV enlarge differently, so borders of the 24-pixel blocks may move by a model pixel."""
     rgb, label = colour_examples((288, 384), 2, block=24)[1].read()
-    picture = tmp_path / "street.png"
-    cv2.imwrite(str(picture), rgb[..., ::-1])
-    choose(page, files["int8", "scores"], picture)
+    image = tmp_path / "street.png"
+    cv2.imwrite(str(image), rgb[..., ::-1])
+    choose(page, files["int8", "scores"], image)
     ids = saved_ids(page)
     assert ids.shape == label.shape
     assert (ids == label)[1:].mean() > 0.8 and (ids == label)[12::24, 12::24].all()
@@ -75,11 +75,11 @@ def test_a_larger_picture_keeps_its_size(page, files, tmp_path):
 @pytest.mark.parametrize(
     ("size", "auto"), [((216, 384), "letterbox"), ((288, 288), "stretch"), ((384, 192), "tiles")]
 )
-def test_a_picture_of_another_shape_comes_by_the_rule_of_our_runtime(page, files, tmp_path, size, auto):
+def test_a_image_of_another_shape_comes_by_the_rule_of_our_runtime(page, files, tmp_path, size, auto):
     rgb, label = colour_examples(size, 2, block=24)[1].read()
-    picture = tmp_path / "street.png"
-    cv2.imwrite(str(picture), rgb[..., ::-1])
-    assert f", {auto}" in choose(page, files["int8", "scores"], picture)
+    image = tmp_path / "street.png"
+    cv2.imwrite(str(image), rgb[..., ::-1])
+    assert f", {auto}" in choose(page, files["int8", "scores"], image)
     assert Segmenter(files["int8", "scores"]).placing(size).fit == auto
     for fit in ("letterbox", "stretch", "tiles", "auto"):
         page.select_option("#fit", fit)
@@ -89,10 +89,10 @@ def test_a_picture_of_another_shape_comes_by_the_rule_of_our_runtime(page, files
         assert (ids == label).mean() > 0.8
 
 
-def test_a_mask_file_and_what_is_no_picture_are_refused_in_one_sentence(page, files, tmp_path):
+def test_a_mask_file_and_what_is_no_image_are_refused_in_one_sentence(page, files, tmp_path):
     page.set_input_files("#model", files["int8", "mask"])
     page.locator("#status.error:has-text('export with --output scores')").wait_for()
     text = tmp_path / "text.png"
-    text.write_text("no picture", encoding="utf-8")
-    page.set_input_files("#picture", text)
-    page.locator("#status.error:has-text('text.png is not a picture')").wait_for()
+    text.write_text("no image", encoding="utf-8")
+    page.set_input_files("#image", text)
+    page.locator("#status.error:has-text('text.png is not an image')").wait_for()

@@ -16,7 +16,7 @@ TINY_MODEL = ["--backbone", "mobilenet_v2", "--set", "rates=1,2", "aspp_filters=
 
 
 def write_camvid(folder: Path, train: int = 6, val: int = 2, size: tuple[int, int] = (48, 64)) -> Path:
-    """Pictures in CamVid's layout whose colour tells the class, so that a model can learn them."""
+    """Images in CamVid's layout whose colour tells the class, so that a model can learn them."""
     rng = np.random.default_rng(7)
     colours = rng.integers(0, 256, (12, 3))
     for split, count in (("train", train), ("val", val)):
@@ -26,8 +26,8 @@ def write_camvid(folder: Path, train: int = 6, val: int = 2, size: tuple[int, in
             coarse = rng.integers(0, 12, (3, 4)).astype(np.uint8)
             ids = cv2.resize(coarse, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
             noise = rng.normal(0, 8, (*size, 3))
-            picture = np.clip(colours[ids] + noise, 0, 255).astype(np.uint8)
-            cv2.imwrite(str(folder / split / f"{index:03d}.png"), picture[..., ::-1])
+            image = np.clip(colours[ids] + noise, 0, 255).astype(np.uint8)
+            cv2.imwrite(str(folder / split / f"{index:03d}.png"), image[..., ::-1])
             cv2.imwrite(str(folder / f"{split}annot" / f"{index:03d}.png"), ids)
     return folder
 

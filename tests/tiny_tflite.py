@@ -89,7 +89,7 @@ def write_bundle(path: Path, model: bytes, **changes: Any) -> Path:
 
 
 def colours(height: int = 8, width: int = 12) -> tuple[np.ndarray, np.ndarray]:
-    """A picture in three upright bands of red, green and blue with some noise, and the ids it must give."""
+    """An image in three upright bands of red, green and blue with some noise, and the ids it must give."""
     ids = np.repeat(np.arange(width) * 3 // width, height).reshape(width, height).T.astype(np.uint8)
     rgb = np.random.default_rng(1).integers(0, 100, (height, width, 3)).astype(np.uint8)
     rgb[np.arange(height)[:, None], np.arange(width), ids] = 220

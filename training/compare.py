@@ -1,7 +1,7 @@
-"""Several runs and files on the same pictures: python -m training.compare RUN RUN FILE.tflite FILE.weights.h5 ...
+"""Several runs and files on the same images: python -m training.compare RUN RUN FILE.tflite FILE.weights.h5 ...
 
 One table and one plot, written to a folder as a page, PNG, JSON and Markdown: mIoU with its interval, the difference to
-the first with its own (the pictures are the same, so it is paired), size, and time, all in turn in one process. An
+the first with its own (the images are the same, so it is paired), size, and time, all in turn in one process. An
 evaluation that was made before of the same weights and data is used; one that is missing is made.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from evaluation import cache, measurement, metrics, translation
 from evaluation.measurement import Evaluation, Predict
-from evaluation.predictor import Data, Subject, open_subject
+from evaluation.predictor import Data, Predictor, open_predictor
 from evaluation.report import comparison_page
 from evaluation.report.comparison_page import Row
 from runtime.errors import UserError, exit_on_user_error
@@ -29,11 +29,11 @@ from training.progress_bar import counter
 from training.runs.checkpoints import check_folder
 from zoo.convert import h5
 
-TIMED_PICTURES, ROUNDS = 8, 3
+TIMED_IMAGES, ROUNDS = 8, 3
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Images:
     """What all are measured on; `options` are those of the data set."""
 
     name: str
@@ -52,7 +52,7 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument(
-        "subjects",
+        "predictors",
         metavar="RUN_OR_FILE",
         nargs="+",
         help="run folders, FILE.weights.h5 of zoo.convert, .tflite",
@@ -71,25 +71,25 @@ def _parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
-    if len(args.subjects) < 2:
-        raise UserError(f"{args.subjects[0]} alone has nothing to be compared with: name two or more")
+    if len(args.predictors) < 2:
+        raise UserError(f"{args.predictors[0]} alone has nothing to be compared with: name two or more")
     check_folder(Path(args.out))
     own, mapping = taxonomies.named(args.classes) if args.classes else (None, None)
     there = Data(args.data, args.data_dir, own)
-    found = [open_subject(Path(text), args.threads, data=there) for text in args.subjects]
-    shown = _pictures(args, found, own, mapping)
-    labels = _labels(args.subjects)
-    fitted = [_fitted(label, subject, shown) for label, subject in zip(labels, found, strict=True)]
+    found = [open_predictor(Path(text), args.threads, data=there) for text in args.predictors]
+    shown = _images(args, found, own, mapping)
+    labels = _labels(args.predictors)
+    fitted = [_fitted(label, predictor, shown) for label, predictor in zip(labels, found, strict=True)]
     measured = [_measured(label, *fit, shown) for label, fit in zip(labels, fitted, strict=True)]
     _same_pixels(labels, measured, shown)
-    milliseconds = side_by_side([subject.predict for subject, *_ in fitted], shown.examples)
+    milliseconds = side_by_side([predictor.predict for predictor, *_ in fitted], shown.examples)
     rows = [
-        _row(label, text, subject, one, measured[0], speed)
-        for label, text, subject, one, speed in zip(
-            labels, args.subjects, found, measured, milliseconds, strict=True
+        _row(label, text, predictor, one, measured[0], speed)
+        for label, text, predictor, one, speed in zip(
+            labels, args.predictors, found, measured, milliseconds, strict=True
         )
     ]
-    what = f"{shown.name} {shown.split}, {len(shown.examples)} pictures"
+    what = f"{shown.name} {shown.split}, {len(shown.examples)} images"
     comparison_page.write(Path(args.out), rows, what, list(measured[0].spec.classes))
     print(f"{comparison_page.text(rows)}\n\non {what}; written to {args.out}")
     return 0
@@ -101,19 +101,19 @@ def _labels(paths: Sequence[str]) -> list[str]:
     return [name if short.count(name) == 1 else path for name, path in zip(short, paths, strict=True)]
 
 
-def _pictures(
-    args: argparse.Namespace, found: Sequence[Subject], own: str | None, mapping: taxonomies.Targets | None
-) -> Pictures:
+def _images(
+    args: argparse.Namespace, found: Sequence[Predictor], own: str | None, mapping: taxonomies.Targets | None
+) -> Images:
     """The data named, or else that of the first which knows its own; with that one's options and folder."""
     from training import data
     from training.runs.recipe import split_options
 
-    name = args.data or next((subject.data for subject in found if subject.data), "")
+    name = args.data or next((predictor.data for predictor in found if predictor.data), "")
     if not name:
         raise UserError("none of them says what it was trained on: name the data with --data")
-    knowing = [subject for subject in found if subject.data == name]
+    knowing = [predictor for predictor in found if predictor.data == name]
     # A .tflite knows the name of its data, a run the folder and the options too.
-    base = next((subject for subject in knowing if subject.data_dir or subject.data_options), None)
+    base = next((predictor for predictor in knowing if predictor.data_dir or predictor.data_options), None)
     base = base or next(iter(knowing), None)
     options = split_options(base.data_options, args.split) if base else {}
     # A run has --data-dir in the place of its own folder already.
@@ -131,49 +131,49 @@ def _pictures(
         progress=counter("checking"),
         **(options | ({"mapping": mapping} if own else {})),
     )
-    return Pictures(name, args.split, folder, options, spec, examples, mapping)
+    return Images(name, args.split, folder, options, spec, examples, mapping)
 
 
 def _fitted(
-    label: str, subject: Subject, shown: Pictures
-) -> tuple[Subject, DatasetSpec, list[Example], dict[str, Any]]:
-    """The subject, classes and pictures in common classes, and what scores.json says of the mapping."""
-    way = translation.between(subject.labels, shown.spec, shown.mapping) if subject.labels else None
+    label: str, predictor: Predictor, shown: Images
+) -> tuple[Predictor, DatasetSpec, list[Example], dict[str, Any]]:
+    """The subject, classes and images in common classes, and what scores.json says of the mapping."""
+    way = translation.between(predictor.labels, shown.spec, shown.mapping) if predictor.labels else None
     if way is None:
-        return subject, shown.spec, shown.examples, {}
+        return predictor, shown.spec, shown.examples, {}
     print(f"{label}: {way.text()}")
-    return *way.apply(subject, shown.examples), way.to_json()
+    return *way.apply(predictor, shown.examples), way.to_json()
 
 
 def _measured(
     label: str,
-    subject: Subject,
+    predictor: Predictor,
     spec: DatasetSpec,
     examples: list[Example],
     mapped: dict[str, Any],
-    shown: Pictures,
+    shown: Images,
 ) -> Evaluation:
     """The evaluation that is kept beside the subject, or a new one, which is kept there."""
     from evaluation import report
 
-    about = cache.provenance(subject, shown.name, shown.split, shown.folder, shown.options) | mapped
-    folder = subject.folder / f"{shown.name}-{shown.split}"
+    about = cache.provenance(predictor, shown.name, shown.split, shown.folder, shown.options) | mapped
+    folder = predictor.folder / f"{shown.name}-{shown.split}"
     found = cache.load(folder, about, spec, [example.name for example in examples])
     if found:
         print(f"{label}: as measured before, in {folder}")
         return found
     print(f"{label}: measured now, kept in {folder}", flush=True)
-    found = measurement.measure_or_refuse(label, examples, spec, subject.predict)
+    found = measurement.measure_or_refuse(label, examples, spec, predictor.predict)
     if not found.matrix.any():
         raise UserError(f"{shown.name} {shown.split} has no labels that count for {label}: name other data")
-    history = report.read_history(subject.run) if subject.run else []
+    history = report.read_history(predictor.run) if predictor.run else []
     title = f"{label} on {shown.name} {shown.split}"
     result = {**measurement.result(found), **about}
-    report.write_evaluation(folder, found, result, subject.predict, examples, title, history=history)
+    report.write_evaluation(folder, found, result, predictor.predict, examples, title, history=history)
     return found
 
 
-def _same_pixels(labels: Sequence[str], measured: Sequence[Evaluation], shown: Pictures) -> None:
+def _same_pixels(labels: Sequence[str], measured: Sequence[Evaluation], shown: Images) -> None:
     """UserError unless the true pixels of every class are the same for all: only then are scores comparable."""
     first = measured[0]
     for label, other in zip(labels[1:], measured[1:], strict=True):
@@ -186,9 +186,9 @@ def _same_pixels(labels: Sequence[str], measured: Sequence[Evaluation], shown: P
 
 
 def side_by_side(predicts: Sequence[Predict], examples: Sequence[Example]) -> list[float]:
-    """Median milliseconds a picture of each, over up to 8 pictures spread over all, taken in turn, three times."""
-    step = max(1, len(examples) // TIMED_PICTURES)
-    seen = [example.read()[0] for example in examples[::step][:TIMED_PICTURES]]
+    """Median milliseconds an image of each, over up to 8 images spread over all, taken in turn, three times."""
+    step = max(1, len(examples) // TIMED_IMAGES)
+    seen = [example.read()[0] for example in examples[::step][:TIMED_IMAGES]]
     seconds = np.zeros((ROUNDS, len(seen), len(predicts)))
     for number in range(-1, ROUNDS):  # the first round traces graphs and fills caches
         for place, rgb in enumerate(seen):
@@ -200,9 +200,9 @@ def side_by_side(predicts: Sequence[Predict], examples: Sequence[Example]) -> li
     return [float(1000 * np.median(seconds[..., index])) for index in range(len(predicts))]
 
 
-def _row(label: str, text: str, subject: Subject, one: Evaluation, base: Evaluation, speed: float) -> Row:
+def _row(label: str, text: str, predictor: Predictor, one: Evaluation, base: Evaluation, speed: float) -> Row:
     scores = metrics.scores(one.matrix, one.spec.classes)
-    assert subject.weights is not None
+    assert predictor.weights is not None
     return Row(
         label,
         text,
@@ -210,8 +210,8 @@ def _row(label: str, text: str, subject: Subject, one: Evaluation, base: Evaluat
         metrics.bootstrap(one.counts),
         scores["miou"] - float(metrics.mean_iou(metrics.counts(base.matrix))),
         metrics.bootstrap(one.counts, base=base.counts) if one is not base else None,
-        parameters(subject.weights),
-        subject.weights.stat().st_size,
+        parameters(predictor.weights),
+        predictor.weights.stat().st_size,
         speed,
     )
 

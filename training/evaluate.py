@@ -1,7 +1,7 @@
 """Measure a run, converted weights or a .tflite: python -m training.evaluate runs/NAME | FILE [--data ... --split val].
 
 One pass over the split gives every score (training/evaluation). All take the same way; only the function that turns
-a picture into class ids differs. --tta and --window look at a picture several times (evaluation/inference.py):
+an image into class ids differs. --tta and --window look at an image several times (evaluation/inference.py):
 
     python -m training.evaluate runs/NAME --tta 0.75,1.0,1.25,flip --window 512x1024 --stride 341x683
 
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evaluation import boundary, cache, cityscapes_protocol, inference, measurement, translation
-from evaluation.metric import Metric, Seen
-from evaluation.predictor import Data, Subject, open_subject
+from evaluation.metric import Metric, Prediction
+from evaluation.predictor import Data, Predictor, open_predictor
 from runtime.errors import UserError, exit_on_user_error
 from runtime.fit import FITS
 from training.command_line import Parser, setting
@@ -37,7 +37,7 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument(
-        "subject", metavar="RUN_OR_FILE", help="a run folder, FILE.weights.h5 of zoo.convert, or a .tflite"
+        "predictor", metavar="RUN_OR_FILE", help="a run folder, FILE.weights.h5 of zoo.convert, or a .tflite"
     )
     command.add_argument("--data", help="the data set; the one it was trained on if not given")
     command.add_argument("--data-dir", metavar="DIR", nargs="+", help="its folder, or NAME=DIR in a mixture")
@@ -84,14 +84,14 @@ def _parser() -> Parser:
 
 
 def _looking_flags(command: Parser) -> None:
-    look = command.add_argument_group("how a picture is looked at")
+    look = command.add_argument_group("how an image is looked at")
     look.add_argument(
         "--tta",
         metavar="SCALES,flip",
         help="such as 0.75,1.0,1.25,flip: the mean of the probabilities at these scales, and mirrored",
     )
     look.add_argument(
-        "--window", metavar="HxW", help="slide a window over the picture and average the logits, in pixels"
+        "--window", metavar="HxW", help="slide a window over the image and average the logits, in pixels"
     )
     look.add_argument(
         "--stride", metavar="HxW", help="from one window to the next; two thirds of --window if not given"
@@ -107,12 +107,12 @@ class Job(NamedTuple):
     """What is measured on what: the subject, the data, what further is counted, what is done
     with each prediction, `about`, what scores.json says of it all, and the evaluation to be shown beside this one."""
 
-    subject: Subject
+    predictor: Predictor
     name: str
     spec: DatasetSpec
     examples: list[Example]
     extra: dict[str, Metric]
-    write: Callable[[Seen], None] | None
+    write: Callable[[Prediction], None] | None
     about: dict[str, Any]
     previous: dict[str, Any] | None
 
@@ -121,21 +121,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     plan = inference.plan(args.tta, args.window, args.stride)
     job = _assemble(args, plan)
-    subject = job.subject
+    predictor = job.predictor
     fit = f"fit-{args.fit}" if args.fit else ""
     place = "-".join(part for part in (job.name, args.split, str(plan), fit) if part)
-    folder = Path(args.out) if args.out else job.subject.folder / place
+    folder = Path(args.out) if args.out else job.predictor.folder / place
     check_folder(folder)
     measured = measurement.measure_or_refuse(
-        args.subject,
+        args.predictor,
         job.examples,
         job.spec,
-        subject.predict,
-        score=subject.score,
+        predictor.predict,
+        score=predictor.score,
         extra=job.extra,
         then=job.write,
     )
-    took = f"{len(job.examples)} pictures, {1000 * measured.seconds:.1f} ms each (median)"
+    took = f"{len(job.examples)} images, {1000 * measured.seconds:.1f} ms each (median)"
     if job.write:
         print(f"{took}; predictions as the benchmark takes them written to {args.submission}")
     if not measured.matrix.any() and job.write:
@@ -156,7 +156,7 @@ def _assemble(args: argparse.Namespace, plan: inference.Plan) -> Job:
     asked, widths = measurement.asked(args.metrics), measurement.trimap_widths(args.trimap_widths)
     own, mapping = taxonomies.named(args.classes) if args.classes else (None, None)
     there = Data(args.data, args.data_dir, own)
-    found = open_subject(Path(args.subject), args.threads, plan, there, args.fit)
+    found = open_predictor(Path(args.predictor), args.threads, plan, there, args.fit)
 
     from evaluation import report
     from training.runs.recipe import split_options
@@ -165,7 +165,7 @@ def _assemble(args: argparse.Namespace, plan: inference.Plan) -> Job:
         found = replace(found, labels=taxonomies.classes(args.model_classes))
     name = args.data or found.data
     if not name:
-        raise UserError(f"{args.subject} does not say what it was trained on: name the data with --data")
+        raise UserError(f"{args.predictor} does not say what it was trained on: name the data with --data")
     own_dir = found.data_dir if name == found.data else None  # of a run, with --data-dir in its place
     data_dir = own_dir if found.run and own_dir else mixture.folders(args.data_dir, name) or own_dir
     options = {**(found.data_options if name == found.data else {}), **dict(map(setting, args.data_set))}
@@ -176,15 +176,15 @@ def _assemble(args: argparse.Namespace, plan: inference.Plan) -> Job:
     if translated:
         if args.submission:
             raise UserError(
-                f"--submission takes the model's own classes, and {args.subject} has others than {spec.name}"
+                f"--submission takes the model's own classes, and {args.predictor} has others than {spec.name}"
             )
         found, spec, examples = translated.apply(found, examples)
         about |= translated.to_json()
-        print(f"{args.subject}: {translated.text()}")
+        print(f"{args.predictor}: {translated.text()}")
     names = [example.name for example in examples]
     extra: dict[str, Metric] = {}
     if labelled:
-        lacking = "" if found.score else args.subject
+        lacking = "" if found.score else args.predictor
         extra = measurement.chosen(asked, len(spec.classes), widths, lacking=lacking)
         extra |= {} if translated else _official(name, data_dir, spec, names)
     write = None
@@ -195,7 +195,7 @@ def _assemble(args: argparse.Namespace, plan: inference.Plan) -> Job:
 
 
 def _load(
-    args: argparse.Namespace, name: str, data_dir: Any, found: Subject, options: dict[str, Any]
+    args: argparse.Namespace, name: str, data_dir: Any, found: Predictor, options: dict[str, Any]
 ) -> tuple[DatasetSpec, list[Example], bool]:
     """The classes, the examples of the split, and whether they have labels, without which a submission can be made."""
     from training import data
@@ -249,14 +249,14 @@ def _report(
     """Into the folder, with the curves of the training; and to the run's MLflow, if it has one."""
     from evaluation import report
 
-    run = job.subject.run
+    run = job.predictor.run
     history = report.read_history(run) if run else []
-    title = f"{Path(args.subject).name} on {job.name} {args.split}"
+    title = f"{Path(args.predictor).name} on {job.name} {args.split}"
     report.write_evaluation(
         folder,
         measured,
         result,
-        job.subject.predict,
+        job.predictor.predict,
         job.examples,
         title,
         history=history,

@@ -50,7 +50,7 @@ def _data_flags(command: Parser) -> None:
         metavar="NAME=WEIGHT",
         nargs="+",
         default=[],
-        help="how often an epoch takes a picture of each data set of a mixture: cityscapes=0.5 camvid=2",
+        help="how often an epoch takes an image of each data set of a mixture: cityscapes=0.5 camvid=2",
     )
     data.add_argument(
         "--skip-bad", action="store_true", default=None, help="go on without files that are bad"

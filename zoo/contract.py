@@ -44,7 +44,7 @@ def variant(table: Mapping[str, Sizes], name: str, sizes: Mapping[str, Any] | No
 def image_input(image_size: ImageSize) -> keras.KerasTensor:
     """The input of a model: (B, H, W, 3) float32, with H and W free where image_size is None.
 
-    Keras casts what is fed, uint8 too, to float32 here, whatever the dtype policy: the values of a picture
+    Keras casts what is fed, uint8 too, to float32 here, whatever the dtype policy: the values of an image
     are rounded by half precision only after the normalisation.
     """
     height, width = image_size or (None, None)

@@ -7,7 +7,7 @@ Deviations from the paper:
 - The auxiliary head is torchvision's and mmsegmentation's; the paper has none. What else these libraries, whose
   weights convert, have otherwise is in VARIANTS.
 - Resizing is bilinear with half-pixel centres; the reference code aligns corners (`sizes={"align_corners": True}`).
-- `multiple=16` fills a picture up with grey below and on the right to multiples of 16 and cuts the logits, so that
+- `multiple=16` pads an image with grey below and on the right to multiples of 16 and cuts the logits, so that
   maps lie at every size as at sizes that 16 divides.
 """
 
@@ -109,7 +109,7 @@ def aspp(
 ) -> Any:
     """Atrous spatial pyramid pooling (figure 5): (B, h, w, C) -> (B, h, w, filters).
 
-    In parallel a 1x1 convolution, a 3x3 one of each atrous rate and the mean of the whole picture, then one
+    In parallel a 1x1 convolution, a 3x3 one of each atrous rate and the mean of the whole image, then one
     convolution that projects them all. `atrous` makes the 3x3 ones from (x, filters, kernel, dilation=, name=): plain,
     or separable as in DeepLabV3+ (arXiv:1802.02611).
     """

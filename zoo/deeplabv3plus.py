@@ -10,7 +10,7 @@ Deviations from the paper:
 - The low-level features are the backbone's P2, at stride 4.
 - Resizing is bilinear with half-pixel centres; the reference code aligns corners. `sizes={"align_corners": True}`
   does that from gathers and a weighted mean, as Keras has no such resizing.
-- `multiple=16` fills a picture up with grey below and on the right to multiples of 16 and cuts the logits, so that
+- `multiple=16` pads an image with grey below and on the right to multiples of 16 and cuts the logits, so that
   maps lie at every size as at sizes that 16 divides. The reference code has sides of 16 n + 1 to the same end.
 - `auxiliary` adds mmsegmentation's second head; the paper has none.
 
@@ -78,7 +78,7 @@ def deeplabv3plus(
 
     image_size is (H, W), or None for any size; `backbone_sizes` are the `sizes` of backbones.build;
     `output_stride` (8, 16 or 32) is the backbone's stride where ASPP reads it; `rates` are ASPP's atrous rates,
-    one branch each (none at all: the 1x1 and the picture's mean alone, as the reference code has it on MobileNetV2);
+    one branch each (none at all: the 1x1 and the image's mean alone, as the reference code has it on MobileNetV2);
     `dropout` follows ASPP; `multiple` see above; `auxiliary` adds "aux_logits", as large as the logits, for the loss
     alone, from the backbone's P4; `variant` is a row of VARIANTS and `sizes` replaces fields of it. Raises ValueError.
     """

@@ -3,7 +3,7 @@
 Deviations from the paper, which are those of torchvision (`fcn_resnet*`) and mmsegmentation (`fcn_r*-d8`):
 
 - The backbone is a dilated ResNet of output stride 8 and not a VGG of stride 32, so there are no skips from finer
-  levels (FCN-16s, FCN-8s, section 4.2): the scores are resized to the picture at once.
+  levels (FCN-16s, FCN-8s, section 4.2): the scores are resized to the image at once.
 - The head is one 3x3 convolution with batch norm, ReLU and dropout before the 1x1 classifier, where the paper has
   VGG's two fully connected layers as convolutions. What each library has otherwise is in VARIANTS.
 - Resizing is bilinear; the paper learns a transposed convolution.
@@ -60,7 +60,7 @@ def fcn(
 
     image_size is (H, W), or None for any size; `backbone_sizes` are the `sizes` of backbones.build;
     `output_stride` (8, 16 or 32) is the backbone's stride where the head reads it; `multiple` is what the sides are
-    filled up to, with grey, before the logits are cut again; `auxiliary` adds "aux_logits", as large as the logits, for
+    padded to, with grey, before the logits are cut again; `auxiliary` adds "aux_logits", as large as the logits, for
     the loss alone, from a head of one convolution on the backbone's P4; `variant` is a row of VARIANTS and `sizes`
     replaces fields of it. Raises ValueError on a value that makes no sense.
     """

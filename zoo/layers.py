@@ -10,7 +10,7 @@ from keras.src.ops.image import Resize
 NORM_EPSILON = 1e-3  # Keras' default, and that of the TensorFlow reference code
 TORCH_EPSILON = 1e-5  # PyTorch's default, which the references in it have
 JOINED_AT_ONCE = 5
-GREY = 116.0  # the mean of the ImageNet channel means, 0..255: what stands for nothing around a picture
+GREY = 116.0  # the mean of the ImageNet channel means, 0..255: what stands for nothing around an image
 # Of RGB over ImageNet, in 0..1: what torchvision, timm and Hugging Face normalise with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
@@ -42,11 +42,11 @@ class ResizeLike(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("kerbside")
-class FillUp(layers.Layer):
-    """`filled_up` as a layer: (B, H, W, C) -> (B, H', W', C), both sides multiples of `multiple`; see `CropLike`.
+class PadToMultiple(layers.Layer):
+    """`pad_to_multiple` as a layer: (B, H, W, C) -> (B, H', W', C), both sides multiples of `multiple`; see `CropLike`.
 
     At sides that a network's stride does not divide, "same" padding puts the windows of a strided convolution elsewhere
-    than at the sides of its training crops, and resizing back stretches what it found. On a picture that is filled up,
+    than at the sides of its training crops, and resizing back stretches what it found. On an image that is padded,
     every map lies as in training. A transformer takes grey better than black.
     """
 
@@ -56,7 +56,7 @@ class FillUp(layers.Layer):
         self.value = value
 
     def call(self, x: Any) -> Any:
-        return filled_up(x, self.multiple, self.value)
+        return pad_to_multiple(x, self.multiple, self.value)
 
     def compute_output_spec(self, x: Any) -> keras.KerasTensor:
         sides = [side and side + -side % self.multiple for side in x.shape[1:3]]
@@ -66,7 +66,7 @@ class FillUp(layers.Layer):
         return {**super().get_config(), "multiple": self.multiple, "value": self.value}
 
 
-def filled_up(x: Any, multiple: int, value: float = 0.0) -> Any:
+def pad_to_multiple(x: Any, multiple: int, value: float = 0.0) -> Any:
     """x, (B, H, W, C), with `value` below and on the right, up to multiples of `multiple`."""
     height, width = ops.shape(x)[1:3]
     below, right = -height % multiple, -width % multiple
@@ -101,14 +101,14 @@ class CropLike(layers.Layer):
 
 
 def padded(image: Any, multiple: int) -> tuple[Any, tuple[int, int] | None]:
-    """A picture as a network of this stride sees it (`FillUp`; 1: as it is), and its (H, W), None where free."""
-    seen = FillUp(multiple, GREY, dtype="float32", name="pad")(image) if multiple > 1 else image
+    """An image as a network of this stride sees it (`PadToMultiple`; 1: as it is), and its (H, W), None where free."""
+    seen = PadToMultiple(multiple, GREY, dtype="float32", name="pad")(image) if multiple > 1 else image
     height, width = seen.shape[1:3]
     return seen, (height, width) if height else None
 
 
 def cut(outputs: dict[str, Any], image: Any, multiple: int) -> dict[str, Any]:
-    """What a network gives for a picture that was `padded`, at the size of the picture itself."""
+    """What a network gives for an image that was `padded`, at the size of the image itself."""
     if multiple == 1:
         return outputs
     return {key: CropLike(dtype="float32", name=f"{key}_cut")([x, image]) for key, x in outputs.items()}
@@ -330,7 +330,7 @@ def separable_conv_norm_relu(
 
 
 def image_pooling(x: Any, filters: int, *, momentum: float, epsilon: float = NORM_EPSILON, name: str) -> Any:
-    """The mean of the whole picture at every position (ParseNet): (B, H, W, C) -> (B, H, W, filters)."""
+    """The mean of the whole image at every position (ParseNet): (B, H, W, C) -> (B, H, W, filters)."""
     pooled = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)  # (B, 1, 1, C)
     pooled = conv_norm_relu(pooled, filters, momentum=momentum, epsilon=epsilon, name=name)
     return ResizeLike(name=f"{name}_broadcast")([pooled, x])

@@ -6,7 +6,7 @@ decoder layers, 256 channels; its Swin-L on ImageNet-21K has 200 queries.
 
 Deviations:
 
-- Pictures are not padded to multiples of 32 first; odd sides are rounded up level by level.
+- Images are not padded to multiples of 32 first; odd sides are rounded up level by level.
 - Masks for the attention come from mask features that were resized, not from masks that were: resizing and the
   product with the queries are both linear, so the order does not matter, and this way there is little to resize.
 - `logits` are the logarithm of the semantic scores (section 3 of MaskFormer, arXiv:2107.06278: the sum over
@@ -59,7 +59,7 @@ def mask2former(
       predict, the untouched queries first, for deep supervision; a graph that does not use them leaves them out.
 
     image_size is (H, W), or None for any size. `backbone_sizes` replaces fields of the backbone's row. `hidden`
-    channels are shared by encoder, decoder and masks. `score_stride` 1 resizes masks to the picture before they
+    channels are shared by encoder, decoder and masks. `score_stride` 1 resizes masks to the image before they
     are summed, as the paper's code does; 4 sums them at stride 4 and resizes the scores, which takes a 16th of the
     work and memory and moves borders by a fraction of a pixel. Raises ValueError on a value that makes no sense.
     """
@@ -266,7 +266,7 @@ class MultiHeadAttention(layers.Layer):
 
 @keras.saving.register_keras_serializable("kerbside")
 class SemanticScores(layers.Layer):
-    """The logarithm of the sum over queries of class times mask probability, at the picture's size.
+    """The logarithm of the sum over queries of class times mask probability, at the image's size.
 
     [class logits (B, Q, C + 1), masks (B, h, w, Q), image (B, H, W, 3)] -> (B, H, W, C).
     """

@@ -6,7 +6,7 @@ at P3 is brought to stride 4 and added to P2. Maps are (B, H, W, C); tokens are 
 one after another, coarse to fine, (B, N, C).
 
 Deviations: none in what is computed. Points are read by one look-up in a table that has the four pixels around
-each point in a row, zeros around the picture, instead of a sampling op, which TFLite does not have.
+each point in a row, zeros around the image, instead of a sampling op, which TFLite does not have.
 """
 
 import math
@@ -85,7 +85,7 @@ def mlp(x: Any, width: int, dropout: float, prefix: str) -> Any:
 
 @keras.saving.register_keras_serializable("kerbside")
 class LearnedRows(layers.Layer):
-    """Rows of weights that are the same for every picture: a tensor (B, ...) -> (B, rows, channels)."""
+    """Rows of weights that are the same for every image: a tensor (B, ...) -> (B, rows, channels)."""
 
     def __init__(self, rows: int, channels: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -1,6 +1,6 @@
 """SAM's prompts as tokens (Kirillov et al. 2023, arXiv:2304.02643, section 3 and appendix A): points, boxes.
 
-A batch holds N prompts a picture, (B, N, ...), which share its embedding; inside they are one long batch, B * N.
+A batch holds N prompts an image, (B, N, ...), which share its embedding; inside they are one long batch, B * N.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import initializers, layers, ops
 
-# The labels of points. A slot that is not used is UNUSED; EMPTY and ZERO are what the references fill up with.
+# The labels of points. A slot that is not used is UNUSED; EMPTY and ZERO are what the references pad with.
 FOREGROUND, BACKGROUND, UNUSED = 1, 0, -2
 EMPTY = -1  # "not a point": a learnt token, attended to, which the references add where there is no box
 ZERO = -10  # Hugging Face's filling: a token of zeros, attended to
@@ -141,7 +141,7 @@ class OutputTokens(layers.Layer):
 
 @keras.saving.register_keras_serializable("kerbside")
 class DenseEmbedding(layers.Layer):
-    """Adds the embedding of "no mask" to the image embedding and repeats it for each prompt of its picture.
+    """Adds the embedding of "no mask" to the image embedding and repeats it for each prompt of its image.
 
     [embedding (B, h, w, width), boxes (B, N, 4)] -> (B * N, h * w, width). Weight: no_mask (1, width).
     """

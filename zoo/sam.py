@@ -1,6 +1,6 @@
 """SAM, the Segment Anything Model (Kirillov et al. 2023, arXiv:2304.02643), prompted by points and boxes.
 
-An image encoder (zoo/backbones/vit.py) runs once a picture; a prompt encoder (zoo/prompt_encoder.py) and a mask
+An image encoder (zoo/backbones/vit.py) runs once an image; a prompt encoder (zoo/prompt_encoder.py) and a mask
 decoder (section 3, appendix A, figure 14) turn its embedding and a prompt into three masks, each with an estimate
 of its IoU. The two halves are models of their own, `image_encoder` and `prompt_decoder`, so that they can be
 exported apart.
@@ -10,7 +10,7 @@ Deviations from the paper and its code:
 - Masks as prompts are left out; every prompt takes the learnt embedding of "no mask".
 - All prompts of a batch have the same number of slots for points and for a box. What a prompt does not use is
   left out of attention, so the answer is that of the reference without it, to rounding.
-- The picture need not be square: any multiples of the patch.
+- The image need not be square: any multiples of the patch.
 - The transposed convolutions, whose kernel is as large as their stride, are products of matrices.
 """
 
@@ -30,7 +30,7 @@ IMAGE_ENCODER, PROMPT_DECODER = "image_encoder", "prompt_decoder"
 EMBEDDING, POINTS, POINT_LABELS, BOXES = "image_embedding", "points", "point_labels", "boxes"
 MASKS, IOU, SINGLE_MASK, SINGLE_IOU = "masks", "iou", "single_mask", "single_iou"
 
-# Around a picture that does not fill the input: the colour that the normalisation turns into 0.
+# Around an image that does not fill the input: the colour that the normalisation turns into 0.
 PADDING = tuple(255 * mean for mean in IMAGENET_MEAN)
 
 
@@ -80,10 +80,10 @@ def sam(
     iou_width: int = 256,
     decoder_norm_epsilon: float = 1e-5,
 ) -> keras.Model:
-    """SAM with ViT-B, or smaller: (picture, prompts) -> masks and their estimated IoU.
+    """SAM with ViT-B, or smaller: (image, prompts) -> masks and their estimated IoU.
 
-    Inputs, a dict, with N prompts a picture of P points each (both free):
-    `image` (B, H, W, 3), RGB 0..255 of the fixed `image_size`; a picture of another shape is resized until it
+    Inputs, a dict, with N prompts an image of P points each (both free):
+    `image` (B, H, W, 3), RGB 0..255 of the fixed `image_size`; an image of another shape is resized until it
     fits and stands in the top left corner, with PADDING around it. `points` (B, N, P, 2), (x, y) in pixels of
     that image, the centre of the first pixel being (0, 0). `point_labels` (B, N, P): FOREGROUND, BACKGROUND, or
     UNUSED (EMPTY and ZERO as the references have them). `boxes` (B, N, 4): x1, y1, x2, y2, or NO_BOX.

@@ -1,7 +1,7 @@
 """Thresholds on grey as models: a fixed one, Otsu's (1979), and Otsu's for several levels (Liao et al. 2001).
 
 The floor under every trained network: grey values fall into two or more regions, and each region votes for the
-classes that it held on the training pictures. Nothing is optimised; the votes are counted in one pass.
+classes that it held on the training images. Nothing is optimised; the votes are counted in one pass.
 
 Sources: N. Otsu, "A threshold selection method from gray-level histograms", IEEE SMC 1979, as cv2.threshold
 computes it (two levels); P.-S. Liao, T.-S. Chen, P.-C. Chung, "A fast algorithm for multilevel thresholding",
@@ -11,16 +11,16 @@ fixed-point arithmetic of cv2.cvtColor, the same on all 2^24 colours.
 Deviations:
 
 - cv2.threshold rounds in double precision, so within a stretch of empty grey levels, where every threshold parts
-  the picture alike, it may stop anywhere; here it is the first. The masks are the same.
+  the image alike, it may stop anywhere; here it is the first. The masks are the same.
 - A region is t[i-1] < grey <= t[i], as cv2.threshold cuts and as both criteria count. The example in skimage's
   documentation cuts with np.digitize at grey >= t, one grey level lower; np.digitize(grey, t, right=True) is ours.
-- threshold_multiotsu raises for a picture of fewer grey values than levels; here each value is a region of its
-  own and the upper regions stay empty. A picture of one grey value, with two levels, has the threshold 0, as
+- threshold_multiotsu raises for an image of fewer grey values than levels; here each value is a region of its
+  own and the upper regions stay empty. An image of one grey value, with two levels, has the threshold 0, as
   cv2.threshold has it.
 - threshold_multiotsu tries every set of thresholds, which for five and more levels takes too long in a graph: these
   are found by dynamic programming. Where two sets are equally good but for the last bits of float32, the choice
   may be another; three and four levels try every set too, and give the very same thresholds.
-- Exact up to 2^24 pixels (16.7 million) a picture, the whole numbers that float32 holds.
+- Exact up to 2^24 pixels (16.7 million) an image, the whole numbers that float32 holds.
 """
 
 from collections.abc import Callable
@@ -58,7 +58,7 @@ def threshold(*, classes: int = 19, image_size: contract.ImageSize = None, value
 def otsu(*, classes: int = 19, image_size: contract.ImageSize = None, levels: int = 2) -> keras.Model:
     """Otsu's thresholds: image (B, H, W, 3), RGB 0..255 -> {"logits": (B, H, W, classes) float32}.
 
-    Each picture is cut into `levels` (2 to 16) regions of grey, those whose means lie farthest apart. The logits of
+    Each image is cut into `levels` (2 to 16) regions of grey, those whose means lie farthest apart. The logits of
     a region are the logarithm of its classes' shares, once counted (`RegionVotes`). Raises ValueError on a value
     that makes no sense.
     """
@@ -110,7 +110,7 @@ class RegionVotes(layers.Layer):
 
 @keras.saving.register_keras_serializable("kerbside")
 class OtsuThresholds(layers.Layer):
-    """Otsu's thresholds of each picture: grey (B, H, W), whole numbers 0..255 -> (B, levels - 1), ascending."""
+    """Otsu's thresholds of each image: grey (B, H, W), whole numbers 0..255 -> (B, levels - 1), ascending."""
 
     def __init__(self, levels: int, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
@@ -135,7 +135,7 @@ class OtsuThresholds(layers.Layer):
 def _histogram(grey: Any) -> Any:
     """How many pixels have each grey value: (B, H, W) -> (B, 256) float32, whole numbers."""
     batch = ops.shape(grey)[0]
-    # One row of 256 bins a picture, all in one segment sum: two whole numbers a pixel are all the memory it takes.
+    # One row of 256 bins an image, all in one segment sum: two whole numbers a pixel are all the memory it takes.
     bins = (
         ops.reshape(ops.cast(grey, "int32"), (batch, -1)) + GREYS * ops.arange(batch, dtype="int32")[:, None]
     )
@@ -149,7 +149,7 @@ def _histogram(grey: Any) -> Any:
 # Two levels. The variance between the sides of threshold t is, up to a constant factor,
 # (N S(t) - n(t) S)^2 / (n(t) (N - n(t))) with n(t) and S(t) the count and the sum of the grey values up to t:
 # fractions of 100-bit whole numbers. cv2.threshold compares them in double precision. float32, all that TFLite has,
-# would choose another threshold on real pictures, so each number here is the sum of a pair of float32 (Dekker, "A
+# would choose another threshold on real images, so each number here is the sum of a pair of float32 (Dekker, "A
 # floating-point technique for extending the available precision", 1971): 48 bits.
 
 
@@ -228,7 +228,7 @@ def _divide(x: Any, y: Any) -> Any:
 
 
 # Three and more levels. The criterion is a sum of one term a region, m^2 / z, with z and m the sums of p and i p over
-# its bins; p is a grey value's share of the pixels and i its place from the darkest value in the picture. What
+# its bins; p is a grey value's share of the pixels and i its place from the darkest value in the image. What
 # follows adds, in float32, what threshold_multiotsu adds, in its order, so that ties break alike.
 
 

@@ -3,16 +3,16 @@
 Without a backbone it is the paper's own network (figure 1); with one, its pyramid is the way down, and the way
 up is that of segmentation_models_pytorch. Deviations from the paper:
 
-- Convolutions are padded ("same"), so that the output covers the whole picture; the paper's lose their border
+- Convolutions are padded ("same"), so that the output covers the whole image; the paper's lose their border
   and crop what they are joined to. Any size goes: pooling rounds up, and the way up takes the size it joins.
 - The way up is bilinear resizing and a 1x1 convolution, as in mmsegmentation (UNet-S5-D16), where the paper has
   a transposed 2x2 convolution. Convolutions have batch norm, and so no bias.
 - No dropout at the end of the way down. `head_filters` adds mmsegmentation's FCN head, and `auxiliary` its
-  second one, which reads the features at half the picture's size.
+  second one, which reads the features at half the image's size.
 - With a backbone: doubling by nearest neighbour, or bilinearly (`interpolation`), without a convolution, then two 3x3
   convolutions. A level that the backbone lacks (the full size; half of it too where it begins at stride 4) is joined
   by nothing. The classifier is a 3x3 convolution.
-- `multiple=32` fills a picture up with grey below and on the right to multiples of 32 and cuts the logits, so that maps
+- `multiple=32` pads an image with grey below and on the right to multiples of 32 and cuts the logits, so that maps
   lie at every size as at sizes that 32 divides: on a backbone a matter of ten points (docs/ablations.md).
 """
 
@@ -162,7 +162,7 @@ def _plain_decoder(pyramid: Mapping[str, Any], filters: Sequence[int], momentum:
 def _decoder(
     image: Any, pyramid: Mapping[str, Any], filters: Sequence[int], momentum: float, interpolation: str
 ) -> tuple[Any, Any]:
-    """From a backbone's P5 to the picture's size, joined by P4 to P1: the features at half and at full size."""
+    """From a backbone's P5 to the image's size, joined by P4 to P1: the features at half and at full size."""
     half = x = pyramid["P5"]
     for level, channels in zip(reversed(range(5)), filters, strict=True):
         half, skip = x, pyramid.get(f"P{level}")

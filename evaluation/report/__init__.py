@@ -22,13 +22,13 @@ from evaluation.report.evaluation_page import Looked
 from runtime import strict_json
 from runtime.encoding import encoded
 from runtime.errors import UserError
-from runtime.figures import error_picture
+from runtime.figures import error_image
 from runtime.image import colour
 from training.data.spec import DatasetSpec, Example
 from training.runs.checkpoints import make_folder, write_atomically
 
 PREVIEW_WIDTH = 360
-SHOWN = 4  # best and worst pictures, each
+SHOWN = 4  # best and worst images, each
 
 
 def preview_path(run_folder: Path, epoch: int) -> Path:
@@ -37,14 +37,14 @@ def preview_path(run_folder: Path, epoch: int) -> Path:
 
 
 def preview(path: Path, samples: Sequence[tuple[np.ndarray, ...]], spec: DatasetSpec) -> None:
-    """One row a sample: picture, truth, prediction, errors. `samples` are (rgb, truth ids, predicted ids)."""
+    """One row a sample: image, truth, prediction, errors. `samples` are (rgb, truth ids, predicted ids)."""
     rows = []
     for image, truth, predicted in samples:
         tiles = [
             np.clip(image, 0, 255).astype(np.uint8),
             colour(truth, spec.palette),
             colour(predicted, spec.palette),
-            error_picture(truth, predicted),
+            error_image(truth, predicted),
         ]
         height = max(1, round(PREVIEW_WIDTH * image.shape[0] / image.shape[1]))
         size = (PREVIEW_WIDTH, height)
@@ -54,13 +54,13 @@ def preview(path: Path, samples: Sequence[tuple[np.ndarray, ...]], spec: Dataset
     height = max(row.shape[0] for row in rows)
     rows = [cv2.copyMakeBorder(row, 0, height - row.shape[0], 0, 0, cv2.BORDER_CONSTANT) for row in rows]
     make_folder(path.parent)
-    picture = np.vstack([_titles(4 * PREVIEW_WIDTH), *rows])
-    _write(path, encoded(picture, path.suffix))
+    sheet = np.vstack([_titles(4 * PREVIEW_WIDTH), *rows])
+    _write(path, encoded(sheet, path.suffix))
 
 
 def _titles(width: int) -> np.ndarray:
     strip = np.full((26, width, 3), 255, np.uint8)
-    for index, title in enumerate(("picture", "truth", "prediction", "errors")):
+    for index, title in enumerate(("image", "truth", "prediction", "errors")):
         at = (index * PREVIEW_WIDTH + 8, 19)
         cv2.putText(strip, title, at, cv2.FONT_HERSHEY_SIMPLEX, 0.55, (20, 20, 20), 1, cv2.LINE_AA)
     return strip
@@ -104,7 +104,7 @@ def write_evaluation(
 ) -> None:
     """Write the whole folder of an evaluation; `examples` are those of the evaluation, in its order.
 
-    `result`, which must have `weights_sha256`, becomes scores.json. The four best and worst pictures are read and
+    `result`, which must have `weights_sha256`, becomes scores.json. The four best and worst images are read and
     predicted once more. What the folder held of other weights becomes previous.json and is shown beside the new
     scores, unless other scores are given as `previous`.
     """
@@ -131,8 +131,8 @@ def write_evaluation(
 
 
 def extremes(quality: np.ndarray, count: int) -> tuple[list[int], list[int]]:
-    """The indices of the best and of the worst pictures, `count` each, best and worst first; NaN is neither, and
-    no picture is both."""
+    """The indices of the best and of the worst images, `count` each, best and worst first; NaN is neither, and
+    no image is both."""
     order = [int(index) for index in np.argsort(quality, kind="stable") if not np.isnan(quality[index])]
     half = (len(order) + 1) // 2
     return order[::-1][: min(count, half)], order[: min(count, len(order) - half)]
@@ -167,7 +167,7 @@ def _keep_previous(folder: Path, result: dict[str, Any]) -> dict[str, Any] | Non
 
 
 def write_scores(folder: Path, result: dict[str, Any], matrix: np.ndarray, title: str) -> None:
-    """What is known without the pictures: scores.json, the tables, confusion.png."""
+    """What is known without the images: scores.json, the tables, confusion.png."""
     _write_tables(folder, {"title": title, **result}, matrix)
     _write(
         folder / "confusion.png",
@@ -189,7 +189,7 @@ def _write_tables(folder: Path, result: dict[str, Any], matrix: np.ndarray) -> N
 
 
 def _write_images(path: Path, evaluation: Evaluation, quality: np.ndarray) -> None:
-    """One picture a line, the worst first: its mIoU over the classes it holds, and its pixel accuracy."""
+    """One image a line, the worst first: its mIoU over the classes it holds, and its pixel accuracy."""
     hit, truth = evaluation.counts[:, 0].sum(axis=1), evaluation.counts[:, 1].sum(axis=1)
     accuracy = np.where(truth > 0, hit / np.maximum(1, truth), np.nan)
     order = np.argsort(quality, kind="stable")

@@ -92,7 +92,7 @@ def confusion(
     axes = figure.add_subplot()
     values, norm, label = _scaled(matrix, counts)
     palette = _palette(theme)
-    picture = axes.imshow(values, cmap=palette, norm=norm, interpolation="nearest")
+    image = axes.imshow(values, cmap=palette, norm=norm, interpolation="nearest")
     size = 8.5 if written else 5.5
     axes.set_xticks(range(classes), names, rotation=60 if written else 90, ha="right" if written else "center",
                     rotation_mode="anchor" if written else "default", fontsize=size)  # fmt: skip
@@ -107,7 +107,7 @@ def confusion(
         for place in np.arange(9.5, classes - 1, 10):
             axes.axhline(place, color=theme.faint, linewidth=0.5)
             axes.axvline(place, color=theme.faint, linewidth=0.5)
-    bar = figure.colorbar(picture, ax=axes, shrink=0.75, fraction=0.04, pad=0.02)
+    bar = figure.colorbar(image, ax=axes, shrink=0.75, fraction=0.04, pad=0.02)
     bar.set_label(label, color=theme.ink)
     _dress(bar.ax, theme)
     return figure

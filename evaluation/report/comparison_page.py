@@ -16,7 +16,7 @@ Interval = dict[str, Any] | None
 
 class Row(NamedTuple):
     """One subject. `scores` are metrics.scores; intervals those of metrics.bootstrap, None where there is none;
-    `difference` is the mIoU above the first's, 0..1; `milliseconds` the median of a picture."""
+    `difference` is the mIoU above the first's, 0..1; `milliseconds` the median of an image."""
 
     label: str
     path: str
@@ -38,11 +38,11 @@ COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("pixel accuracy %", lambda row: percent(row.scores["pixel_accuracy"], unit="")),
     ("parameters", lambda row: "-" if row.parameters is None else f"{row.parameters / 1e6:.2f}M"),
     ("file", lambda row: f"{row.bytes / 1e6:.2f} MB"),
-    ("a picture", lambda row: f"{row.milliseconds:.1f} ms"),
+    ("an image", lambda row: f"{row.milliseconds:.1f} ms"),
 )
 SAID = (
-    "Intervals are percentile bootstraps over the pictures; that of a difference draws the same pictures for both. "
-    "Where it holds 0, these pictures cannot tell the two apart. Times are medians, all in turn in one process."
+    "Intervals are percentile bootstraps over the images; that of a difference draws the same images for both. "
+    "Where it holds 0, these images cannot tell the two apart. Times are medians, all in turn in one process."
 )
 
 
@@ -70,7 +70,7 @@ def _cells(row: Row) -> list[str]:
 
 
 def write(folder: Path, rows: Sequence[Row], what: str, classes: Sequence[str]) -> None:
-    """index.html, comparison.png, comparison.json and comparison.md; `what` says on which pictures."""
+    """index.html, comparison.png, comparison.json and comparison.md; `what` says on which images."""
     names, panels = [row.label for row in rows], _panels(rows)
     write_whole(folder / "comparison.png", chart_images.png(chart_images.intervals(names, panels)))
     content = {"on": what, "subjects": [row._asdict() for row in rows]}

@@ -1,4 +1,4 @@
-"""The page of an evaluation: what it scored, what is confused with what, class by class, and pictures to look at."""
+"""The page of an evaluation: what it scored, what is confused with what, class by class, and images to look at."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from evaluation import measurement as measuring
 from evaluation.measurement import Evaluation
 from evaluation.report import chart_images, html
 from runtime.encoding import encoded
-from runtime.figures import error_picture
+from runtime.figures import error_image
 from runtime.image import colour
 from training.data.spec import DatasetSpec
 
@@ -20,7 +20,7 @@ TILE_WIDTH = 480
 
 
 class Looked(NamedTuple):
-    """A picture of the page: uint8 (H, W, 3), truth and prediction (H, W), and its mIoU over the classes it holds."""
+    """An image of the page: uint8 (H, W, 3), truth and prediction (H, W), and its mIoU over the classes it holds."""
 
     name: str
     miou: float
@@ -31,7 +31,7 @@ class Looked(NamedTuple):
 
 class Facts(NamedTuple):
     """What the page is made of; `before` is an earlier scores.json, `history` the rows of history.csv, `seconds`
-    what a picture took."""
+    what an image took."""
 
     title: str
     evaluation: Evaluation
@@ -112,8 +112,8 @@ def page(facts: Facts, drawn: dict[str, tuple[bytes, bytes]]) -> str:
             _overview(facts),
             _confused(facts),
             _classes(facts),
-            html.section("Worst pictures", *_looked(facts.worst, spec)),
-            html.section("Best pictures", *_looked(facts.best, spec), _legend(spec)),
+            html.section("Worst images", *_looked(facts.worst, spec)),
+            html.section("Best images", *_looked(facts.best, spec), _legend(spec)),
             html.section(
                 "Confusion matrix",
                 html.note("In per cent of each class's true pixels; an empty row has no true pixels here."),
@@ -159,7 +159,7 @@ def _overview(facts: Facts) -> str:
         ("pixel accuracy", _per_cent(result["pixel_accuracy"]), ""),
         ("mean accuracy", _per_cent(result["mean_accuracy"]), "recall, mean over classes"),
         (
-            "pictures",
+            "images",
             f"{len(facts.evaluation.names)}",
             f"{1000 * facts.evaluation.seconds:.1f} ms each (median)",
         ),
@@ -217,15 +217,15 @@ def _classes(facts: Facts) -> str:
 
 def _looked(samples: Sequence[Looked], spec: DatasetSpec) -> list[str]:
     if not samples:
-        return [html.note("There are too few pictures with labels.")]
+        return [html.note("There are too few images with labels.")]
     return [
         html.note(f"{one.name}: mIoU {_per_cent(one.miou)} over the classes it holds")
         + html.tiles(
             [
-                ("picture", _tile(one.rgb, ".jpg")),
+                ("image", _tile(one.rgb, ".jpg")),
                 ("truth", _tile(colour(one.truth, spec.palette), ".png")),
                 ("prediction", _tile(colour(one.predicted, spec.palette), ".png")),
-                ("errors in red", _tile(error_picture(one.truth, one.predicted), ".png")),
+                ("errors in red", _tile(error_image(one.truth, one.predicted), ".png")),
             ]
         )
         for one in samples

@@ -152,15 +152,15 @@ def beside(html: Sequence[str]) -> str:
     return f'<div class="beside">{"".join(html)}</div>\n'
 
 
-def tiles(pictures: Sequence[tuple[str, bytes]]) -> str:
-    """Pictures (caption, PNG or JPEG) beside each other, two and two on a phone."""
+def tiles(images: Sequence[tuple[str, bytes]]) -> str:
+    """Images (caption, PNG or JPEG) beside each other, two and two on a phone."""
     items = "".join(
         f'<figure><img src="{_data(data)}" alt="{escape(text)}"><figcaption>{escape(text)}</figcaption></figure>'
-        for text, data in pictures
+        for text, data in images
     )
     return f'<div class="tiles">{items}</div>\n'
 
 
-def _data(picture: bytes) -> str:
-    kind = "png" if picture.startswith(b"\x89PNG") else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+def _data(image: bytes) -> str:
+    kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"

@@ -20,10 +20,10 @@ import kotlin.math.roundToInt
 import org.tensorflow.lite.DataType
 import org.tensorflow.lite.Interpreter
 
-/** How a picture of another shape than the model's comes before it: the names and the rule of runtime/fit.py. */
+/** How an image of another shape than the model's comes before it: the names and the rule of runtime/fit.py. */
 enum class Fit { AUTO, LETTERBOX, STRETCH, TILES }
 
-/** Class ids of a picture, row by row, `height * width` of them, of the picture's own aspect and nothing around it. */
+/** Class ids of an image, row by row, `height * width` of them, of the image's own aspect and nothing around it. */
 class Mask(val ids: ByteArray, val height: Int, val width: Int)
 
 /**
@@ -49,18 +49,18 @@ class RoadSegmenter(context: Context, asset: String, threads: Int = 4) : Closeab
         }
     }
 
-    /** Class ids of the picture: at the size at which the model saw it, which has the picture's aspect but for STRETCH. */
-    fun segment(picture: Bitmap, fit: Fit = Fit.AUTO): Mask {
-        val way = if (fit == Fit.AUTO) chosen(picture) else fit
-        val (rows, columns) = inner(picture, way)
+    /** Class ids of the image: at the size at which the model saw it, which has the image's aspect but for STRETCH. */
+    fun segment(image: Bitmap, fit: Fit = Fit.AUTO): Mask {
+        val way = if (fit == Fit.AUTO) chosen(image) else fit
+        val (rows, columns) = inner(image, way)
         val (tops, lefts) = Pair(starts(rows, height), starts(columns, width))
         if (way == Fit.TILES) {
-            require(tops.size * lefts.size <= MOST_WINDOWS) { "the picture takes more than $MOST_WINDOWS tiles" }
+            require(tops.size * lefts.size <= MOST_WINDOWS) { "the image takes more than $MOST_WINDOWS tiles" }
         }
         val (down, across) = Pair(max(0, height - rows) / 2, max(0, width - columns) / 2) // of a letterbox's border
         val all = ByteArray(rows * columns)
         for ((row, top) in tops.withIndex()) for ((column, left) in lefts.withIndex()) {
-            run(shown(picture, Rect(across - left, down - top, across - left + columns, down - top + rows)))
+            run(shown(image, Rect(across - left, down - top, across - left + columns, down - top + rows)))
             // Each pixel is taken from the window in which it lies most centrally.
             val (first, last) = own(tops, row, height, rows)
             val (from, to) = own(lefts, column, width, columns)
@@ -72,25 +72,25 @@ class RoadSegmenter(context: Context, asset: String, threads: Int = 4) : Closeab
         return Mask(all, rows, columns)
     }
 
-    /** Tiles beyond twice and 0.6 times the model's aspect, else letterbox for a wider picture and stretch for a narrower. */
-    private fun chosen(picture: Bitmap): Fit {
-        val wider = picture.width.toDouble() * height / (picture.height.toDouble() * width)
+    /** Tiles beyond twice and 0.6 times the model's aspect, else letterbox for a wider image and stretch for a narrower. */
+    private fun chosen(image: Bitmap): Fit {
+        val wider = image.width.toDouble() * height / (image.height.toDouble() * width)
         if (wider in 0.6..2.0) return if (wider > 1) Fit.LETTERBOX else Fit.STRETCH
-        val (rows, columns) = inner(picture, Fit.TILES)
+        val (rows, columns) = inner(image, Fit.TILES)
         val count = starts(rows, height).size * starts(columns, width).size
         return if (count <= MOST_WINDOWS) Fit.TILES else Fit.LETTERBOX
     }
 
-    /** Rows and columns of the picture before the model. */
-    private fun inner(picture: Bitmap, way: Fit): Pair<Int, Int> {
-        val (down, across) = Pair(picture.height / height.toDouble(), picture.width / width.toDouble())
+    /** Rows and columns of the image before the model. */
+    private fun inner(image: Bitmap, way: Fit): Pair<Int, Int> {
+        val (down, across) = Pair(image.height / height.toDouble(), image.width / width.toDouble())
         val (less, more) = Pair(min(down, across), max(down, across))
         val scale = when (way) {
             Fit.LETTERBOX -> 1 / more
             Fit.TILES -> max(1.0, 1.3 * less / more) / less // one side 1.3 times the model's at least
             else -> return Pair(height, width)
         }
-        val found = Pair((picture.height * scale).roundToInt(), (picture.width * scale).roundToInt())
+        val found = Pair((image.height * scale).roundToInt(), (image.width * scale).roundToInt())
         return if (way == Fit.TILES) Pair(max(height, found.first), max(width, found.second))
         else Pair(max(1, found.first), max(1, found.second))
     }
@@ -111,12 +111,12 @@ class RoadSegmenter(context: Context, asset: String, threads: Int = 4) : Closeab
         )
     }
 
-    /** What one window shows: the picture drawn to `place`, grey where it does not reach. */
-    private fun shown(picture: Bitmap, place: Rect): Bitmap {
+    /** What one window shows: the image drawn to `place`, grey where it does not reach. */
+    private fun shown(image: Bitmap, place: Rect): Bitmap {
         val window = Bitmap.createBitmap(width, height, Bitmap.Config.ARGB_8888)
         val canvas = Canvas(window)
         canvas.drawColor(Color.rgb(128, 128, 128))
-        canvas.drawBitmap(picture, null, place, Paint(Paint.FILTER_BITMAP_FLAG))
+        canvas.drawBitmap(image, null, place, Paint(Paint.FILTER_BITMAP_FLAG))
         return window
     }
 
@@ -146,7 +146,7 @@ class RoadSegmenter(context: Context, asset: String, threads: Int = 4) : Closeab
         }
 }
 
-/** The mask as a picture: `palette[id]` is an ARGB colour. */
+/** The mask as an image: `palette[id]` is an ARGB colour. */
 fun coloured(ids: ByteArray, width: Int, height: Int, palette: IntArray): Bitmap {
     val colours = IntArray(ids.size) { palette.getOrElse(ids[it].toInt() and 0xFF) { 0 } }
     return Bitmap.createBitmap(colours, width, height, Bitmap.Config.ARGB_8888)

@@ -21,7 +21,7 @@ from runtime.signals import noted_signals
 
 
 def frames(camera: str, size: tuple[int, int]) -> Iterator[np.ndarray]:
-    """Pictures, uint8 RGB (H, W, 3): of "picamera2" at `size`, else of a V4L2 number, a device or a video."""
+    """Images, uint8 RGB (H, W, 3): of "picamera2" at `size`, else of a V4L2 number, a device or a video."""
     if camera == "picamera2":
         from picamera2 import Picamera2
 
@@ -39,7 +39,7 @@ def frames(camera: str, size: tuple[int, int]) -> Iterator[np.ndarray]:
         raise UserError(
             f"the camera {camera} cannot be opened; name picamera2, a number, a device or a video."
         )
-    # One frame waiting, not five: an old picture of a road is of no use. Drivers that cannot do it say nothing.
+    # One frame waiting, not five: an old image of a road is of no use. Drivers that cannot do it say nothing.
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
     try:
         while True:
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
             if stop or number == args.frames or (args.show and cv2.waitKey(1) == ord("q")):
                 break
     if result is None:
-        raise UserError(f"the camera {args.camera} gave no picture.")
+        raise UserError(f"the camera {args.camera} gave no image.")
     rate = number / (time.perf_counter() - start)
     print(f"{number} frames, {1000 * np.median(times):.1f} ms each (median), {rate:.1f} frames/s in all")
     if args.last:

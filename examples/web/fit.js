@@ -1,8 +1,8 @@
-// How a picture of another shape than the model's comes before it: the rule of runtime/fit.py, in the picture's pixels.
+// How an image of another shape than the model's comes before it: the rule of runtime/fit.py, in the image's pixels.
 // MediaPipe stretches whatever it is given to the model's size, so each window here has the model's aspect.
-const WIDE = 2.0; // the picture's aspect over the model's, beyond which one window does not do it justice
+const WIDE = 2.0; // the image's aspect over the model's, beyond which one window does not do it justice
 const TALL = 0.6;
-const CLOSER = 1.3; // times a window's longer side: what tiles spread a picture over at least
+const CLOSER = 1.3; // times a window's longer side: what tiles spread an image over at least
 const OVERLAP = 0.25; // of a window with the next one, at least
 const MOST_WINDOWS = 32;
 
@@ -17,7 +17,7 @@ function starts(length, side) {
 const ends = (begins, side, length) =>
   begins.map((begin, index) => (index + 1 < begins.length ? Math.floor((begin + begins[index + 1] + side) / 2) : length));
 
-/** Windows on a picture of width and height, for a model that takes [rows, columns]: {fit, side: {width, height}, xs, ys}. */
+/** Windows on an image of width and height, for a model that takes [rows, columns]: {fit, side: {width, height}, xs, ys}. */
 export function placing(fit, { width, height }, [rows, columns]) {
   const wider = (width * rows) / (height * columns);
   if (fit === "letterbox") {
@@ -35,7 +35,7 @@ export function placing(fit, { width, height }, [rows, columns]) {
     const place = { fit, side, xs: starts(width, side.width), ys: starts(height, side.height) };
     const count = place.xs.length * place.ys.length;
     if (count > MOST_WINDOWS) {
-      throw new Error(`a picture of ${width}×${height} takes ${count} tiles, and up to ${MOST_WINDOWS} are run; ` +
+      throw new Error(`an image of ${width}×${height} takes ${count} tiles, and up to ${MOST_WINDOWS} are run; ` +
         "choose another fit, such as letterbox.");
     }
     return place;
@@ -51,14 +51,14 @@ export function placing(fit, { width, height }, [rows, columns]) {
   return { fit: "stretch", side: { width, height }, xs: [0], ys: [0] };
 }
 
-/** Class ids of a picture, a byte a pixel: `segment(image)` gives those of a window, each at its own size. */
-export function joined(place, picture, segment) {
-  if (place.fit === "stretch") return segment(picture);
-  const { width, height } = picture;
+/** Class ids of an image, a byte a pixel: `segment(image)` gives those of a window, each at its own size. */
+export function joined(place, image, segment) {
+  if (place.fit === "stretch") return segment(image);
+  const { width, height } = image;
   const ids = new Uint8Array(width * height);
   const [right, bottom] = [ends(place.xs, place.side.width, width), ends(place.ys, place.side.height, height)];
   place.ys.forEach((y, row) => place.xs.forEach((x, column) => {
-    const found = segment(windowOf(picture, x, y, place.side));
+    const found = segment(windowOf(image, x, y, place.side));
     const [left, top] = [column ? right[column - 1] : 0, row ? bottom[row - 1] : 0];
     for (let line = top; line < bottom[row]; line += 1) {
       const from = (line - y) * place.side.width - x;
@@ -68,12 +68,12 @@ export function joined(place, picture, segment) {
   return ids;
 }
 
-/** The part of the picture that a window shows, grey where it reaches beyond the picture. */
-function windowOf(picture, x, y, { width, height }) {
+/** The part of the image that a window shows, grey where it reaches beyond the image. */
+function windowOf(image, x, y, { width, height }) {
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d", { alpha: false });
   context.fillStyle = "rgb(128 128 128)";
   context.fillRect(0, 0, width, height);
-  context.drawImage(picture, -x, -y);
+  context.drawImage(image, -x, -y);
   return canvas;
 }

@@ -9,9 +9,9 @@ const byId = (id) => document.getElementById(id);
 
 let segmenter = null; // MediaPipe's, of the chosen file
 let note = null; // kerbside.json of the chosen file: labels, palette, output, size
-let picture = null; // ImageBitmap
-let pictureName = "";
-let found = null; // {ids, width, height}: a class id a pixel of the picture
+let image = null; // ImageBitmap
+let imageName = "";
+let found = null; // {ids, width, height}: a class id a pixel of the image
 
 /** The text of kerbside.json in the ZIP behind the flatbuffer, or null. Its entries are stored, not deflated. */
 function readNote(bytes) {
@@ -51,14 +51,14 @@ async function chooseModel(file) {
   [segmenter, note] = [made, told];
 }
 
-async function choosePicture(file) {
+async function chooseImage(file) {
   try {
     // The bytes of the file, turned upright, in no other colour space: what Kerbside's own runtime reads.
     const decoded = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
-    picture?.close();
-    [picture, pictureName] = [decoded, file.name];
+    image?.close();
+    [image, imageName] = [decoded, file.name];
   } catch {
-    throw new Error(`${file.name} is not a picture that this browser reads; choose a JPEG or PNG.`);
+    throw new Error(`${file.name} is not an image that this browser reads; choose a JPEG or PNG.`);
   }
 }
 
@@ -70,14 +70,14 @@ function idsOf(image) {
   return ids;
 }
 
-/** Class ids of the picture, at the picture's size, as the chosen fit places it before the model. */
+/** Class ids of the image, at the image's size, as the chosen fit places it before the model. */
 function segmentOnce() {
-  const place = placing(byId("fit").value, picture, note.size);
-  return { ids: joined(place, picture, idsOf), width: picture.width, height: picture.height, fit: place.fit };
+  const place = placing(byId("fit").value, image, note.size);
+  return { ids: joined(place, image, idsOf), width: image.width, height: image.height, fit: place.fit };
 }
 
 function run() {
-  if (!segmenter || !picture) return;
+  if (!segmenter || !image) return;
   const times = Array.from({ length: 1 + TIMED_RUNS }, () => {
     const start = performance.now();
     found = segmentOnce();
@@ -89,9 +89,9 @@ function run() {
   byId("result").hidden = false;
   const [first, ...rest] = times.map((value) => value.toFixed(1));
   const best = Math.min(...rest).toFixed(1);
-  say(`${best} ms a picture (best of ${TIMED_RUNS}; the first took ${first} ms), ` +
+  say(`${best} ms an image (best of ${TIMED_RUNS}; the first took ${first} ms), ` +
     `${note.model} ${note.precision} ${note.size[1]}×${note.size[0]}, ` +
-    `${pictureName} ${picture.width}×${picture.height}, ${found.fit}`);
+    `${imageName} ${image.width}×${image.height}, ${found.fit}`);
 }
 
 /** An ImageData with one colour a class id. */
@@ -104,9 +104,9 @@ function painted(colourOf) {
 
 function draw() {
   const canvas = byId("overlay");
-  [canvas.width, canvas.height] = [picture.width, picture.height];
+  [canvas.width, canvas.height] = [image.width, image.height];
   const context = canvas.getContext("2d");
-  context.drawImage(picture, 0, 0);
+  context.drawImage(image, 0, 0);
   const layer = new OffscreenCanvas(found.width, found.height);
   layer.getContext("2d").putImageData(painted((id) => [...(note.palette[id] ?? [0, 0, 0]), 255]), 0, 0);
   context.globalAlpha = byId("opacity").value / 100;
@@ -157,7 +157,7 @@ async function on(input, choose) {
   say(`reading ${file.name} ...`);
   try {
     await choose(file);
-    say(segmenter ? "Choose a picture." : "Choose a model.");
+    say(segmenter ? "Choose an image." : "Choose a model.");
     run();
   } catch (error) {
     say(error.message, true);
@@ -165,7 +165,7 @@ async function on(input, choose) {
 }
 
 byId("model").addEventListener("change", (event) => on(event.target, chooseModel));
-byId("picture").addEventListener("change", (event) => on(event.target, choosePicture));
-byId("fit").addEventListener("change", () => on(byId("picture"), choosePicture));
+byId("image").addEventListener("change", (event) => on(event.target, chooseImage));
+byId("fit").addEventListener("change", () => on(byId("image"), chooseImage));
 byId("opacity").addEventListener("input", () => found && draw());
 byId("save").addEventListener("click", save);

@@ -1,4 +1,4 @@
-"""The page without a browser: Streamlit's AppTest over a folder with one known model and one picture."""
+"""The page without a browser: Streamlit's AppTest over a folder with one known model and one image."""
 
 import base64
 import html
@@ -59,7 +59,7 @@ def legend(page) -> dict[str, str]:
 
 
 def shown(page, which: str = "first") -> np.ndarray:
-    """The picture that the viewer shows."""
+    """The image that the viewer shows."""
     data = base64.b64decode(component(page, "kerbside_viewer")[which].split(",")[1])
     return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB))
 
@@ -71,10 +71,10 @@ def test_without_models_it_says_how_to_make_one(root):
     assert "foreground" in legend(page)
 
 
-def test_without_pictures_it_asks_for_one(root):
+def test_without_images_it_asks_for_one(root):
     (root / "examples" / "three_bands.png").unlink()
     page = opened()
-    assert any("Upload a picture" in info.value for info in page.info)
+    assert any("Upload an image" in info.value for info in page.info)
 
 
 def test_a_model_gives_legend_and_time(root, model):
@@ -84,7 +84,7 @@ def test_a_model_gives_legend_and_time(root, model):
     rows = component(page, "kerbside_legend")["rows"]
     assert [tuple(row["colour"]) for row in rows] == [*tiny.PALETTE]
     line = next(text.value for text in page.markdown if " ms**" in text.value)
-    assert "picture 12×8" in line and "model input 12×8" in line and "tiny" in line and "fp32" in line
+    assert "image 12×8" in line and "model input 12×8" in line and "tiny" in line and "fp32" in line
     assert "mIoU 74.1%" in line
 
 
@@ -110,10 +110,10 @@ def test_upload_wins_over_the_example(root, model):
     page.file_uploader[0].set_value([("green.png", png(green), "image/png")]).run()
     assert not page.exception
     assert legend(page) == {"green": "100.0%"}
-    assert any("picture 30×20" in text.value for text in page.markdown)
+    assert any("image 30×20" in text.value for text in page.markdown)
 
 
-def test_how_a_picture_of_another_shape_comes_before_the_model_is_said_and_chosen(root, model):
+def test_how_a_image_of_another_shape_comes_before_the_model_is_said_and_chosen(root, model):
     tiny.write_bundle(root / "models" / "tiny.tflite", model)
     page = opened()
     green = np.full((12, 36, 3), (3, 250, 3), np.uint8)  # twice as wide as the model's 3:2
@@ -133,7 +133,7 @@ def test_how_a_picture_of_another_shape_comes_before_the_model_is_said_and_chose
         (png(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8))[:900], "truncated"),
         (bytes(cv2.imencode(".png", np.zeros((9, 9, 3), np.uint16))[1]), "16 bits"),
     ],
-    ids=["no picture", "empty", "truncated", "16 bits"],
+    ids=["no image", "empty", "truncated", "16 bits"],
 )
 def test_a_bad_upload_is_one_sentence(root, model, data, part):
     tiny.write_bundle(root / "models" / "tiny.tflite", model)
@@ -227,12 +227,12 @@ def test_the_views_show_what_they_say(root, model):
     tiny.write_bundle(root / "models" / "tiny.tflite", model)
     page = opened()
     page.slider(key="segment_opacity").set_value(1.0).run()
-    picture, ids = tiny.colours()
+    image, ids = tiny.colours()
     mask = np.array(tiny.PALETTE, int)[ids]
     middle = np.s_[2:6, 1:3]  # inside of the red band: JPEG blurs borders
     assert np.abs(shown(page)[middle] - mask[middle]).max() < 25
     page.segmented_control(key="segment_view").set_value("Side by side").run()
-    assert np.abs(shown(page)[middle].astype(int).mean((0, 1)) - picture[middle].mean((0, 1))).max() < 30
+    assert np.abs(shown(page)[middle].astype(int).mean((0, 1)) - image[middle].mean((0, 1))).max() < 30
     assert np.abs(shown(page, "second")[middle] - mask[middle]).max() < 25
     page.segmented_control(key="segment_view").set_value("Before and after").run()
     assert np.abs(shown(page, "second")[middle] - mask[middle]).max() < 25
@@ -243,7 +243,7 @@ def test_the_views_show_what_they_say(root, model):
     assert colours == [[230, 159, 0], [86, 180, 233], [0, 158, 115]]  # Okabe and Ito
 
 
-def test_of_several_pictures_one_is_looked_at_and_a_bad_one_does_not_hide_the_others(root, model):
+def test_of_several_images_one_is_looked_at_and_a_bad_one_does_not_hide_the_others(root, model):
     tiny.write_bundle(root / "models" / "tiny.tflite", model)
     page = opened()
     blue = np.full((10, 10, 3), (3, 3, 250), np.uint8)
@@ -254,7 +254,7 @@ def test_of_several_pictures_one_is_looked_at_and_a_bad_one_does_not_hide_the_ot
     assert legend(page) == {"green": "100.0%"}
     page.selectbox(key="segment_which").select(1).run()
     assert legend(page) == {"blue": "100.0%"}
-    assert page.get("download_button")[-1].proto.label == "Everything of 3 pictures (ZIP)"
+    assert page.get("download_button")[-1].proto.label == "Everything of 3 images (ZIP)"
     page.selectbox(key="segment_which").select(2).run()
     assert not page.exception and "c.png is not an image" in page.error[0].value
 
@@ -264,7 +264,7 @@ def test_too_many_and_too_large_uploads_are_one_sentence(root, model):
     page = opened()
     small = png(tiny.colours()[0])
     page.file_uploader[0].set_value([(f"{index}.png", small, "image/png") for index in range(21)]).run()
-    assert not page.exception and "21 pictures are too many" in page.error[0].value
+    assert not page.exception and "21 images are too many" in page.error[0].value
     from app import common
 
     class Upload:
@@ -301,14 +301,14 @@ def test_the_camera_is_asked_only_when_it_is_chosen(root, model):
     page = opened()
     assert len(page.camera_input) == 0
     page.segmented_control(key="segment_source").set_value("Camera").run()
-    assert len(page.camera_input) == 1 and any("Take a picture" in info.value for info in page.info)
+    assert len(page.camera_input) == 1 and any("Take an image" in info.value for info in page.info)
     red = np.full((10, 10, 3), (250, 3, 3), np.uint8)
     page.camera_input[0].set_value(("shot.jpg", bytes(cv2.imencode(".jpg", red[..., ::-1])[1]), "image/jpeg"))
     page.run()
     assert not page.exception and legend(page) == {"red": "100.0%"}
 
 
-def test_two_sessions_do_not_see_each_others_pictures(root, model):
+def test_two_sessions_do_not_see_each_others_images(root, model):
     tiny.write_bundle(root / "models" / "tiny.tflite", model)
     one, other = opened(), opened()
     one.file_uploader[0].set_value(
@@ -341,14 +341,14 @@ def test_the_settings_that_keep_the_page_safe():
 def test_the_examples_that_ship_are_small_and_readable():
     from runtime.image import read_rgb
 
-    pictures = sorted((ROOT / "examples").glob("*.jpg"))
-    assert pictures
-    for path in pictures:
+    images = sorted((ROOT / "examples").glob("*.jpg"))
+    assert images
+    for path in images:
         assert path.stat().st_size < 250_000 and read_rgb(path).shape[2] == 3
 
 
 def test_a_cards_headings_stand_below_the_pages_and_its_links_lead_somewhere():
     from app.results_tab import fitted
 
-    card = "# Net\n\n![plot](plot.png)See [levers](../levers.md), [paper](https://arxiv.org/abs/1).\n## Data\n#1\n"
-    assert fitted(card) == "### Net\n\nSee levers, [paper](https://arxiv.org/abs/1).\n#### Data\n#1\n"
+    card = "# Net\n\n![plot](p.png)See [ablations](../ablations.md), [paper](https://arxiv.org/abs/1).\n## Data\n#1\n"
+    assert fitted(card) == "### Net\n\nSee ablations, [paper](https://arxiv.org/abs/1).\n#### Data\n#1\n"

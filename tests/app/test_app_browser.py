@@ -42,8 +42,8 @@ cli.main(sys.argv[1:])
 """
 
 
-def picture(side: int, ids: np.ndarray) -> bytes:
-    """Ids of red, green and blue as a picture, each id a square of `side` pixels."""
+def image(side: int, ids: np.ndarray) -> bytes:
+    """Ids of red, green and blue as an image, each id a square of `side` pixels."""
     rgb = np.full((*ids.shape, 3), 10, np.uint8)
     rgb[np.arange(ids.shape[0])[:, None], np.arange(ids.shape[1]), ids] = 240
     rgb = np.kron(rgb, np.ones((side, side, 1), np.uint8))
@@ -58,7 +58,7 @@ def server(tmp_path_factory) -> Iterator[tuple[str, Path, float]]:
         (root / folder).mkdir()
     tiny.write_bundle(root / "models" / "a_ours.tflite", tiny.mask_model())
     (root / "models" / "b_theirs.tflite").write_bytes(tiny.scores_model())
-    (root / "examples" / "bands.png").write_bytes(picture(20, tiny.colours()[1]))
+    (root / "examples" / "bands.png").write_bytes(image(20, tiny.colours()[1]))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -102,11 +102,11 @@ def page(browser) -> Iterator[sync_api.Page]:
     result.set_default_timeout(30_000)
 
     def note(message: sync_api.ConsoleMessage) -> None:
-        # Streamlit drops a run's pictures at the next run, and one still on its way is then a 404: what the page
-        # shows in the end is checked by `settled`, which wants every picture of it loaded.
+        # Streamlit drops a run's images at the next run, and one still on its way is then a 404: what the page
+        # shows in the end is checked by `settled`, which wants every image of it loaded.
         told = message.text + str(message.location)
-        picture_gone = "/media/" in told and ("404" in told or "Image source error" in told)
-        if message.type == "error" and not picture_gone:
+        image_gone = "/media/" in told and ("404" in told or "Image source error" in told)
+        if message.type == "error" and not image_gone:
             errors.append(f"{message.text} {message.location}")
 
     result.on("console", note)
@@ -138,9 +138,9 @@ def test_upload_switch_slide_download(server, page):
     settled(page, "red")
     ids = np.array([[1, 1, 2], [1, 1, 2]], np.uint8)  # green left, blue right
     page.locator('input[type="file"]').set_input_files(
-        {"name": "street.png", "mimeType": "image/png", "buffer": picture(60, ids)}
+        {"name": "street.png", "mimeType": "image/png", "buffer": image(60, ids)}
     )
-    page.get_by_text("picture 180×120").wait_for()
+    page.get_by_text("image 180×120").wait_for()
     settled(page, "66.7%")
 
     name, data = download(page, "Mask (class ids)")
@@ -172,13 +172,13 @@ def test_upload_switch_slide_download(server, page):
 
 
 def changed(page: sync_api.Page, before: str) -> str:
-    """Wait until the viewer shows another picture than `before`, and give its address."""
+    """Wait until the viewer shows another image than `before`, and give its address."""
     for _ in range(300):
         now = page.locator(".frame img").first.get_attribute("src")
         if now != before:
             return now or ""
         time.sleep(0.1)
-    raise AssertionError("the viewer still shows the same picture")
+    raise AssertionError("the viewer still shows the same image")
 
 
 def test_bad_upload_is_one_sentence_and_the_page_goes_on(server, page):
@@ -189,13 +189,13 @@ def test_bad_upload_is_one_sentence_and_the_page_goes_on(server, page):
     )
     page.get_by_text("street.png is not an image").wait_for()
     page.locator('input[type="file"]').set_input_files(
-        {"name": "better.png", "mimeType": "image/png", "buffer": picture(30, np.array([[2]]))}
+        {"name": "better.png", "mimeType": "image/png", "buffer": image(30, np.array([[2]]))}
     )
     settled(page, "100.0%")
     assert page.get_by_text("street.png is not an image").count() == 0
 
 
-def test_the_first_picture_is_there_in_two_seconds(server, page, capsys):
+def test_the_first_image_is_there_in_two_seconds(server, page, capsys):
     """The better of three openings, because others may use the machine; the first fills the browser's cache."""
     times = []
     for _ in range(3):

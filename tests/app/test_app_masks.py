@@ -147,7 +147,7 @@ def test_a_legend_of_ids_changes_how_the_mask_is_read(root):
             "a mask has one a class",
         ),
     ],
-    ids=["no picture", "size", "photograph"],
+    ids=["no image", "size", "photograph"],
 )
 def test_a_bad_mask_is_one_sentence(root, data, part):
     page = with_mask(data)
@@ -209,7 +209,7 @@ def test_points_that_are_none_change_nothing(root):
         assert any("0 corrections" in caption.value for caption in page.caption)
 
 
-def test_another_picture_begins_anew(root):
+def test_another_image_begins_anew(root):
     page = opened(correct_tab)
     fill(page, "1,1", 2)
     page.file_uploader(key="correct_upload").set_value(("other.png", png(RGB[:, ::-1]), "image/png")).run()

@@ -17,15 +17,15 @@ from tests import tiny_tflite as tiny
 from tests.app.test_app_browser import (  # noqa: F401 (fixtures)
     browser,
     download,
+    image,
     page,
-    picture,
     pytestmark,
     server,
 )
 
 IDS = np.array([[1, 1, 2], [1, 1, 2]], np.uint8)  # green left, blue right
 MASK = np.kron(IDS, np.ones((60, 60), np.uint8))  # 120x180
-STREET = picture(60, IDS)
+STREET = image(60, IDS)
 PAINTED = np.array([[0, 0, 0], [10, 200, 10], [90, 0, 90]], np.uint8)[
     MASK
 ]  # green is the model's by no colour
@@ -59,7 +59,7 @@ def decoded(data: bytes) -> np.ndarray:
 
 
 def place(page, key: str, x: int, y: int) -> tuple[float, float]:  # noqa: F811
-    """Where on the screen the middle of a pixel of the 120x180 picture is."""
+    """Where on the screen the middle of a pixel of the 120x180 image is."""
     frame = page.locator(f".st-key-{key} .frame")
     frame.scroll_into_view_if_needed()
     box = frame.bounding_box()
@@ -175,9 +175,9 @@ def test_a_region_is_corrected_and_found_in_the_database(server, page):  # noqa:
     assert (decoded(data) == colours[np.minimum(expected, 3)]).all()
 
     page.get_by_text(str(folder)).first.wait_for()  # shown before anything is kept
-    assert not folder.exists() and page.get_by_role("button", name="Keep picture and masks").count() == 0
+    assert not folder.exists() and page.get_by_role("button", name="Keep image and masks").count() == 0
     page.locator(".st-key-correct_keep label").first.click()
-    page.get_by_role("button", name="Keep picture and masks").click()
+    page.get_by_role("button", name="Keep image and masks").click()
     page.get_by_text("Kept as number 1, for training").wait_for()
     rows = sqlite3.connect(folder / "feedback.sqlite").execute(
         "SELECT id, name, model, labels, changed FROM records"
@@ -207,7 +207,7 @@ def test_a_region_is_corrected_by_keyboard_alone(server, page):  # noqa: F811
     give(page, "correct_upload", "street.png", STREET)
     page.get_by_text("0 corrections").wait_for()
     page.locator(".st-key-correct_opacity").get_by_role("slider").focus()
-    page.keyboard.press("Tab")  # to the picture; the cross begins in the middle, at 90, 60
+    page.keyboard.press("Tab")  # to the image; the cross begins in the middle, at 90, 60
     assert page.evaluate("document.activeElement.shadowRoot?.activeElement?.className ?? ''") == "frame"
     for _ in range(4):
         page.keyboard.press("Shift+ArrowRight")

@@ -1,4 +1,4 @@
-"""Segment, Compare and Results in a real browser: every download's bytes, views, switches, points, keys, a film."""
+"""Segment, Compare and Results in a real browser: every download's bytes, views, switches, points, keys, a video."""
 
 import io
 import json
@@ -17,21 +17,21 @@ from tests.app.test_app_browser import (  # noqa: F401 (fixtures)
     changed,
     choose,
     download,
+    image,
     page,
-    picture,
     pytestmark,
     server,
     settled,
 )
-from tests.runtime.test_command import film
+from tests.runtime.test_command import video
 
 IDS = np.array([[1, 1, 2], [1, 1, 2]], np.uint8)  # green left, blue right
 MASK = np.kron(IDS, np.ones((60, 60), np.uint8))
 
 
-def upload(page, *pictures) -> None:  # noqa: F811
+def upload(page, *images) -> None:  # noqa: F811
     page.locator('input[type="file"]').set_input_files(
-        [{"name": name, "mimeType": "image/png", "buffer": data} for name, data in pictures]
+        [{"name": name, "mimeType": "image/png", "buffer": data} for name, data in images]
     )
 
 
@@ -44,8 +44,8 @@ def decoded(data: bytes) -> np.ndarray:
 def test_every_download_holds_what_it_says(server, page):  # noqa: F811
     page.goto(server[0])
     settled(page, "red")
-    upload(page, ("street.png", picture(60, IDS)))
-    page.get_by_text("picture 180×120").wait_for()
+    upload(page, ("street.png", image(60, IDS)))
+    page.get_by_text("image 180×120").wait_for()
     settled(page, "66.7%")
     page.get_by_label("blue").uncheck()
     page.locator(".off").wait_for()
@@ -59,7 +59,7 @@ def test_every_download_holds_what_it_says(server, page):  # noqa: F811
     assert (decoded(files["Mask (class ids)"][1]) == MASK).all()
     assert (decoded(files["Mask (colours)"][1]) == np.array(tiny.PALETTE, np.uint8)[MASK]).all()
     overlay = decoded(files["Overlay (as shown)"][1]).astype(int)
-    rgb = decoded(picture(60, IDS)).astype(int)
+    rgb = decoded(image(60, IDS)).astype(int)
     assert (overlay[MASK == 2] == rgb[MASK == 2]).all()  # switched off
     tinted = 0.45 * rgb[0, 0] + 0.55 * np.array(tiny.PALETTE[1])
     assert np.abs(overlay[MASK == 1] - tinted).max() <= 1
@@ -85,14 +85,14 @@ LABELS = (
 )
 
 
-def test_several_pictures_become_one_zip(server, page):  # noqa: F811
+def test_several_images_become_one_zip(server, page):  # noqa: F811
     page.goto(server[0])
     settled(page, "red")
-    upload(page, ("a.png", picture(20, IDS)), ("b.png", picture(30, np.array([[0]]))), ("c.png", b"no"))
+    upload(page, ("a.png", image(20, IDS)), ("b.png", image(30, np.array([[0]]))), ("c.png", b"no"))
     settled(page, "66.7%")
     choose(page, "segment_which", "2. b.png")
     settled(page, "100.0%")
-    name, data = download(page, "Everything of 3 pictures (ZIP)")
+    name, data = download(page, "Everything of 3 images (ZIP)")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         summary = json.loads(archive.read("summary.json"))
         assert summary["images"] == ["a.png", "b.png"] and "c.png is not an image" in str(summary)
@@ -103,16 +103,14 @@ def test_several_pictures_become_one_zip(server, page):  # noqa: F811
 def test_the_class_at_a_point_by_mouse_and_by_keyboard(server, page):  # noqa: F811
     page.goto(server[0])
     settled(page, "red")
-    upload(page, ("street.png", picture(60, IDS)))
+    upload(page, ("street.png", image(60, IDS)))
     settled(page, "66.7%")
     frame = page.locator(".frame").first
     box = frame.bounding_box()
     frame.hover(position={"x": box["width"] * 0.9, "y": box["height"] * 0.5})
     page.locator(".says").get_by_text("blue (class 2)").wait_for()
     frame.click(position={"x": box["width"] * 0.25, "y": box["height"] * 0.5})
-    first = page.get_by_text(
-        "green (class 1), in a region of 14,400 pixels; 66.7% of the picture"
-    ).inner_text()
+    first = page.get_by_text("green (class 1), in a region of 14,400 pixels; 66.7% of the image").inner_text()
     x, y = (int(part) for part in re.match(r"At (\d+), (\d+): ", first).groups())
     assert abs(x - 45) <= 1 and abs(y - 60) <= 1
     page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
@@ -143,7 +141,7 @@ def test_the_before_and_after_slider_moves_by_key_without_the_server(server, pag
     assert cut() == "inset(0px 100% 0px 0px)"
 
 
-def test_classes_are_switched_by_keyboard_and_stay_off_for_the_next_picture(server, page):  # noqa: F811
+def test_classes_are_switched_by_keyboard_and_stay_off_for_the_next_image(server, page):  # noqa: F811
     page.goto(server[0])
     settled(page, "red")
     before = page.locator(".frame img").first.get_attribute("src")
@@ -162,14 +160,14 @@ FOCUSED = """() => { let one = document.activeElement;
 while (one.shadowRoot && one.shadowRoot.activeElement) one = one.shadowRoot.activeElement; return one.name; }"""
 
 
-def test_two_visitors_at_once_see_their_own_pictures(server, browser, page):  # noqa: F811
+def test_two_visitors_at_once_see_their_own_images(server, browser, page):  # noqa: F811
     context = browser.new_context(viewport={"width": 1200, "height": 900}, accept_downloads=True)
     other = context.new_page()
     for one in (page, other):
         one.goto(server[0])
         settled(one, "red")
-    upload(page, ("mine.png", picture(30, np.array([[1]]))))
-    upload(other, ("theirs.png", picture(30, np.array([[2]]))))
+    upload(page, ("mine.png", image(30, np.array([[1]]))))
+    upload(other, ("theirs.png", image(30, np.array([[2]]))))
     settled(page, "100.0%")
     settled(other, "100.0%")
     assert download(page, "Mask (class ids)")[0] == "mine_mask.png"
@@ -195,17 +193,17 @@ def test_names_out_of_files_stay_text(server, page):  # noqa: F811
         evil.unlink()
 
 
-def test_a_film_is_segmented_and_comes_back(server, page, tmp_path):  # noqa: F811
-    film(tmp_path / "drive.mp4", 12)
+def test_a_video_is_segmented_and_comes_back(server, page, tmp_path):  # noqa: F811
+    video(tmp_path / "drive.mp4", 12)
     page.goto(server[0])
     settled(page, "red")
-    page.get_by_text("Film", exact=True).click()
-    page.get_by_text("Your film").wait_for()
+    page.get_by_text("Video", exact=True).click()
+    page.get_by_text("Your video").wait_for()
     page.locator('input[type="file"][accept*=".mp4"]').set_input_files(str(tmp_path / "drive.mp4"))
-    page.get_by_role("button", name="Segment the film").click()
+    page.get_by_role("button", name="Segment the video").click()
     page.get_by_text("12 frames").wait_for()
     page.wait_for_function("document.querySelector('video')?.readyState >= 1")
-    name, data = download(page, "Film (WebM)")
+    name, data = download(page, "Video (WebM)")
     (tmp_path / name).write_bytes(data)
     capture, frames = cv2.VideoCapture(str(tmp_path / name)), 0
     while capture.read()[0]:
@@ -219,7 +217,7 @@ def test_a_film_is_segmented_and_comes_back(server, page, tmp_path):  # noqa: F8
 
 def test_compare_float_against_int8_tells_agreement_and_differences(server, page):  # noqa: F811
     """Two files that say they are of the same weights, one of which calls green blue and blue green: they agree on the
-    red third of the picture."""
+    red third of the image."""
     model, facts = tiny.mask_model(), {"weights_sha256": "a" * 64}
     exchanged = ("red", "blue", "green")
     files = [server[1] / "models" / f"z_{precision}.tflite" for precision in ("fp32", "int8")]

@@ -16,7 +16,7 @@ import pytest
 from evaluation import chart_fonts
 from evaluation.report import chart_images
 from runtime.errors import UserError, exit_on_user_error
-from runtime.figures import confusion_picture
+from runtime.figures import confusion_image
 from tests.tiny import REPOSITORY
 from training.data import sample_sheet
 from training.data.spec import DatasetSpec
@@ -88,7 +88,7 @@ def test_a_whole_command_on_cp1252(tmp_path: Path) -> None:
 def test_the_page_s_matrix_has_the_letters() -> None:
     """OpenCV brings a font for them: two names do not look alike, as two boxes would."""
     matrix = np.array([[5, 1], [0, 3]])
-    drawn = [confusion_picture(matrix, (name, "sky")) for name in (CHINESE[1], "\u6865", "\u6865")]
+    drawn = [confusion_image(matrix, (name, "sky")) for name in (CHINESE[1], "\u6865", "\u6865")]
     assert (drawn[0] != drawn[1]).any() and (drawn[1] == drawn[2]).all()
 
 

@@ -185,10 +185,10 @@ def test_written_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         )
     )
     scene = scenes.draw(5, 1, (48, 96), split="val")
-    picture, labels, instances = (
+    image, labels, instances = (
         cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in scenes.paths(tmp_path, "val", 1)
     )
-    assert np.array_equal(picture[..., ::-1], scene.image)
+    assert np.array_equal(image[..., ::-1], scene.image)
     assert labels.dtype == np.uint8 and np.array_equal(labels, scene.label_ids)
     assert instances.dtype == np.uint16 and np.array_equal(instances, scene.instance_ids)
     assert scenes.main(options) == 0  # its own folder may be written again

@@ -6,7 +6,7 @@ import pytest
 from scipy import ndimage
 
 from evaluation import boundary, measurement
-from evaluation.metric import Seen
+from evaluation.metric import Prediction
 from runtime.errors import UserError
 
 CLASSES = 4
@@ -22,12 +22,12 @@ def blobs(seed: int, height: int = 61, width: int = 83, void: float = 0.0) -> np
     return labels
 
 
-def seen(void: float = 0.0) -> Seen:
-    return Seen("a", blobs(1, void=void), blobs(2), None)
+def seen(void: float = 0.0) -> Prediction:
+    return Prediction("a", blobs(1, void=void), blobs(2), None)
 
 
 def mask_boundary(mask: np.ndarray, ratio: float) -> np.ndarray:
-    """As the paper's authors find it: a mask less its erosion, repeated 3x3, with zeros around the picture."""
+    """As the paper's authors find it: a mask less its erosion, repeated 3x3, with zeros around the image."""
     height, width = mask.shape
     times = max(1, int(round(ratio * np.sqrt(height**2 + width**2))))
     padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
@@ -38,14 +38,14 @@ def mask_boundary(mask: np.ndarray, ratio: float) -> np.ndarray:
 @pytest.mark.parametrize("ratio", [0.005, 0.02, 0.025, 0.1])
 @pytest.mark.parametrize("void", [0.0, 0.35])
 def test_boundary_iou_is_the_authors_formula_for_each_class(ratio, void):
-    picture = seen(void)
+    image = seen(void)
     metric = boundary.boundary(CLASSES, ratio)
-    found = metric.result(metric.count(picture), list("abcd"))
-    counted = picture.truth != 255
+    found = metric.result(metric.count(image), list("abcd"))
+    counted = image.truth != 255
     expected = []
     for index in range(CLASSES):
-        true = mask_boundary(picture.truth == index, ratio)
-        guess = mask_boundary((picture.predicted == index) & counted, ratio)
+        true = mask_boundary(image.truth == index, ratio)
+        guess = mask_boundary((image.predicted == index) & counted, ratio)
         expected.append((true & guess).sum() / (true | guess).sum())
     np.testing.assert_allclose(list(found["classes"].values()), expected, rtol=1e-12)
     assert found["mean"] == pytest.approx(np.mean(expected), rel=1e-12)
@@ -55,35 +55,35 @@ def test_boundary_iou_of_a_shifted_square_by_arithmetic():
     """A boundary of one pixel: two 8x8 squares, one pixel apart, share two sides of 7 pixels but for the ends."""
     truth, predicted = np.zeros((20, 20), np.uint8), np.zeros((20, 20), np.uint8)
     truth[5:13, 5:13] = predicted[5:13, 6:14] = 1
-    counts = boundary.boundary_counts(Seen("a", truth, predicted, None), 2, 0.02)
+    counts = boundary.boundary_counts(Prediction("a", truth, predicted, None), 2, 0.02)
     assert counts[:, 1].tolist() == [14, 28, 28]
 
 
 @pytest.mark.parametrize("void", [0.0, 0.35])
 def test_trimap_iou_is_the_iou_of_a_band_found_by_distances(void):
-    picture, widths = seen(void), (1, 3, 7)
+    image, widths = seen(void), (1, 3, 7)
     metric = boundary.trimap(CLASSES, widths)
-    found = metric.result(metric.count(picture), list("abcd"))
-    far = np.full(picture.truth.shape, np.inf)
-    for label in np.unique(picture.truth):
-        own = picture.truth == label
+    found = metric.result(metric.count(image), list("abcd"))
+    far = np.full(image.truth.shape, np.inf)
+    for label in np.unique(image.truth):
+        own = image.truth == label
         # For each pixel of this label, how far the next pixel of another one is.
         far[own] = ndimage.distance_transform_cdt(own, "chessboard")[own]
     for at, width in enumerate(widths):
-        band = (far <= width) & (picture.truth != 255)
+        band = (far <= width) & (image.truth != 255)
         ious = []
         for index in range(CLASSES):
-            true, guess = band & (picture.truth == index), band & (picture.predicted == index)
+            true, guess = band & (image.truth == index), band & (image.predicted == index)
             ious.append((true & guess).sum() / (true | guess).sum())
         np.testing.assert_allclose([found["classes"][name][at] for name in "abcd"], ious, rtol=1e-12)
         assert found["mean"][at] == pytest.approx(np.mean(ious), rel=1e-12)
     assert found["widths"] == [1, 3, 7]
 
 
-def test_counts_of_two_pictures_add_up():
-    """The IoU of a split is that of all its pixels, not a mean over pictures."""
+def test_counts_of_two_images_add_up():
+    """The IoU of a split is that of all its pixels, not a mean over images."""
     metric = boundary.boundary(CLASSES)
-    one, two = seen(), Seen("b", blobs(3), blobs(4), None)
+    one, two = seen(), Prediction("b", blobs(3), blobs(4), None)
     total = metric.count(one) + metric.count(two)
     hit, true, guess = total
     np.testing.assert_allclose(
@@ -91,12 +91,12 @@ def test_counts_of_two_pictures_add_up():
     )
 
 
-def test_a_band_wider_than_the_picture_is_all_of_it():
-    picture = seen()
+def test_a_band_wider_than_the_image_is_all_of_it():
+    image = seen()
     metric = boundary.trimap(CLASSES, (1000,))
-    matrix = np.bincount(picture.truth.ravel() * 4 + picture.predicted.ravel(), minlength=16).reshape(4, 4)
+    matrix = np.bincount(image.truth.ravel() * 4 + image.predicted.ravel(), minlength=16).reshape(4, 4)
     iou = np.diag(matrix) / (matrix.sum(0) + matrix.sum(1) - np.diag(matrix))
-    assert metric.result(metric.count(picture), list("abcd"))["mean"][0] == pytest.approx(iou.mean())
+    assert metric.result(metric.count(image), list("abcd"))["mean"][0] == pytest.approx(iou.mean())
 
 
 @pytest.mark.parametrize("text", ["", "0", "2,-1", "1.5", "wide"])

@@ -5,27 +5,27 @@ import pytest
 from scipy.special import softmax
 
 from evaluation import calibration, inference
-from evaluation.metric import Seen
+from evaluation.metric import Prediction
 from tests import references
 
 CLASSES = 4
 NAMES = list("abcd")
 
 
-def looked_at(sharpness: float, seed: int = 0, shape: tuple[int, int] = (70, 51)) -> Seen:
-    """A picture whose probabilities are as sharp as asked, right most of the time, with void."""
+def looked_at(sharpness: float, seed: int = 0, shape: tuple[int, int] = (70, 51)) -> Prediction:
+    """An image whose probabilities are as sharp as asked, right most of the time, with void."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(*shape, CLASSES)).astype(np.float32)
     truth = (logits + rng.normal(size=logits.shape)).argmax(-1).astype(np.uint8)
     truth[rng.random(shape) < 0.1] = 255
     probabilities = inference.probabilities(logits * np.float32(sharpness))
-    return Seen("a", truth, probabilities.argmax(-1).astype(np.uint8), probabilities)
+    return Prediction("a", truth, probabilities.argmax(-1).astype(np.uint8), probabilities)
 
 
-def exact(pictures: list[Seen]) -> list[float]:
+def exact(images: list[Prediction]) -> list[float]:
     average_precision_score = references.sklearn_metrics().average_precision_score
-    truth = np.concatenate([seen.truth.ravel() for seen in pictures])
-    values = np.concatenate([seen.probabilities.reshape(-1, CLASSES) for seen in pictures])
+    truth = np.concatenate([seen.truth.ravel() for seen in images])
+    values = np.concatenate([seen.probabilities.reshape(-1, CLASSES) for seen in images])
     counted = truth != 255
     return [
         float(average_precision_score(truth[counted] == index, values[counted, index]))
@@ -35,12 +35,12 @@ def exact(pictures: list[Seen]) -> list[float]:
 
 @pytest.mark.parametrize("sharpness", [0.5, 1, 4, 12, 40])
 def test_average_precision_is_scikit_learns_within_the_bound(sharpness):
-    pictures = [looked_at(sharpness, seed) for seed in (0, 1)]
+    images = [looked_at(sharpness, seed) for seed in (0, 1)]
     metric = calibration.precision(CLASSES)
-    found = metric.result(sum(metric.count(seen) for seen in pictures), NAMES)
-    difference = np.abs(np.array(list(found["classes"].values())) - exact(pictures))
+    found = metric.result(sum(metric.count(seen) for seen in images), NAMES)
+    difference = np.abs(np.array(list(found["classes"].values())) - exact(images))
     assert difference.max() <= found["error_bound"] < 0.02
-    assert found["mean"] == pytest.approx(np.mean(exact(pictures)), abs=found["error_bound"])
+    assert found["mean"] == pytest.approx(np.mean(exact(images)), abs=found["error_bound"])
 
 
 def test_average_precision_is_exact_where_scores_have_a_bin_each():
@@ -49,7 +49,7 @@ def test_average_precision_is_exact_where_scores_have_a_bin_each():
     first = rng.choice(np.float32([0, 2**-20, 0.125, 0.25, 0.5, 0.75, 1 - 2**-18, 1]), (60, 40))
     probabilities = np.stack([first, 1 - first], axis=-1)
     truth = (rng.random(first.shape) > 0.2 + 0.5 * first).astype(np.uint8)
-    seen = Seen("a", truth, probabilities.argmax(-1).astype(np.uint8), probabilities)
+    seen = Prediction("a", truth, probabilities.argmax(-1).astype(np.uint8), probabilities)
     metric = calibration.precision(2)
     found = metric.result(metric.count(seen), ["a", "b"])
     average_precision_score = references.sklearn_metrics().average_precision_score
@@ -103,11 +103,11 @@ def test_a_class_without_pixels_has_no_average_precision():
 @pytest.mark.parametrize("sharpness", [0.5, 2, 12])
 def test_expected_calibration_error_is_torchmetrics(sharpness):
     torch, torchmetrics = references.torch(), references.torchmetrics_classification()
-    pictures = [looked_at(sharpness, seed) for seed in (0, 1)]
+    images = [looked_at(sharpness, seed) for seed in (0, 1)]
     metric = calibration.calibration(CLASSES)
-    found = metric.result(sum(metric.count(seen) for seen in pictures), NAMES)
-    truth = np.concatenate([seen.truth.ravel() for seen in pictures])
-    values = np.concatenate([seen.probabilities.reshape(-1, CLASSES) for seen in pictures])
+    found = metric.result(sum(metric.count(seen) for seen in images), NAMES)
+    truth = np.concatenate([seen.truth.ravel() for seen in images])
+    values = np.concatenate([seen.probabilities.reshape(-1, CLASSES) for seen in images])
     for norm, key in (("l1", "ece"), ("max", "mce")):
         expected = torchmetrics.multiclass_calibration_error(
             torch.from_numpy(values),
@@ -125,7 +125,7 @@ def test_calibration_error_by_arithmetic():
     """0.95 sure and right 3 times of 4, 0.55 sure and right once of 1; 1.0 falls into the last bin of (0.9, 1.0]."""
     first = np.float32([[0.95, 0.95, 0.95, 0.95, 0.55, 1.0]])
     truth = np.uint8([[0, 0, 0, 1, 0, 255]])
-    seen = Seen("a", truth, np.zeros((1, 6), np.uint8), np.stack([first, 1 - first], -1))
+    seen = Prediction("a", truth, np.zeros((1, 6), np.uint8), np.stack([first, 1 - first], -1))
     found = calibration.calibration(2, 10)
     result = found.result(found.count(seen), ["a", "b"])
     assert result["ece"] == pytest.approx((4 * 0.2 + 1 * 0.45) / 5, abs=1e-6)

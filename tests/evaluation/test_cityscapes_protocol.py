@@ -9,7 +9,7 @@ from PIL import Image
 
 from evaluation import cityscapes_protocol, measurement
 from evaluation.cityscapes_protocol import LABEL_IDS
-from evaluation.metric import Seen
+from evaluation.metric import Prediction
 from runtime.errors import UserError
 from tests import references
 from training.data import cityscapes
@@ -28,7 +28,7 @@ def save(path: Path, array: np.ndarray) -> Path:
 def city(
     root: Path, name: str, seed: int, split: str = "val", ids: tuple[int, ...] = tuple(range(34))
 ) -> Path:
-    """A picture with label ids and instance ids, which are label ids where there is no instance."""
+    """An image with label ids and instance ids, which are label ids where there is no instance."""
     rng = np.random.default_rng(seed)
     coarse = rng.choice(ids, (6, 8))
     truth = np.kron(coarse, np.ones((8, 8), int)).astype(np.uint8)
@@ -43,7 +43,7 @@ def city(
 
 
 def coloured(truth: np.ndarray, seed: int) -> np.ndarray:
-    """A picture from which `guess` reads a train id, wrong for a third of the pixels."""
+    """An image from which `guess` reads a train id, wrong for a third of the pixels."""
     rng = np.random.default_rng(seed + 100)
     train = np.minimum(LABEL_TO_TRAIN[truth], 18)
     wrong = rng.integers(0, 19, truth.shape)
@@ -124,7 +124,7 @@ def test_predictions_of_ignored_labels_count_as_the_authors_count_them(root):
         truth = example.read()[1]
         predicted = np.where(rng.random(SHAPE) < 0.5, rng.integers(0, 34, SHAPE), truth).astype(np.uint8)
         predicted[:2] = 34  # a class that Cityscapes does not have, of a model trained on another data set
-        seen = Seen(example.name, truth, predicted, None)
+        seen = Prediction(example.name, truth, predicted, None)
         write(seen)
         total = total + metric.count(seen)
     assert_equal_scores(metric.result(total, []), official_scores(root, root / "submission"))
@@ -159,7 +159,7 @@ def test_without_instance_files_iiou_is_left_out_and_said(root):
     (root / "gtFine/val/ulm/ulm_000009_000019_gtFine_instanceIds.png").unlink()
     metric, note = cityscapes_protocol.official("cityscapes19", CITIES, root)
     assert "iIoU is left out" in note and "ulm_000009_000019_gtFine_instanceIds.png" in note
-    seen = Seen(CITIES[0], np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8), None)
+    seen = Prediction(CITIES[0], np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8), None)
     found = metric.result(metric.count(seen), [])
     assert math.isnan(found["mean_class_iiou"]) and found["mean_class_iou"] >= 0
     metric, note = cityscapes_protocol.official("cityscapes19", ["bonn_000000_000000"], root)
@@ -183,7 +183,7 @@ def test_bad_instance_files_are_named(root, array, word):
         save(path, array)
     metric, _ = cityscapes_protocol.official("cityscapes19", CITIES[:1], root)
     with pytest.raises(UserError, match=f"{path.name}.*{word}"):
-        metric.count(Seen(CITIES[0], np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8), None))
+        metric.count(Prediction(CITIES[0], np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8), None))
 
 
 def test_submission_refuses_what_the_benchmark_would(tmp_path):

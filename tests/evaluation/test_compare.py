@@ -1,4 +1,4 @@
-"""training.compare: paired intervals against SciPy's bootstrap, files on the same pictures, kept evaluations."""
+"""training.compare: paired intervals against SciPy's bootstrap, files on the same images, kept evaluations."""
 
 import json
 from pathlib import Path
@@ -80,12 +80,12 @@ def run(place: Path, *more: str, names: tuple[str, ...] = ("right.tflite", "coar
     return json.loads((place / "out" / "comparison.json").read_text(encoding="utf-8"))
 
 
-def test_files_are_compared_on_the_same_pictures(
+def test_files_are_compared_on_the_same_images(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = run(place)
     right, coarse = found["subjects"]
-    assert found["on"] == "folder val, 6 pictures" and right["scores"]["miou"] == 1.0
+    assert found["on"] == "folder val, 6 images" and right["scores"]["miou"] == 1.0
     assert 0.2 < coarse["scores"]["miou"] < 0.95
     assert coarse["difference"] == pytest.approx(coarse["scores"]["miou"] - 1)
     assert (
@@ -112,7 +112,7 @@ def test_files_are_compared_on_the_same_pictures(
     again = run(place, names=("coarse.tflite", "right.tflite"))
     assert [row["scores"] for row in again["subjects"]] == [coarse["scores"], right["scores"]]
     assert capsys.readouterr().out.count("as measured before") == 2
-    # Other weights under the same name, or other pictures, are other evaluations.
+    # Other weights under the same name, or other images, are other evaluations.
     whole = (place / "coarse.tflite").read_bytes()
     (place / "coarse.tflite").write_bytes((place / "right.tflite").read_bytes())
     with pytest.raises(AssertionError, match="measured again"):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from evaluation import measurement, metrics
-from evaluation.predictor import Subject
+from evaluation.predictor import Predictor
 from runtime.errors import UserError
 from tests.evaluation.test_cityscapes_protocol import CITIES, city, guess, official_scores
 from training import evaluate
@@ -37,7 +37,7 @@ def score(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rgb[..., 0], probabilities
 
 
-def test_every_picture_counts_once_and_in_order():
+def test_every_image_counts_once_and_in_order():
     order = []
     measured = measurement.measure(some(7), SPEC, guess, then=lambda seen: order.append(seen.name))
     expected = [metrics.confusion_matrix(truth, guess(rgb), 3) for rgb, truth in map(draw, range(7))]
@@ -50,7 +50,7 @@ def test_every_picture_counts_once_and_in_order():
 
 
 def test_memory_does_not_grow_with_the_split():
-    """Pictures with their scores of 1 MB each: eight times as many take no more."""
+    """Images with their scores of 1 MB each: eight times as many take no more."""
     extra = measurement.chosen(measurement.asked("all"), 3)
 
     def peak(count: int) -> int:
@@ -83,7 +83,7 @@ def test_what_the_command_line_may_ask_for():
     assert len(said) == 1 and "ap and ece need scores" in said[0]
 
 
-def test_a_class_too_many_and_a_picture_of_another_size_are_refused():
+def test_a_class_too_many_and_a_image_of_another_size_are_refused():
     with pytest.raises(ValueError, match="outside 0..2"):
         measurement.measure(some(2), SPEC, lambda rgb: np.full(rgb.shape[:2], 3, np.uint8))
     with pytest.raises(ValueError, match="outside 0..2"):
@@ -92,7 +92,7 @@ def test_a_class_too_many_and_a_picture_of_another_size_are_refused():
         measurement.measure(some(2), SPEC, lambda rgb: np.zeros((3, 3), np.uint8))
 
 
-def test_a_picture_that_cannot_be_read_ends_the_pass_with_its_sentence():
+def test_a_image_that_cannot_be_read_ends_the_pass_with_its_sentence():
     def broken() -> tuple[np.ndarray, np.ndarray]:
         raise UserError("bad.png is empty")
 
@@ -102,7 +102,7 @@ def test_a_picture_that_cannot_be_read_ends_the_pass_with_its_sentence():
 
 @pytest.fixture
 def cities(tmp_path, monkeypatch):
-    """Two cities with labels, one without, and a subject that reads its answer from the picture."""
+    """Two cities with labels, one without, and a subject that reads its answer from the image."""
     for seed, name in enumerate(CITIES[:3]):
         city(tmp_path / "data", name, seed)
     hidden = city(tmp_path / "data", CITIES[3], 3, split="test")
@@ -116,8 +116,10 @@ def cities(tmp_path, monkeypatch):
         np.put_along_axis(probabilities, rgb[..., :1].astype(int), 0.82, axis=-1)
         return guess(rgb), probabilities
 
-    found = Subject(guess, scored, "cityscapes", str(tmp_path / "data"), "cityscapes19", {}, tmp_path / "out")
-    monkeypatch.setattr(evaluate, "open_subject", lambda *_: found)
+    found = Predictor(
+        guess, scored, "cityscapes", str(tmp_path / "data"), "cityscapes19", {}, tmp_path / "out"
+    )
+    monkeypatch.setattr(evaluate, "open_predictor", lambda *_: found)
     return tmp_path
 
 
@@ -159,9 +161,9 @@ def test_submissions_are_for_cityscapes_only(cities):
 
 
 def test_a_subject_without_scores_is_told_so(cities, capsys, monkeypatch):
-    found = evaluate.open_subject()
-    ids_only = Subject(**{**found.__dict__, "score": None})
-    monkeypatch.setattr(evaluate, "open_subject", lambda *_: ids_only)
+    found = evaluate.open_predictor()
+    ids_only = Predictor(**{**found.__dict__, "score": None})
+    monkeypatch.setattr(evaluate, "open_predictor", lambda *_: ids_only)
     with pytest.raises(UserError, match="m.tflite gives class ids, and ap need scores: .*--output scores"):
         evaluate.main(["m.tflite", "--metrics", "ap"])
     assert evaluate.main(["m.tflite", "--metrics", "all"]) == 0

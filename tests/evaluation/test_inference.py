@@ -20,7 +20,7 @@ from tests.small import SMALL
 from tests.tiny import TINY_MODEL, assert_refused, environment, run, write_camvid
 
 CLASSES = 5
-PICTURE = np.random.default_rng(11).integers(0, 256, (45, 61, 3)).astype(np.uint8)
+IMAGE = np.random.default_rng(11).integers(0, 256, (45, 61, 3)).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def model() -> keras.Model:
             variable.assign(rng.uniform(0.5, 1.5, variable.shape))
     # Logits far enough apart that averaging them, or their probabilities, is not the same thing.
     kernel = built.get_layer("classifier").kernel
-    kernel.assign(kernel * 3 / np.std(built(PICTURE[None])["logits"]))
+    kernel.assign(kernel * 3 / np.std(built(IMAGE[None])["logits"]))
     return built
 
 
@@ -85,9 +85,9 @@ def plain_tta(logits, rgb: np.ndarray, scales, flip: bool, window=None, stride=N
     found = []
     for scale in scales:
         size = (int(np.floor(height * scale + 0.5)), int(np.floor(width * scale + 0.5)))
-        picture = resize_rgb(rgb, size)
+        image = resize_rgb(rgb, size)
         for mirrored in [False, True] if flip else [False]:
-            seen = np.flip(picture, 1) if mirrored else picture
+            seen = np.flip(image, 1) if mirrored else image
             values = plain_windows(logits, seen, window, stride) if window else logits(seen)
             values = np.flip(values, 1) if mirrored else values
             values = plain_resize(values.astype(np.float64), height, width)
@@ -100,8 +100,8 @@ def plain_tta(logits, rgb: np.ndarray, scales, flip: bool, window=None, stride=N
     [((33, 47), (20, 31)), ((33, 33), (33, 33)), ((45, 61), (1, 1)), ((40, 99), (7, 50)), ((99, 99), (9, 9))],
 )
 def test_windows_are_the_plain_mean(logits, window, stride):
-    expected = plain_windows(logits, PICTURE, window, stride)
-    found = inference.scores(logits, PICTURE, Plan(window=window, stride=stride))
+    expected = plain_windows(logits, IMAGE, window, stride)
+    found = inference.scores(logits, IMAGE, Plan(window=window, stride=stride))
     assert found.dtype == np.float32 and found.shape == (45, 61, CLASSES)
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
@@ -116,15 +116,15 @@ def test_windows_are_the_plain_mean(logits, window, stride):
     ],
 )
 def test_scales_and_flips_are_the_plain_mean_of_probabilities(logits, how):
-    expected = plain_tta(logits, PICTURE, how.scales, how.flip, how.window, how.stride)
-    found = inference.scores(logits, PICTURE, how)
+    expected = plain_tta(logits, IMAGE, how.scales, how.flip, how.window, how.stride)
+    found = inference.scores(logits, IMAGE, how)
     assert found.shape == (45, 61, CLASSES)
     np.testing.assert_allclose(found.sum(-1), 1, atol=1e-5)
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert (found.argmax(-1) == expected.argmax(-1)).mean() > 0.999
-    # and it is not what the model says of the picture alone
-    alone = inference.scores(logits, PICTURE, Plan())
-    np.testing.assert_array_equal(alone, logits(PICTURE))
+    # and it is not what the model says of the image alone
+    alone = inference.scores(logits, IMAGE, Plan())
+    np.testing.assert_array_equal(alone, logits(IMAGE))
     probabilities = np.exp(alone) / np.exp(alone).sum(-1, keepdims=True)
     assert np.abs(found - probabilities).max() > 0.05
 
@@ -152,9 +152,9 @@ def test_a_file_with_scores_slides_windows_of_its_own_size(model, tmp_path):
     how = Plan(scales=(0.8, 1.2), flip=True, window=(33, 47), stride=(20, 31))
     segmenter = Segmenter(path)
     expected = plain_tta(
-        lambda rgb: np.asarray(model(rgb[None])["logits"])[0], PICTURE, (0.8, 1.2), True, (33, 47), (20, 31)
+        lambda rgb: np.asarray(model(rgb[None])["logits"])[0], IMAGE, (0.8, 1.2), True, (33, 47), (20, 31)
     )
-    np.testing.assert_allclose(inference.scores(segmenter.scores, PICTURE, how), expected, atol=1e-3)
+    np.testing.assert_allclose(inference.scores(segmenter.scores, IMAGE, how), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_pairs_count_what_the_confusion_matrix_counts() -> None:
 
 
 def test_pairs_stay_exact_beyond_the_integers_of_float32() -> None:
-    """OpenCV gives float32, where 2**24 + 1 is 2**24; a picture is counted in parts."""
+    """OpenCV gives float32, where 2**24 + 1 is 2**24; an image is counted in parts."""
     truth, predicted = np.zeros((4101, 4101), np.uint8), np.zeros((4101, 4101), np.uint8)
     assert truth.size > 2**24
     assert confusion_counts.pairs(truth, predicted)[0, 0] == truth.size

@@ -1,4 +1,4 @@
-"""The folder of an evaluation: its numbers by arithmetic, its page alone in the world, its pictures decodable."""
+"""The folder of an evaluation: its numbers by arithmetic, its page alone in the world, its images decodable."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ HISTORY = [
 
 
 def truth_of(index: int) -> np.ndarray:
-    """Columns of classes 0, 1 and 2; the last picture is void."""
+    """Columns of classes 0, 1 and 2; the last image is void."""
     ids = np.repeat(np.arange(47) * 3 // 47, 33).reshape(47, 33).T.astype(np.uint8)
     return np.full_like(ids, 255) if index == 5 else ids
 
@@ -35,11 +35,11 @@ def examples() -> list[Example]:
     def read(index: int) -> tuple[np.ndarray, np.ndarray]:
         return np.full((33, 47, 3), 10 * index, np.uint8), truth_of(index)
 
-    return [Example(f"picture-{index}", lambda index=index: read(index)) for index in range(6)]
+    return [Example(f"image-{index}", lambda index=index: read(index)) for index in range(6)]
 
 
 def predict(rgb: np.ndarray) -> np.ndarray:
-    """Right, but for the upper rows, as many as the picture's number times four, whose fences are walls."""
+    """Right, but for the upper rows, as many as the image's number times four, whose fences are walls."""
     index = int(rgb[0, 0, 0]) // 10
     ids = truth_of(0).copy()
     ids[: 4 * index][ids[: 4 * index] == 2] = 1
@@ -88,10 +88,10 @@ def test_the_page_stands_alone(folder: Path) -> None:
     assert "url(" not in text and "@import" not in text
 
 
-def test_every_picture_can_be_decoded(folder: Path) -> None:
+def test_every_image_can_be_decoded(folder: Path) -> None:
     for name in PNGS:
-        picture = cv2.imread(str(folder / f"{name}.png"))
-        assert picture is not None and picture.std() > 1, name
+        image = cv2.imread(str(folder / f"{name}.png"))
+        assert image is not None and image.std() > 1, name
     assert cv2.imread(str(folder / "best.png")).shape[1] == 4 * report.PREVIEW_WIDTH
 
 
@@ -107,7 +107,7 @@ def test_confusions_are_those_of_the_matrix(folder: Path) -> None:
     )
     assert found[0].of_wrong == pytest.approx(100 / 121)
     assert evaluation_page.sentence(found[0], ("a", "b", "c")) == "b is taken for c in 25% of its pixels"
-    # 4 of 33 rows wrong in picture 1, 8 in 2, 12 in 3, 16 in 4: 40 of the 165 rows that five pictures have
+    # 4 of 33 rows wrong in image 1, 8 in 2, 12 in 3, 16 in 4: 40 of the 165 rows that five images have
     assert (
         "fence is taken for wall in 24% of its pixels"
         in Page((folder / "index.html").read_text(encoding="utf-8")).text
@@ -125,8 +125,8 @@ def test_best_and_worst_are_ordered_disjoint_and_never_void(folder: Path) -> Non
     assert report.extremes(np.array([np.nan, 0.2]), 4) == ([1], [])
     with open(folder / "images.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [row["picture"] for row in rows] == [f"picture-{index}" for index in (4, 3, 2, 1, 0, 5)]
-    # Picture 4: of 16 columns of fence (31..46), 16 of 33 rows are taken for wall (15..30, also 16 columns).
+    assert [row["picture"] for row in rows] == [f"image-{index}" for index in (4, 3, 2, 1, 0, 5)]
+    # Image 4: of 16 columns of fence (31..46), 16 of 33 rows are taken for wall (15..30, also 16 columns).
     columns = [int((truth_of(0)[0] == index).sum()) for index in range(3)]
     wrong = 16 * columns[2]
     fence = (33 * columns[2] - wrong) / (33 * columns[2])
@@ -205,7 +205,7 @@ def test_in_a_browser_light_dark_and_on_a_phone(folder: Path) -> None:
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             assert not said and [url for url in fetched if not url.startswith("data:")] == [fetched[0]]
             shown[scheme] = page.evaluate(
-                "[getComputedStyle(document.body).backgroundColor, document.querySelector('picture img').currentSrc]"
+                "[getComputedStyle(document.body).backgroundColor, document.querySelector('image img').currentSrc]"
             )
         browser.close()
     assert shown["light"][0] == "rgb(255, 255, 255)" and shown["dark"][0] == "rgb(13, 17, 23)"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from evaluation import metrics, translation
-from evaluation.predictor import Subject
+from evaluation.predictor import Predictor
 from runtime import Segmenter
 from runtime.errors import UserError
 from training import data, evaluate
@@ -21,15 +21,15 @@ def spec(name: str) -> DatasetSpec:
     return taxonomies.spec(name, splits=("val",), size=(4, 4))
 
 
-def subject(ids: np.ndarray, classes: int) -> Subject:
-    """It sees the same in every picture; the probability of what it sees is 0.6, the rest is spread evenly."""
+def predictor(ids: np.ndarray, classes: int) -> Predictor:
+    """It sees the same in every image; the probability of what it sees is 0.6, the rest is spread evenly."""
 
     def score(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         probabilities = np.full((*ids.shape, classes), 0.4 / (classes - 1), np.float32)
         np.put_along_axis(probabilities, ids[..., None], np.float32(0.6), axis=-1)
         return ids, probabilities
 
-    return Subject(lambda rgb: ids, score, "", None, "", {}, Path("."))
+    return Predictor(lambda rgb: ids, score, "", None, "", {}, Path("."))
 
 
 def test_nothing_is_translated_where_the_classes_are_the_same_however_they_are_spelt():
@@ -64,7 +64,7 @@ def test_what_the_model_cannot_give_is_void_and_what_has_no_counterpart_is_a_mis
     ids = np.array([[eleven.index("Road"), eleven.index("Car")], [eleven.index("Car"), eleven.index("Sky")]])
     truth = np.array([[0, 0], [nineteen.classes.index("car"), 0]], np.uint8)
     own, common, (example,) = found.apply(
-        subject(ids, 11), [Example("a", lambda: (np.zeros((2, 2, 3), np.uint8), truth))]
+        predictor(ids, 11), [Example("a", lambda: (np.zeros((2, 2, 3), np.uint8), truth))]
     )
     assert common.classes == (*nineteen.classes, translation.NO_COUNTERPART)
     rgb, label = example.read()
@@ -81,7 +81,7 @@ def test_probabilities_of_one_target_are_added_up():
     found = translation.between(taxonomies.classes("cityscapes19"), spec("cityscapes8"))
     assert found is not None and found.missing == ("void",)
     ids = np.array([[0, 13], [11, 10]])
-    own, common, _ = found.apply(subject(ids, 19), [])
+    own, common, _ = found.apply(predictor(ids, 19), [])
     assert own.score is not None
     seen, probabilities = own.score(np.zeros((2, 2, 3), np.uint8))
     assert probabilities.shape == (2, 2, 8) and np.allclose(probabilities.sum(axis=-1), 1.0)
@@ -130,7 +130,7 @@ def test_the_same_names_in_another_order_go_by_name():
         translation.between(("road", "car+", "car-"), mine)
 
 
-@pytest.mark.slow  # draws the pictures of a whole report
+@pytest.mark.slow  # draws the images of a whole report
 def test_a_camvid_file_on_drawn_scenes_says_what_it_did(tmp_path, capsys):
     """End to end with the file that ships here, against its ids and the raw ids counted by hand."""
     command = [

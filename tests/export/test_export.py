@@ -64,7 +64,7 @@ def test_every_exporter_can_be_called():
 
 
 @pytest.mark.parametrize(("precision", "output"), TFLITE)
-def test_each_file_says_what_is_in_the_picture(files, precision, output):
+def test_each_file_says_what_is_in_the_image(files, precision, output):
     rgb, label = examples("val")[1].read()
     result = segment(files[precision, output], rgb)
     if output == "mask":
@@ -212,13 +212,13 @@ def test_flex_custom_and_dynamic_shapes_are_refused():
         tflite.check(surgery.write(model))
 
 
-def test_calibration_pictures_are_clean_and_pin_the_range():
-    pictures = tflite.calibration_pictures(examples("train"), 3, SIZE)
+def test_calibration_images_are_clean_and_pin_the_range():
+    images = tflite.calibration_images(examples("train"), 3, SIZE)
     clean = [example.read()[0] for example in examples("train")]
-    assert len(pictures) == 3
-    np.testing.assert_array_equal(pictures[1], clean[2])
-    assert (pictures[0] != clean[0]).any(axis=-1).sum() <= 2
-    assert pictures[0].min() == 0 and pictures[0].max() == 255
+    assert len(images) == 3
+    np.testing.assert_array_equal(images[1], clean[2])
+    assert (images[0] != clean[0]).any(axis=-1).sum() <= 2
+    assert images[0].min() == 0 and images[0].max() == 255
 
 
 @pytest.mark.parametrize(

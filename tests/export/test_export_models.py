@@ -12,7 +12,7 @@ from tests.exported import COLOURS, colour_examples, colour_spec
 from tests.small import COUNTED, PROMPTED, SMALL
 
 SIZE = (64, 96)
-LEARNT, JUDGED = 64, 32  # pictures; with few, a network learns the pictures and not the colours
+LEARNT, JUDGED = 64, 32  # images; with few, a network learns the images and not the colours
 EPOCHS = 48
 BLOCK = 32  # the coarsest of the networks decides at stride 32
 DENSE = [name for name in zoo.MODELS if name not in PROMPTED]
@@ -44,8 +44,8 @@ def learnt(name: str) -> keras.Model:
 @pytest.mark.parametrize("name", DENSE)
 def test_it_passes_the_gate(name: str, precision: str) -> None:
     model, examples = learnt(name), colour_examples(SIZE, LEARNT + JUDGED, BLOCK)
-    pictures = [example.read()[0] for example in examples[:8]]
-    flatbuffer = tflite.convert(model, SIZE, precision, "mask", pictures)
+    images = [example.read()[0] for example in examples[:8]]
+    flatbuffer = tflite.convert(model, SIZE, precision, "mask", images)
     found = parity.measure(
         parity.keras_predict(model),
         tflite.predictor(flatbuffer, "mask"),

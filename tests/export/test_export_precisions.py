@@ -32,14 +32,14 @@ def model() -> keras.Model:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[np.ndarray]:
-    return tflite.calibration_pictures(colour_examples(SIZE, 6), 6, SIZE)
+def images() -> list[np.ndarray]:
+    return tflite.calibration_images(colour_examples(SIZE, 6), 6, SIZE)
 
 
 @pytest.fixture(scope="module")
-def files(model, pictures) -> dict[str, bytes]:
+def files(model, images) -> dict[str, bytes]:
     """`convert` refuses ops that are not built in, and shapes that are not static."""
-    return {name: tflite.convert(model, SIZE, name, "scores", pictures) for name in PRECISIONS}
+    return {name: tflite.convert(model, SIZE, name, "scores", images) for name in PRECISIONS}
 
 
 def kinds(flatbuffer: bytes) -> dict[str, set[int]]:
@@ -53,11 +53,11 @@ def kinds(flatbuffer: bytes) -> dict[str, set[int]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_each_precision_follows_the_model(model, files, pictures, precision):
+def test_each_precision_follows_the_model(model, files, images, precision):
     run = run_tflite.runner(files[precision])
-    for picture in pictures[1:3]:
-        expected = np.asarray(model(picture[None])["logits"])[0].ravel()
-        found = np.corrcoef(expected, run(picture).ravel())[0, 1]
+    for image in images[1:3]:
+        expected = np.asarray(model(image[None])["logits"])[0].ravel()
+        found = np.corrcoef(expected, run(image).ravel())[0, 1]
         assert found >= CORRELATION[precision]
 
 
@@ -90,17 +90,17 @@ def test_mixed_has_its_convolutions_in_int8_and_the_rest_in_float(files):
 
 @pytest.mark.slow
 def test_int8_is_int8_throughout(files):
-    """The picture comes in by way of float32 (export/rewrite.py) and the scores go out so: nothing within does."""
+    """The image comes in by way of float32 (export/rewrite.py) and the scores go out so: nothing within does."""
     names = surgery.op_names(surgery.read(files["int8"]))
     assert names[:2] == ["DEQUANTIZE", "QUANTIZE"] and names[-1] == "DEQUANTIZE"
     assert not {"QUANTIZE", "DEQUANTIZE"} & set(names[2:-1])
 
 
 @pytest.mark.slow
-def test_mixed_is_nearer_to_the_model_than_int8(model, files, pictures):
-    expected = np.asarray(model(pictures[1][None])["logits"])[0]
+def test_mixed_is_nearer_to_the_model_than_int8(model, files, images):
+    expected = np.asarray(model(images[1][None])["logits"])[0]
     distance = {
-        name: np.abs(run_tflite.runner(files[name])(pictures[1]) - expected).mean() for name in PRECISIONS
+        name: np.abs(run_tflite.runner(files[name])(images[1]) - expected).mean() for name in PRECISIONS
     }
     assert distance["mixed"] < distance["int8"]
 

@@ -12,8 +12,8 @@ SIZE = (33, 48)
 
 
 def converted(keep_float: tuple[str, ...]) -> bytes:
-    pictures = tflite.calibration_pictures(colour_examples(SIZE, 4), 4, SIZE)
-    return tflite.convert(colour_model(SIZE), SIZE, "int8", "mask", pictures, keep_float=keep_float)
+    images = tflite.calibration_images(colour_examples(SIZE, 4), 4, SIZE)
+    return tflite.convert(colour_model(SIZE), SIZE, "int8", "mask", images, keep_float=keep_float)
 
 
 def test_the_named_op_is_in_float_and_no_other():

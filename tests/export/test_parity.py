@@ -129,7 +129,7 @@ def test_spread_takes_from_the_whole_list():
     assert len(parity.spread(examples, None)) == len(parity.spread(examples, 99)) == 10
 
 
-def test_progress_counts_every_picture():
+def test_progress_counts_every_image():
     told = []
     label = np.zeros((2, 4), np.uint8)
     same = predict_always(label, np.zeros((2, 4, 4), np.float32))
@@ -141,8 +141,8 @@ def test_progress_counts_every_picture():
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_true_file_passes_and_a_perturbed_one_does_not(precision):
     model, examples, spec = colour_model(SIZE), colour_examples(SIZE, 4), colour_spec()
-    pictures = tflite.calibration_pictures(examples, 4, SIZE)
-    file = tflite.convert(model, SIZE, precision, "mask", pictures)
+    images = tflite.calibration_images(examples, 4, SIZE)
+    file = tflite.convert(model, SIZE, precision, "mask", images)
     reference = parity.keras_predict(model)
 
     def judged(flatbuffer: bytes) -> list[str]:
@@ -202,8 +202,8 @@ def test_one_function_five_ways(size: tuple[int, int], tmp_path: Path):
 
 def test_bias_correction_brings_back_a_bias_that_was_shifted():
     """The middle layer's biases are moved by a fifth of a unit; the correction has to find them again."""
-    model, pictures = colour_model(SIZE), [example.read()[0] for example in colour_examples(SIZE, 4)]
-    quantised = tflite.convert(model, SIZE, "int8", "scores", pictures)
+    model, images = colour_model(SIZE), [example.read()[0] for example in colour_examples(SIZE, 4)]
+    quantised = tflite.convert(model, SIZE, "int8", "scores", images)
     reference = tflite.convert(model, SIZE, "fp32", "scores")
     spoilt_model = surgery.read(quantised)
     graph, names = spoilt_model.subgraphs[0], surgery.op_names(spoilt_model)
@@ -215,21 +215,19 @@ def test_bias_correction_brings_back_a_bias_that_was_shifted():
     spoilt = surgery.write(spoilt_model)
 
     def worst(flatbuffer: bytes) -> float:
-        file, expected = (
-            tflite.predictor(data, "scores")(pictures[0])[1] for data in (flatbuffer, reference)
-        )
+        file, expected = (tflite.predictor(data, "scores")(images[0])[1] for data in (flatbuffer, reference))
         return float(np.abs((file - expected).mean(axis=(0, 1))).max())
 
     # One step against a ReLU does not find it exactly; ignoring the ReLU would leave about a half.
     assert worst(spoilt) > 0.1
-    assert worst(bias.correct(spoilt, reference, pictures)) < worst(spoilt) / 4
+    assert worst(bias.correct(spoilt, reference, images)) < worst(spoilt) / 4
     assert worst(quantised) < 0.02
 
 
 def test_bias_correction_leaves_everything_but_biases_alone():
-    model, pictures = colour_model(SIZE), [example.read()[0] for example in colour_examples(SIZE, 2)]
-    quantised = tflite.convert(model, SIZE, "int8", "scores", pictures)
-    corrected = bias.correct(quantised, tflite.convert(model, SIZE, "fp32", "scores"), pictures)
+    model, images = colour_model(SIZE), [example.read()[0] for example in colour_examples(SIZE, 2)]
+    quantised = tflite.convert(model, SIZE, "int8", "scores", images)
+    corrected = bias.correct(quantised, tflite.convert(model, SIZE, "fp32", "scores"), images)
     before, after = surgery.read(quantised), surgery.read(corrected)
     biases = {
         before.subgraphs[0].tensors[op.inputs[2]].buffer

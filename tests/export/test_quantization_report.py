@@ -13,7 +13,7 @@ from tests.tiny import assert_refused, run
 SIZE = (16, 24)
 
 
-def pictures(count: int = 3) -> list[np.ndarray]:
+def images(count: int = 3) -> list[np.ndarray]:
     found = [example.read()[0] for example in colour_examples(SIZE, count)]
     found[0][0, 0], found[0][0, 1] = 0, 255
     return found
@@ -39,7 +39,7 @@ def spoilt_model() -> keras.Model:
 @pytest.fixture(scope="module")
 def report() -> quantization_report.Report:
     """Of files whose biases are as the converter makes them."""
-    model, seen = spoilt_model(), pictures()
+    model, seen = spoilt_model(), images()
     files = [tflite.convert(model, SIZE, name, "scores", seen, correct=False) for name in ("fp32", "int8")]
     return quantization_report.measure(*files, seen, ["norm"])
 
@@ -55,7 +55,7 @@ def test_the_layer_with_the_outlier_is_the_worst(report):
 def test_the_errors_are_those_that_numpy_finds(report):
     """Alone, the outlier's tensor is rounded by one scale and all before it is exact. There, the first layer's -1..1
     has its zero between two of 256 steps, so that every value of the file is half a step off."""
-    x = np.stack(pictures()) / 127.5 - 1.0
+    x = np.stack(images()) / 127.5 - 1.0
     six = np.concatenate([np.maximum(x, 0), np.maximum(-x, 0)], axis=-1)
     hidden = np.concatenate([six, 300 * six[..., :1]], axis=-1)
     worst, *others = report.layers
@@ -88,8 +88,8 @@ def test_a_norm_that_nothing_can_fold_is_named():
     assert quantization_report.unfolded(file, ["lonely", "other"]) == ["lonely"]
 
 
-@pytest.mark.parametrize("option", ["--pictures", "--calibration-images"])
-def test_no_picture_is_refused(option, tmp_path):
+@pytest.mark.parametrize("option", ["--images", "--calibration-images"])
+def test_no_image_is_refused(option, tmp_path):
     assert_refused(run(tmp_path, "export.quantization_report", "runs/none", option, "0"), option)
 
 

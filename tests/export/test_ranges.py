@@ -11,7 +11,7 @@ SIZE = (16, 24)
 
 
 def test_an_operand_that_is_overwritten_in_place_keeps_its_own_range():
-    """The scaled picture goes from 0 to 2 in 255 steps of 2 / 255, the narrow branch from -1 to 1; the sum behind it,
+    """The scaled image goes from 0 to 2 in 255 steps of 2 / 255, the narrow branch from -1 to 1; the sum behind it,
     100 times as wide, has its own."""
     image = keras.Input((*SIZE, 3))
     scaled = image / 127.5
@@ -24,9 +24,9 @@ def test_an_operand_that_is_overwritten_in_place_keeps_its_own_range():
     centre[1, 1] = np.eye(3)
     model.get_layer("narrow").set_weights([centre])
     model.get_layer("wide").set_weights([99 * centre])
-    pictures = [example.read()[0] for example in colour_examples(SIZE, 3)]
-    pictures[0][0, 0], pictures[0][0, 1] = 0, 255
-    file = surgery.read(tflite.convert(model, SIZE, "int8", "scores", pictures, correct=False))
+    images = [example.read()[0] for example in colour_examples(SIZE, 3)]
+    images[0][0, 0], images[0][0, 1] = 0, 255
+    file = surgery.read(tflite.convert(model, SIZE, "int8", "scores", images, correct=False))
     graph, scales = file.subgraphs[0], {}
     for name, op in zip(surgery.op_names(file), graph.operators, strict=True):
         quantised = graph.tensors[op.outputs[0]].quantization

@@ -17,8 +17,8 @@ def noise(count: int) -> np.ndarray:
 
 def unwritten(monkeypatch: pytest.MonkeyPatch) -> bytes:
     monkeypatch.setattr(rewrite, "faster", lambda flatbuffer: flatbuffer)
-    pictures = tflite.calibration_pictures(colour_examples(SIZE, 4), 4, SIZE)
-    return tflite.convert(colour_model(SIZE), SIZE, "int8", "mask", pictures)
+    images = tflite.calibration_images(colour_examples(SIZE, 4), 4, SIZE)
+    return tflite.convert(colour_model(SIZE), SIZE, "int8", "mask", images)
 
 
 def test_the_ids_are_those_of_the_converters_own_file(monkeypatch):
@@ -44,7 +44,7 @@ def test_equal_scores_are_the_first_classs(monkeypatch):
     assert not run_tflite.runner(file)(noise(1)[0]).any()
 
 
-def test_the_picture_goes_through_float_and_the_scores_are_sixteen_wide(monkeypatch):
+def test_the_image_goes_through_float_and_the_scores_are_sixteen_wide(monkeypatch):
     model = surgery.read(rewrite.faster(unwritten(monkeypatch)))
     names, graph = surgery.op_names(model), model.subgraphs[0]
     assert names[:2] == ["DEQUANTIZE", "QUANTIZE"]
@@ -81,13 +81,13 @@ def test_scores_that_are_cut_are_widened_unless_some_of_them_are_cut_off(cut, wi
     logits = inner(image)["logits"]
     logits = logits[:, :30] if cut == "rows" else logits[..., :3]
     model = keras.Model(image, {"logits": logits})
-    pictures = tflite.calibration_pictures(colour_examples(SIZE, 4), 4, SIZE)
-    file = tflite.convert(model, SIZE, "int8", "mask", pictures)
+    images = tflite.calibration_images(colour_examples(SIZE, 4), 4, SIZE)
+    file = tflite.convert(model, SIZE, "int8", "mask", images)
     graph = surgery.read(file)
     names = surgery.op_names(graph)
     argmax = graph.subgraphs[0].operators[names.index("ARG_MAX")]
     assert "STRIDED_SLICE" in names
     assert graph.subgraphs[0].tensors[int(argmax.inputs[0])].shape[-1] == (16 if widened else 3)
-    for picture in pictures:
-        expected = np.asarray(model(picture[None])["logits"])[0].argmax(-1)
-        assert (run_tflite.runner(file)(picture) == expected).mean() > 0.99
+    for rgb in images:
+        expected = np.asarray(model(rgb[None])["logits"])[0].argmax(-1)
+        assert (run_tflite.runner(file)(rgb) == expected).mean() > 0.99

@@ -94,9 +94,9 @@ def test_the_recipe_of_today_takes_the_weights_and_agrees_with_the_file(path: Pa
     row = {**default_recipe(name, "camvid"), "backbone": arguments["backbone"]}
     model = build_model(Recipe(model=name, data="camvid", data_dir="d", **row), 11)
     load_weights(model, weights_of(path))
-    picture = resize_rgb(scenes.draw(0, 3, (360, 480)).image, (360, 480))
-    logits = np.asarray(model(picture[None], training=False)["logits"])
-    agreement = np.mean(logits[0].argmax(-1) == Segmenter(path).segment(picture).ids)
+    image = resize_rgb(scenes.draw(0, 3, (360, 480)).image, (360, 480))
+    logits = np.asarray(model(image[None], training=False)["logits"])
+    agreement = np.mean(logits[0].argmax(-1) == Segmenter(path).segment(image).ids)
     assert agreement > 0.95
 
 

@@ -35,7 +35,7 @@ from tests.exported import exported
 CAMVID = ROOT.parent / "shared" / "data" / "camvid"
 WEIGHTS = ROOT / "models" / "deeplabv3plus_mobilenet_v2_camvid.weights.h5"
 SIZE = (360, 480)
-EVERY = 20  # th picture of val
+EVERY = 20  # th image of val
 SAME = 0.999  # of the pixels
 
 pytestmark = [
@@ -45,7 +45,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[np.ndarray]:
+def images() -> list[np.ndarray]:
     return [example.read()[0] for example in split("val")[::EVERY]]
 
 
@@ -69,7 +69,7 @@ def files(tmp_path_factory) -> dict[tuple[str, str], Path]:
 
     folder = tmp_path_factory.mktemp("exports")
     run = Run(folder, recipe(), WEIGHTS)
-    # The gate is not what is tested: three pictures of it do.
+    # The gate is not what is tested: three images of it do.
     return exported(run, folder, SIZE, split, calibration_images=20, parity_images=3, allow_loss=5)
 
 
@@ -82,37 +82,37 @@ def page(tmp_path_factory) -> Iterator[Any]:
         yield opened
 
 
-def compared(where: str, precision: str, pictures: list[np.ndarray], ids: Callable, mask: Path) -> None:
-    """Print the share of equal pixels over all pictures, and hold it to the bound."""
+def compared(where: str, precision: str, images: list[np.ndarray], ids: Callable, mask: Path) -> None:
+    """Print the share of equal pixels over all images, and hold it to the bound."""
     ours = Segmenter(mask)
-    same = [float((ids(rgb) == ours.segment(rgb).ids).mean()) for rgb in pictures]
+    same = [float((ids(rgb) == ours.segment(rgb).ids).mean()) for rgb in images]
     print(
-        f"\n{where}, {precision}: {100 * np.mean(same):.3f}% of {len(pictures)} pictures, worst {100 * min(same):.3f}%"
+        f"\n{where}, {precision}: {100 * np.mean(same):.3f}% of {len(images)} images, worst {100 * min(same):.3f}%"
     )
     assert min(same) >= SAME
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
-def test_our_runtime(files, pictures, precision):
+def test_our_runtime(files, images, precision):
     scores = Segmenter(files[precision, "scores"])
     mask = files[precision, "mask"]
-    compared("runtime", precision, pictures, lambda rgb: scores.segment(rgb).ids, mask)
+    compared("runtime", precision, images, lambda rgb: scores.segment(rgb).ids, mask)
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
 @pytest.mark.skipif(importlib.util.find_spec("mediapipe") is None, reason="needs mediapipe")
-def test_mediapipe(files, pictures, precision):
+def test_mediapipe(files, images, precision):
     def ids(rgb: np.ndarray) -> np.ndarray:
         labels, found, _ = mediapipe_segment(files[precision, "scores"], rgb)
         assert labels == list(Segmenter(files[precision, "mask"]).labels) and len(labels) == 11
         return found
 
-    compared("MediaPipe", precision, pictures, ids, files[precision, "mask"])
+    compared("MediaPipe", precision, images, ids, files[precision, "mask"])
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
 @pytest.mark.skipif(not LIBRARY.is_file(), reason="no libLiteRt.so")
-def test_litert_c_api(files, pictures, precision):
+def test_litert_c_api(files, images, precision):
     for output in ("scores", "mask"):
         path = files[precision, output]
 
@@ -120,17 +120,17 @@ def test_litert_c_api(files, pictures, precision):
             found = c_api_output(path, rgb)
             return found.argmax(-1) if found.ndim == 3 else found
 
-        compared(f"LiteRT C API, {output} file", precision, pictures, ids, files[precision, "mask"])
+        compared(f"LiteRT C API, {output} file", precision, images, ids, files[precision, "mask"])
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
-def test_browser(files, pictures, precision, page, tmp_path):
+def test_browser(files, images, precision, page, tmp_path):
     numbers = itertools.count()
 
     def ids(rgb: np.ndarray) -> np.ndarray:
-        picture = tmp_path / f"{precision}-{next(numbers)}.png"
-        cv2.imwrite(str(picture), rgb[..., ::-1])
-        print("\n" + choose(page, files[precision, "scores"], picture))
+        image = tmp_path / f"{precision}-{next(numbers)}.png"
+        cv2.imwrite(str(image), rgb[..., ::-1])
+        print("\n" + choose(page, files[precision, "scores"], image))
         return saved_ids(page)
 
-    compared("tasks-vision in Chromium", precision, pictures, ids, files[precision, "mask"])
+    compared("tasks-vision in Chromium", precision, images, ids, files[precision, "mask"])

@@ -27,7 +27,7 @@ def model(tmp_path_factory) -> Path:
     return tiny.write_bundle(tmp_path_factory.mktemp("model") / "tiny.tflite", tiny.mask_model())
 
 
-def picture(path: Path) -> np.ndarray:
+def sample_image(path: Path) -> np.ndarray:
     """Write the three bands as a PNG; the ids it must give."""
     rgb, ids = tiny.colours()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def run(*arguments: object) -> int:
 
 
 def test_one_image(model, tmp_path, capsys):
-    ids = picture(tmp_path / "street.png")
+    ids = sample_image(tmp_path / "street.png")
     out = tmp_path / "out" / "deeper"
     assert run(model, tmp_path / "street.png", "--out", out, "--polygons", "json") == 0
     assert sorted(path.name for path in out.iterdir()) == [
@@ -96,7 +96,7 @@ def test_the_fit_is_chosen_and_said(model, tmp_path, capsys):
 def test_folder_with_bad_files_goes_on_and_says_so(model, tmp_path, capsys):
     photos = tmp_path / "photos"
     for name in ("a.png", "sub/b.png", "same.png", "same.bmp"):
-        picture(photos / name)
+        sample_image(photos / name)
     (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
     (photos / "anim.gif").write_bytes(b"GIF89a")
     (photos / "notes.txt").write_text("not looked at", encoding="utf-8")
@@ -107,7 +107,7 @@ def test_folder_with_bad_files_goes_on_and_says_so(model, tmp_path, capsys):
     assert "4 images" in said.out and "2 could not be read" in said.out and "images/s" in said.out
     masks = sorted(str(path.relative_to(out)) for path in out.rglob("*_mask.png"))
     assert masks == ["a_mask.png", "same_bmp_mask.png", "same_png_mask.png", "sub/b_mask.png"]
-    # A second run does not take its own masks for pictures.
+    # A second run does not take its own masks for images.
     (photos / "broken.jpg").unlink()
     (photos / "anim.gif").unlink()
     assert run(model, photos, "--out", out, "--overwrite") == 0
@@ -117,12 +117,12 @@ def test_folder_with_bad_files_goes_on_and_says_so(model, tmp_path, capsys):
 def test_every_image_has_results_of_its_own_and_linked_folders_are_read(model, tmp_path, capsys):
     photos = tmp_path / "photos"
     for name in ("a.png", "a.bmp", "a_bmp.png", "A.png", "annotations_coco.png", "b.png", "b_polygons.png"):
-        picture(photos / name)
-    picture(tmp_path / "elsewhere/c.png")
+        sample_image(photos / name)
+    sample_image(tmp_path / "elsewhere/c.png")
     (photos / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     (photos / "linked/back").symlink_to(photos, target_is_directory=True)
     (photos / "._a.png").write_bytes(b"left by macOS")
-    picture(photos / "__MACOSX/x.png")
+    sample_image(photos / "__MACOSX/x.png")
     out = tmp_path / "o"
     assert run(model, photos, "--out", out, "--polygons", "cityscapes,coco") == 0
     assert "8 images in" in capsys.readouterr().out
@@ -152,7 +152,7 @@ def test_every_image_has_results_of_its_own_and_linked_folders_are_read(model, t
 )
 def test_bad_arguments_are_one_sentence(model, tmp_path, monkeypatch, capsys, arguments, part):
     monkeypatch.chdir(tmp_path)
-    picture(tmp_path / "image.png")
+    sample_image(tmp_path / "image.png")
     (tmp_path / "empty").mkdir()
     (tmp_path / "junk.mp4").write_bytes(b"no video")
     names = {"MODEL": model, "IMAGE": "image.png", "EMPTY": "empty", "VIDEO": "junk.mp4"}
@@ -181,8 +181,8 @@ def test_a_file_is_whole_or_not_there(tmp_path):
         pass
 
 
-def film(path: Path, frames: int, size: tuple[int, int] = (48, 32)) -> None:
-    """A film that is green above, blue below."""
+def video(path: Path, frames: int, size: tuple[int, int] = (48, 32)) -> None:
+    """A video that is green above, blue below."""
     rgb = np.zeros((size[1], size[0], 3), np.uint8)
     rgb[: size[1] // 2] = (10, 200, 10)
     rgb[size[1] // 2 :] = (10, 10, 200)
@@ -202,7 +202,7 @@ def frames_of(path: Path) -> list[np.ndarray]:
 
 
 def test_video(model, tmp_path, capsys):
-    film(tmp_path / "drive.mp4", 9)
+    video(tmp_path / "drive.mp4", 9)
     assert run(model, tmp_path / "drive.mp4", "--out", tmp_path / "o", "--opacity", 1) == 0
     facts = json.loads((tmp_path / "o" / "drive.json").read_text(encoding="utf-8"))
     assert facts["frames"] == facts["frames_expected"] == 9 and facts["complete"] and facts["rate"] == 12
@@ -217,7 +217,7 @@ def test_video(model, tmp_path, capsys):
 
 
 def test_truncated_video_is_refused(model, tmp_path, capsys):
-    film(tmp_path / "cut.mp4", 30)
+    video(tmp_path / "cut.mp4", 30)
     data = (tmp_path / "cut.mp4").read_bytes()
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 2])
     assert run(model, tmp_path / "cut.mp4", "--out", tmp_path / "o") == 2
@@ -226,7 +226,7 @@ def test_truncated_video_is_refused(model, tmp_path, capsys):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_video_stopped_early_is_playable(model, tmp_path, number):
-    film(tmp_path / "long.mp4", 3000, size=(320, 240))
+    video(tmp_path / "long.mp4", 3000, size=(320, 240))
     command = [
         sys.executable,
         "-m",

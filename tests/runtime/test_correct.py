@@ -42,7 +42,7 @@ def test_corrections_follow_one_another_and_leave_the_prediction_alone():
 @pytest.mark.parametrize(
     ("edit", "part"),
     [
-        (Region(5, 0, 1), "5, 0 lies outside the picture of 5x3"),
+        (Region(5, 0, 1), "5, 0 lies outside the image of 5x3"),
         (Region(0, -1, 1), "0, -1 lies outside"),
         (Polygon(((0, 0), (1, 1)), 1), "three points or more, not 2"),
         (Polygon(((0, 0), (1, 1), (0, 3)), 1), "0, 3 lies outside"),

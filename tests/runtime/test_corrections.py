@@ -66,7 +66,7 @@ def test_the_held_out_part_hangs_on_the_number_alone_and_no_number_is_given_twic
     assert [record.id for record in corrections.records(tmp_path)] == [2, 3, 4, 5, 6, 8]
 
 
-def test_the_same_picture_kept_again_replaces_its_record(tmp_path):
+def test_the_same_image_kept_again_replaces_its_record(tmp_path):
     one = found(3)
     corrections.keep(tmp_path, one, one.ids, "a.jpg", "m")
     again = corrections.keep(tmp_path, one, np.full_like(one.ids, 2), "b.jpg", "m")

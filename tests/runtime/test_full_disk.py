@@ -12,7 +12,7 @@ import pytest
 from runtime import encoding, files, image
 from runtime.errors import UserError, WriteError, exit_on_user_error
 from tests import tiny_tflite as tiny
-from tests.runtime.test_command import ROOT, picture, run
+from tests.runtime.test_command import ROOT, run, sample_image
 
 PIXELS = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 
@@ -26,7 +26,7 @@ def model(tmp_path_factory) -> Path:
 def images(tmp_path) -> Path:
     (tmp_path / "in").mkdir()
     for name in "abc":
-        picture(tmp_path / "in" / f"{name}.png")
+        sample_image(tmp_path / "in" / f"{name}.png")
     return tmp_path / "in"
 
 

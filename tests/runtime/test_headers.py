@@ -126,7 +126,7 @@ def test_extras_of_a_png_never_reach_the_decoder(extra, mode):
     data = plain[:33] + EXTRAS[extra] * 3 + plain[33:]
     kept = headers.for_decoder(data, headers.read_header(data, "x"))
     assert kept == headers.for_decoder(plain, headers.read_header(plain, "x")) and len(kept) <= len(plain)
-    # The picture is that of Pillow, which knows nothing of what is left out here.
+    # The image is that of Pillow, which knows nothing of what is left out here.
     expected = np.asarray(Image.open(io.BytesIO(plain)).convert("RGB"))
     assert np.array_equal(image.read_rgb(data), expected)
 

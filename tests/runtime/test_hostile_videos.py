@@ -12,7 +12,7 @@ import pytest
 from runtime import confined, containers
 from runtime.confined_video import segment_safely
 from runtime.errors import UserError
-from runtime.video import checked_film
+from runtime.video import checked_video
 from tests import tiny_tflite as tiny
 
 CASES = Path(__file__).parents[2] / "../shared/cases"
@@ -103,16 +103,16 @@ def test_frames_beyond_the_limit_are_refused_by_the_header(tmp_path, monkeypatch
     written(tmp_path / "a.mp4", "mp4v")
     monkeypatch.setattr(containers, "MAX_PIXELS", 64 * 48 - 1)
     with pytest.raises(UserError, match="frames of 64x48 pixels"):
-        checked_film(tmp_path / "a.mp4", "a.mp4", 100, 10**9)
+        checked_video(tmp_path / "a.mp4", "a.mp4", 100, 10**9)
 
 
-def test_a_film_is_segmented_in_a_process_of_its_own(model, tmp_path):
+def test_a_video_is_segmented_in_a_process_of_its_own(model, tmp_path):
     lines: list[str] = []
     data = written(tmp_path / "a.mp4", "mp4v")
     made = segment_safely(model, data, "drive.mp4", OPTIONS, lines.append)
     assert made.facts["video"] == "drive.mp4" and made.facts["frames"] == 4 and len(lines) == 4
-    (tmp_path / "o.webm").write_bytes(made.film)
-    assert containers.container(made.film[:400]) == "MKV or WebM"
+    (tmp_path / "o.webm").write_bytes(made.video)
+    assert containers.container(made.video[:400]) == "MKV or WebM"
     capture = containers.opened(tmp_path / "o.webm")
     assert capture.read()[1].shape == (48, 64, 3)
     with pytest.raises(UserError, match="drive.mp4 has 4 frames; up to 3"):
@@ -121,7 +121,7 @@ def test_a_film_is_segmented_in_a_process_of_its_own(model, tmp_path):
         segment_safely(model, data[:200], "my drive.mp4", OPTIONS, lines.append)
 
 
-def test_the_film_that_was_found(model):
+def test_the_video_that_was_found(model):
     path = CASES / "film.mkv"
     if not path.is_file():
         pytest.skip(f"{path} is not there")

@@ -1,4 +1,4 @@
-"""Pictures that users bring: what is read, and what is refused with one sentence."""
+"""Images that users bring: what is read, and what is refused with one sentence."""
 
 import io
 import struct
@@ -15,7 +15,7 @@ from runtime.errors import UserError
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
+def sample_image() -> np.ndarray:
     """A gradient with a red corner, 24x40, smooth enough for JPEG to keep it."""
     rows, columns = np.mgrid[0:24, 0:40]
     rgb = np.stack([rows * 8, columns * 6, 255 - columns * 5], axis=-1).astype(np.uint8)
@@ -25,8 +25,8 @@ def picture() -> np.ndarray:
 
 def encode(rgb: np.ndarray, kind: str, mode: str | None = None, **options) -> bytes:
     buffer = io.BytesIO()
-    picture = Image.fromarray(rgb)
-    (picture.convert(mode) if mode else picture).save(buffer, kind, **options)
+    sample_image = Image.fromarray(rgb)
+    (sample_image.convert(mode) if mode else sample_image).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -52,21 +52,21 @@ def refused(source, *words: str, name: str | None = None) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP"])
-def test_lossless_kinds_come_back_exactly(picture, kind):
+def test_lossless_kinds_come_back_exactly(sample_image, kind):
     options = {"lossless": True} if kind == "WEBP" else {}
-    assert np.array_equal(image.read_rgb(encode(picture, kind, **options)), picture)
+    assert np.array_equal(image.read_rgb(encode(sample_image, kind, **options)), sample_image)
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"optimize": True}])
-def test_jpeg_is_read_like_pillow(picture, options):
-    data = encode(picture, "JPEG", quality=95, **options)
+def test_jpeg_is_read_like_pillow(sample_image, options):
+    data = encode(sample_image, "JPEG", quality=95, **options)
     expected = np.asarray(Image.open(io.BytesIO(data))).astype(int)
     assert np.abs(image.read_rgb(data).astype(int) - expected).max() <= 4
 
 
-def test_lossy_webp_size(picture):
-    assert image.read_rgb(encode(picture, "WEBP", quality=80)).shape == (24, 40, 3)
-    assert image.read_rgb(encode(picture, "WEBP", quality=80, exif=Image.Exif().tobytes())).shape == (
+def test_lossy_webp_size(sample_image):
+    assert image.read_rgb(encode(sample_image, "WEBP", quality=80)).shape == (24, 40, 3)
+    assert image.read_rgb(encode(sample_image, "WEBP", quality=80, exif=Image.Exif().tobytes())).shape == (
         24,
         40,
         3,
@@ -74,35 +74,35 @@ def test_lossy_webp_size(picture):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP"])
-def test_grey_becomes_three_equal_channels(picture, kind):
-    rgb = image.read_rgb(encode(picture[..., 0], kind))
+def test_grey_becomes_three_equal_channels(sample_image, kind):
+    rgb = image.read_rgb(encode(sample_image[..., 0], kind))
     assert rgb.shape == (24, 40, 3)
     assert np.array_equal(rgb[..., 0], rgb[..., 1]) and np.array_equal(rgb[..., 1], rgb[..., 2])
     if kind != "JPEG":
-        assert np.array_equal(rgb[..., 0], picture[..., 0])
+        assert np.array_equal(rgb[..., 0], sample_image[..., 0])
 
 
-def test_paletted_png_becomes_its_colours(picture):
-    paletted = Image.fromarray(picture).quantize(8)
+def test_paletted_png_becomes_its_colours(sample_image):
+    paletted = Image.fromarray(sample_image).quantize(8)
     buffer = io.BytesIO()
     paletted.save(buffer, "PNG")
     assert np.array_equal(image.read_rgb(buffer.getvalue()), np.asarray(paletted.convert("RGB")))
 
 
 @pytest.mark.parametrize("alpha", [0, 1, 255])
-def test_alpha_is_dropped_and_the_colour_kept(picture, alpha):
-    with_alpha = np.dstack([picture, np.full(picture.shape[:2], alpha, np.uint8)])
-    assert np.array_equal(image.read_rgb(encode(with_alpha, "PNG")), picture)
-    grey = np.dstack([picture[..., 0], np.full(picture.shape[:2], alpha, np.uint8)])
-    assert np.array_equal(image.read_rgb(encode(grey, "PNG"))[..., 0], picture[..., 0])
+def test_alpha_is_dropped_and_the_colour_kept(sample_image, alpha):
+    with_alpha = np.dstack([sample_image, np.full(sample_image.shape[:2], alpha, np.uint8)])
+    assert np.array_equal(image.read_rgb(encode(with_alpha, "PNG")), sample_image)
+    grey = np.dstack([sample_image[..., 0], np.full(sample_image.shape[:2], alpha, np.uint8)])
+    assert np.array_equal(image.read_rgb(encode(grey, "PNG"))[..., 0], sample_image[..., 0])
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_rotation_is_applied(picture, orientation):
+def test_exif_rotation_is_applied(sample_image, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = encode(picture, "JPEG", quality=95, exif=exif)
-    plain = image.read_rgb(encode(picture, "JPEG", quality=95))
+    data = encode(sample_image, "JPEG", quality=95, exif=exif)
+    plain = image.read_rgb(encode(sample_image, "JPEG", quality=95))
     turned = {
         1: plain,
         2: plain[:, ::-1],
@@ -116,10 +116,10 @@ def test_exif_rotation_is_applied(picture, orientation):
     assert np.array_equal(image.read_rgb(data), turned)
 
 
-def test_a_file_with_a_name_in_other_letters_is_read(tmp_path, picture):
+def test_a_file_with_a_name_in_other_letters_is_read(tmp_path, sample_image):
     path = tmp_path / "straße 街 1.png"
-    path.write_bytes(encode(picture, "PNG"))
-    assert np.array_equal(image.read_rgb(path), picture)
+    path.write_bytes(encode(sample_image, "PNG"))
+    assert np.array_equal(image.read_rgb(path), sample_image)
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
@@ -142,22 +142,22 @@ def test_truncated_files_are_refused(kind, options, share):
     refused(data[: max(8, int(len(data) * share))], "cut.img", name="cut.img")
 
 
-def test_a_jpeg_cut_behind_its_thumbnail_is_refused(picture):
-    """The thumbnail inside EXIF has an end marker of its own, which must not pass for the picture's."""
-    data = encode(picture, "JPEG")
-    thumbnail = b"Exif\0\0" + encode(picture[:8, :8], "JPEG")
+def test_a_jpeg_cut_behind_its_thumbnail_is_refused(sample_image):
+    """The thumbnail inside EXIF has an end marker of its own, which must not pass for the image's."""
+    data = encode(sample_image, "JPEG")
+    thumbnail = b"Exif\0\0" + encode(sample_image[:8, :8], "JPEG")
     segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
     whole = data[:2] + segment + data[2:]
     assert image.read_rgb(whole).shape == (24, 40, 3)
     refused(whole[:-20], "cut.jpg", "truncated", name="cut.jpg")
 
 
-def test_bytes_after_the_end_of_a_jpeg_do_no_harm(picture):
-    assert image.read_rgb(encode(picture, "JPEG") + b"\0" * 100).shape == (24, 40, 3)
+def test_bytes_after_the_end_of_a_jpeg_do_no_harm(sample_image):
+    assert image.read_rgb(encode(sample_image, "JPEG") + b"\0" * 100).shape == (24, 40, 3)
 
 
-def test_a_png_with_one_changed_byte_is_refused(picture):
-    data = bytearray(encode(picture, "PNG"))
+def test_a_png_with_one_changed_byte_is_refused(sample_image):
+    data = bytearray(encode(sample_image, "PNG"))
     data[len(data) // 2] ^= 0x55
     refused(bytes(data), "one.png", "damaged", name="one.png")
 
@@ -171,11 +171,11 @@ def test_sixteen_bits_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["CMYK"])
-def test_cmyk_is_refused(picture, mode):
-    refused(encode(picture, "JPEG", mode), "print.jpg", "CMYK", "RGB", name="print.jpg")
+def test_cmyk_is_refused(sample_image, mode):
+    refused(encode(sample_image, "JPEG", mode), "print.jpg", "CMYK", "RGB", name="print.jpg")
 
 
-def test_what_is_no_picture_is_refused(tmp_path):
+def test_what_is_no_image_is_refused(tmp_path):
     text = tmp_path / "notes.png"
     text.write_text("these are notes", encoding="utf-8")
     refused(text, "notes.png", "not an image", "PNG")
@@ -191,15 +191,15 @@ def test_what_is_no_picture_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kind, word", [("GIF", "GIF"), ("TIFF", "TIFF")])
-def test_other_kinds_are_named(picture, kind, word):
-    refused(encode(picture, kind), word, "PNG, JPEG")
+def test_other_kinds_are_named(sample_image, kind, word):
+    refused(encode(sample_image, kind), word, "PNG, JPEG")
 
 
-def test_no_byte_soup_gets_past_as_anything_but_a_user_error(picture):
-    """Cut and flip every kind at random: a picture or a UserError, nothing else."""
+def test_no_byte_soup_gets_past_as_anything_but_a_user_error(sample_image):
+    """Cut and flip every kind at random: an image or a UserError, nothing else."""
     generator = np.random.default_rng(1)
     for kind in ("PNG", "JPEG", "BMP", "WEBP"):
-        data = encode(picture, kind)
+        data = encode(sample_image, kind)
         for _ in range(60):
             soup = bytearray(data[: generator.integers(1, len(data) + 1)])
             for at in generator.integers(0, len(soup), 3):
@@ -210,10 +210,10 @@ def test_no_byte_soup_gets_past_as_anything_but_a_user_error(picture):
                 pass
 
 
-def test_write_png_round_trip_and_refusal(tmp_path, picture):
-    image.write_png(tmp_path / "a.png", picture)
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), picture)
-    ids = picture[..., 0].copy()
+def test_write_png_round_trip_and_refusal(tmp_path, sample_image):
+    image.write_png(tmp_path / "a.png", sample_image)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), sample_image)
+    ids = sample_image[..., 0].copy()
     image.write_png(tmp_path / "b.png", ids)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "b.png")), ids)
     with pytest.raises(UserError, match="nowhere"):
@@ -232,7 +232,7 @@ def test_colour_and_overlay():
     assert image.overlay(rgb, ids, palette, 1.0).tolist() == [[[10, 20, 30], [200, 100, 0], [100] * 3]]
 
 
-def test_resizing_keeps_picture_and_ids_aligned():
+def test_resizing_keeps_image_and_ids_aligned():
     """Four times larger, then back: nearest ids sample pixel centres and must not drift."""
     ids = np.random.default_rng(0).integers(0, 19, (9, 7), np.uint8)
     large = image.resize_ids(ids, (36, 28))
@@ -245,7 +245,7 @@ def test_resizing_keeps_picture_and_ids_aligned():
     assert np.array_equal(grown, 200 - grown[:, ::-1])  # symmetric about the edge: no half-pixel shift
 
 
-def test_the_runtime_reads_pictures_without_pillow_or_tensorflow():
+def test_the_runtime_reads_images_without_pillow_or_tensorflow():
     import subprocess
     import sys
 

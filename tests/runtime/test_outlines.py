@@ -122,7 +122,7 @@ def test_coco_outlines_of_round_things_stray_by_a_pixel_at_most(tmp_path):
 CITYSCAPES_IDS = np.array([7, 8, 11, 26])  # of road, sidewalk, building and car in its labels.py
 
 
-def test_cityscapes_own_tools_draw_the_picture_again():
+def test_cityscapes_own_tools_draw_the_image_again():
     drawn = references.cityscapes_painter()(json.dumps(outlines.cityscapes(found(street()))))
     assert (drawn == CITYSCAPES_IDS[street()]).all()
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from runtime import painted
 from runtime.errors import UserError
-from runtime.figures import FULL, PAPER, confusion_picture, error_picture
+from runtime.figures import FULL, PAPER, confusion_image, error_image
 from runtime.image import png
 
 IDS = np.random.default_rng(0).integers(0, 5, (30, 41)).astype(np.uint8)
@@ -19,11 +19,11 @@ LABELS = ("road", "building", "car", "person", "pole")
 
 
 def paletted(**options) -> bytes:
-    picture = Image.fromarray(IDS).convert("P")
-    picture.putdata(IDS.ravel().tolist())
-    picture.putpalette([channel for colour in PALETTE for channel in colour])
+    sample_image = Image.fromarray(IDS).convert("P")
+    sample_image.putdata(IDS.ravel().tolist())
+    sample_image.putpalette([channel for colour in PALETTE for channel in colour])
     data = io.BytesIO()
-    picture.save(data, "PNG", **options)
+    sample_image.save(data, "PNG", **options)
     return data.getvalue()
 
 
@@ -127,25 +127,25 @@ def test_what_is_no_mask_is_refused():
         painted.check_fits(painted.read_mask(png(IDS)), np.zeros((29, 41, 3), np.uint8), "m", "p")
 
 
-def test_the_error_picture():
-    picture = error_picture(np.array([[0, 1, 255]]), np.array([[0, 2, 2]]))
-    assert picture.tolist() == [[[40, 40, 40], [230, 60, 40], [255, 255, 255]]]
+def test_the_error_image():
+    sample_image = error_image(np.array([[0, 1, 255]]), np.array([[0, 2, 2]]))
+    assert sample_image.tolist() == [[[40, 40, 40], [230, 60, 40], [255, 255, 255]]]
 
 
-def test_the_confusion_picture_shades_each_row_by_its_shares():
+def test_the_confusion_image_shades_each_row_by_its_shares():
     matrix = np.array([[75, 25, 0, 0], [0, 40, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
-    picture = confusion_picture(matrix, ("a", "b", "not there", "nor this"))
+    sample_image = confusion_image(matrix, ("a", "b", "not there", "nor this"))
     margin, cell = 150, 46
-    assert picture.shape == (margin + 2 * cell + 12, margin + 2 * cell + 12, 3)
+    assert sample_image.shape == (margin + 2 * cell + 12, margin + 2 * cell + 12, 3)
 
     def tone(row: int, column: int) -> list[int]:
-        return picture[margin + row * cell + 4, margin + column * cell + 4].tolist()
+        return sample_image[margin + row * cell + 4, margin + column * cell + 4].tolist()
 
     def mixed(share: float) -> list[int]:
         return [round(p + share * (f - p)) for p, f in zip(PAPER, FULL, strict=True)]
 
     assert tone(0, 0) == mixed(0.75) and tone(0, 1) == mixed(0.25)
     assert tone(1, 1) == list(FULL) and tone(1, 0) == list(PAPER)
-    many = confusion_picture(np.eye(60, dtype=int), [f"a rather long name of class {i}" for i in range(60)])
+    many = confusion_image(np.eye(60, dtype=int), [f"a rather long name of class {i}" for i in range(60)])
     assert many.shape[0] == many.shape[1] < 1200
-    assert confusion_picture(np.zeros((3, 3), int), ("a", "b", "c")).ndim == 3
+    assert confusion_image(np.zeros((3, 3), int), ("a", "b", "c")).ndim == 3

@@ -1,4 +1,4 @@
-"""SAM on a device: two files converted, their gate, and the runtime's way from a picture and a prompt to masks."""
+"""SAM on a device: two files converted, their gate, and the runtime's way from an image and a prompt to masks."""
 
 import subprocess
 import sys
@@ -62,7 +62,7 @@ def test_the_device_repeats_what_the_zoo_says():
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_the_files_answer_as_keras_does(files, prompt):
     """By hand for Keras: shrink 50x90 to 27x48, pad, scale the prompt by 48/90 and 27/50, no slot unused."""
-    rgb = references.pictures(50, 90)[0]
+    rgb = references.images(50, 90)[0]
     masks, scores = segmenter(files).set_image(rgb).logits(**prompt)
     image = np.tile(np.array([123.675, 116.28, 103.53], np.float32), (1, 32, 48, 1))
     image[0, :27] = cv2.resize(rgb, (48, 27), interpolation=cv2.INTER_AREA)
@@ -83,8 +83,8 @@ def test_the_files_answer_as_keras_does(files, prompt):
     assert np.abs(score - expected["single_iou"][0, 0]).max() < 1e-4
 
 
-def test_a_picture_is_encoded_once_and_masks_have_its_size(files):
-    found = segmenter(files).set_image(references.pictures(51, 90)[0])
+def test_a_image_is_encoded_once_and_masks_have_its_size(files):
+    found = segmenter(files).set_image(references.images(51, 90)[0])
     kept = found.embedding
     masks, scores = found.predict(points=[(20, 30)])
     assert masks.shape == (3, 51, 90) and masks.dtype == bool and scores.shape == (3,)
@@ -113,15 +113,15 @@ def test_fitting_is_that_of_hugging_face(size):
     )
     assert np.abs(full_size(logits, size, (1024, 1024)) - back[0, 0].numpy()).max() < 1e-3
     np.testing.assert_allclose(scaled([size[1], size[0]], size, (1024, 1024)), [width, height])
-    picture = np.full((*size, 3), 9, np.uint8)
-    framed = fit(picture, (1024, 1024))
+    sample_image = np.full((*size, 3), 9, np.uint8)
+    framed = fit(sample_image, (1024, 1024))
     assert (framed[:height, :width] == 9).all()
     rest = np.concatenate([framed[height:].reshape(-1, 3), framed[:, width:].reshape(-1, 3)])
     assert (rest == np.array(PADDING, np.float32)).all()
 
 
 def examples(count: int = 2) -> list[Example]:
-    """Pictures whose colours tell the class."""
+    """Images whose colours tell the class."""
     colours = np.array([(200, 30, 30), (30, 200, 30), (30, 30, 200), (220, 220, 40)])
 
     def read(index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -215,9 +215,9 @@ def test_the_gate_counts_the_mask_that_is_expected_to_be_best():
 
 def test_what_cannot_be_asked_is_one_sentence(files, tmp_path):
     found = segmenter(files)
-    with pytest.raises(UserError, match="no picture is set"):
+    with pytest.raises(UserError, match="no image is set"):
         found.predict(points=[(1, 1)])
-    found.set_image(references.pictures(20, 30)[0])
+    found.set_image(references.images(20, 30)[0])
     for prompt, words in (
         ({}, "there is neither"),
         ({"points": [(1, 1)], "labels": [1, 0]}, "as many labels"),
@@ -245,14 +245,16 @@ def command(files: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_writes_masks_and_needs_no_tensorflow(files, tmp_path):
-    cv2.imwrite(str(tmp_path / "street.png"), references.pictures(40, 60)[0])
-    picture = str(tmp_path / "street.png")
-    done = command(files, picture, "--point", "20,30", "--not", "50,10", "--out", str(tmp_path / "masks"))
+    cv2.imwrite(str(tmp_path / "street.png"), references.images(40, 60)[0])
+    sample_image = str(tmp_path / "street.png")
+    done = command(
+        files, sample_image, "--point", "20,30", "--not", "50,10", "--out", str(tmp_path / "masks")
+    )
     assert done.returncode == 0 and "3 masks" in done.stdout, done.stderr
     mask = cv2.imread(str(tmp_path / "masks/street_mask0.png"), cv2.IMREAD_UNCHANGED)
     assert mask.shape == (40, 60) and set(np.unique(mask)) <= {0, 255}
     assert (tmp_path / "masks/street_overlay2.png").exists() and (tmp_path / "masks/street.json").exists()
-    done = command(files, picture, "--point", "20;30", "--out", str(tmp_path / "masks"))
+    done = command(files, sample_image, "--point", "20;30", "--out", str(tmp_path / "masks"))
     assert (
         done.returncode == 2 and "'20;30' is not 2 numbers" in done.stderr and "Traceback" not in done.stderr
     )

@@ -51,7 +51,7 @@ def succeeded(python: Path, *arguments: str, cwd: Path = ROOT, **variables: str)
 
 
 def prepared(folder: Path) -> list[str]:
-    """A model and a picture on disk; the arguments of `python -m runtime`."""
+    """A model and an image on disk; the arguments of `python -m runtime`."""
     tiny.write_bundle(folder / "tiny.tflite", tiny.mask_model())
     rgb, _ = tiny.colours()
     cv2.imwrite(str(folder / "street.png"), rgb[..., ::-1])

@@ -67,10 +67,10 @@ def test_legend_counts_pixels(ours):
 
 
 @pytest.mark.parametrize("size", [(8, 12), (16, 24), (5, 7), (31, 90), (1, 1)])
-def test_ids_come_back_at_the_pictures_own_size(ours, size):
+def test_ids_come_back_at_the_images_own_size(ours, size):
     rgb, ids = tiny.colours()
-    picture = cv2.resize(rgb, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
-    found = Segmenter(ours).segment(picture)
+    sample_image = cv2.resize(rgb, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
+    found = Segmenter(ours).segment(sample_image)
     assert found.ids.shape == size and found.overlay(0.4).shape == (*size, 3)
     if size == (16, 24):  # doubled, the bands stay the bands away from their edges
         assert (found.ids == np.kron(ids, np.ones((2, 2), np.uint8))).mean() > 0.9
@@ -156,7 +156,7 @@ def test_auto_is_for_our_own_files_and_others_are_stretched(ours, tmp_path, mask
 
 
 def test_an_evaluation_takes_the_fit_that_is_asked_for(ours):
-    from evaluation.predictor import open_subject
+    from evaluation.predictor import open_predictor
 
     rgb = np.random.default_rng(7).integers(0, 256, (4, 12, 3), np.uint8)
     segmenter, seen = Segmenter(ours), []
@@ -166,14 +166,14 @@ def test_an_evaluation_takes_the_fit_that_is_asked_for(ours):
         ("stretch", "stretch"),
         ("tiles", "tiles"),
     ):
-        subject = open_subject(ours, 1, fit=asked)
-        seen.append(subject.predict(rgb))
-        assert subject.fit == fit and (seen[-1] == segmenter.segment(rgb, fit).ids).all()
+        predictor = open_predictor(ours, 1, fit=asked)
+        seen.append(predictor.predict(rgb))
+        assert predictor.fit == fit and (seen[-1] == segmenter.segment(rgb, fit).ids).all()
     assert (seen[0] == seen[1]).all() and (seen[1] != seen[2]).any() and (seen[2] != seen[3]).any()
     with pytest.raises(UserError, match="--fit is 'crop'; it has to be one of"):
-        open_subject(ours, 1, fit="crop")
+        open_predictor(ours, 1, fit="crop")
     with pytest.raises(UserError, match="--fit tiles is for a .tflite, .*runs/x"):
-        open_subject(Path("runs/x"), 1, fit="tiles")
+        open_predictor(Path("runs/x"), 1, fit="tiles")
 
 
 @pytest.mark.skipif(not CAMVID.is_dir(), reason="needs CamVid in ../shared/data/camvid")
@@ -211,13 +211,13 @@ def test_what_each_input_type_is_fed(tmp_path, ours):
 def test_threads_share_one_segmenter(ours):
     segmenter = Segmenter(ours)
     rgb, ids = tiny.colours()
-    pictures = [rgb, rgb[:, :, [1, 2, 0]], rgb[:, :, [2, 0, 1]]]
+    images = [rgb, rgb[:, :, [1, 2, 0]], rgb[:, :, [2, 0, 1]]]
     expected = [ids, (ids + 2) % 3, (ids + 1) % 3]
     wrong = []
 
     def work(index: int) -> None:
         for _ in range(50):
-            if (segmenter.segment(pictures[index]).ids != expected[index]).any():
+            if (segmenter.segment(images[index]).ids != expected[index]).any():
                 wrong.append(index)
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(3)]
@@ -379,7 +379,7 @@ def test_peers_see_road_cars_and_sky_in_a_real_street():
     rgb = read_rgb(CAMVID / "0016E5_07965.png")
     files = sorted(PEERS.glob("*.tflite"))
     assert len(files) == 6
-    car = np.s_[200:240, 385:440]  # where the picture shows the parked car, and below it the road
+    car = np.s_[200:240, 385:440]  # where the image shows the parked car, and below it the road
     road = np.s_[330:355, 200:300]
     expected = {"cityscapes": (13, 0), "ade32": (None, 7), "pascal": (7, 0), "voc": (7, 0)}
     for path in files:

@@ -16,7 +16,7 @@ from runtime.segmenter import Segmentation, Segmenter
 from runtime.steady import steady
 from runtime.video import segment_video
 from tests import tiny_tflite as tiny
-from tests.runtime.test_command import ROOT, film, frames_of, picture, run
+from tests.runtime.test_command import ROOT, frames_of, run, sample_image, video
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_each_pixel_is_held_by_itself_and_a_new_size_starts_anew():
     assert hold(np.array([[2, 2, 2]], np.uint8)).tolist() == [[2, 2, 2]]
 
 
-def test_one_frame_shows_each_as_it_is_and_long_films_do_not_overflow():
+def test_one_frame_shows_each_as_it_is_and_long_videos_do_not_overflow():
     hold = steady(1)
     for value in (0, 1, 0, 2):
         assert hold(np.full((1, 1), value, np.uint8))[0, 0] == value
@@ -56,13 +56,13 @@ def test_frames_to_wait_are_1_to_255(frames):
 
 
 def test_frames_of_another_shape_are_placed_as_asked(model, tmp_path, capsys):
-    film(tmp_path / "wide.mp4", 3, size=(64, 32))  # 2:1 before a model of 3:2
+    video(tmp_path / "wide.mp4", 3, size=(64, 32))  # 2:1 before a model of 3:2
     for asked, used in ((), "letterbox"), (("--fit", "tiles"), "tiles"):
         assert run(model, tmp_path / "wide.mp4", "--out", tmp_path / used, *asked) == 0
         facts = json.loads((tmp_path / used / "wide.json").read_text(encoding="utf-8"))
         assert facts["fit"] == used and facts["size"] == [32, 64]
         assert {row["name"]: row["share"] for row in facts["classes"]} == {"green": 0.5, "blue": 0.5}
-    film(tmp_path / "strip.mp4", 2, size=(1600, 8))
+    video(tmp_path / "strip.mp4", 2, size=(1600, 8))
     capsys.readouterr()
     assert run(model, tmp_path / "strip.mp4", "--out", tmp_path / "o", "--fit", "tiles") == 2
     assert f"{tmp_path / 'strip.mp4'}: an image of 1600x8 pixels takes" in capsys.readouterr().err
@@ -70,7 +70,7 @@ def test_frames_of_another_shape_are_placed_as_asked(model, tmp_path, capsys):
 
 
 def test_a_video_gets_the_name_asked_for(model, tmp_path, capsys):
-    film(tmp_path / "drive.mp4", 9)
+    video(tmp_path / "drive.mp4", 9)
     assert run(model, tmp_path / "drive.mp4", "--out", tmp_path / "o" / "seen.mp4", "--smooth", 3) == 0
     facts = json.loads((tmp_path / "o" / "seen.json").read_text(encoding="utf-8"))
     assert facts["frames"] == 9 and facts["smooth"] == 3 and not facts["cut_off"]
@@ -97,25 +97,25 @@ def test_a_video_that_is_cut_off_is_said_and_what_it_holds_is_kept(model, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["PICTURE", "--out", "x.mp4"], "is a video's name, but the input is none"),
+        (["IMAGE", "--out", "x.mp4"], "is a video's name, but the input is none"),
         (["VIDEO", "--out", "x.avi"], "videos are written as .mp4"),
         (["VIDEO", "--out", "VIDEO"], "is the video itself"),
         (["VIDEO", "--out", "o", "--polygons", "coco"], "--polygons is for images"),
-        (["PICTURE", "--out", "o", "--smooth", "3"], "--smooth is for videos"),
+        (["IMAGE", "--out", "o", "--smooth", "3"], "--smooth is for videos"),
         (["VIDEO", "--out", "o", "--smooth", "0"], "--smooth is 0"),
     ],
 )
 def test_what_does_not_go_together_is_said(model, tmp_path, capsys, arguments, words):
-    film(tmp_path / "drive.mp4", 3)
-    picture(tmp_path / "street.png")
-    names = {"VIDEO": tmp_path / "drive.mp4", "PICTURE": tmp_path / "street.png"}
+    video(tmp_path / "drive.mp4", 3)
+    sample_image(tmp_path / "street.png")
+    names = {"VIDEO": tmp_path / "drive.mp4", "IMAGE": tmp_path / "street.png"}
     before = (tmp_path / "drive.mp4").read_bytes()
     assert run(model, *(names.get(one, one) for one in arguments)) == 2
     assert words in capsys.readouterr().err and (tmp_path / "drive.mp4").read_bytes() == before
 
 
 def test_drawing_and_segmenting_have_threads_of_their_own(model, tmp_path, monkeypatch):
-    film(tmp_path / "drive.mp4", 5)
+    video(tmp_path / "drive.mp4", 5)
     threads: dict[str, set[int]] = {"segment": set(), "overlay": set()}
 
     def noting(name, real):
@@ -143,8 +143,8 @@ sys.exit(code)
 
 
 @pytest.mark.slow
-def test_ten_thousand_pictures_take_the_memory_of_five_hundred(model, tmp_path):
-    picture(tmp_path / "one.png")
+def test_ten_thousand_images_take_the_memory_of_five_hundred(model, tmp_path):
+    sample_image(tmp_path / "one.png")
     kib = {}
     for count in (500, 10_000):
         folder = tmp_path / f"in{count}"
@@ -165,7 +165,7 @@ def test_ten_thousand_pictures_take_the_memory_of_five_hundred(model, tmp_path):
         )
         kib[count] = int(done.stdout.split("KiB")[1])
         assert f"{count} images" in done.stdout
-    # What grows is the list of names, some 2 kB a picture; kept results would be megabytes.
+    # What grows is the list of names, some 2 kB an image; kept results would be megabytes.
     assert kib[10_000] - kib[500] < 40_000
     coco = json.loads((tmp_path / "o10000" / "annotations_coco.json").read_text(encoding="utf-8"))
     assert len(coco["images"]) == 10_000 and len(coco["annotations"]) == 30_000

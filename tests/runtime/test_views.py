@@ -1,4 +1,4 @@
-"""What the page does to a picture, as functions: outlines, hidden classes, points, palettes, agreement, archives."""
+"""What the page does to an image, as functions: outlines, hidden classes, points, palettes, agreement, archives."""
 
 import io
 import json
@@ -13,9 +13,9 @@ from runtime import agreement, archive, palettes, views
 from runtime.bundle import read_note, same_weights
 from runtime.errors import UserError
 from runtime.segmenter import Segmentation, Segmenter
-from runtime.video import checked_film, segment_video
+from runtime.video import checked_video, segment_video
 from tests import tiny_tflite as tiny
-from tests.runtime.test_command import film
+from tests.runtime.test_command import video
 
 LABELS = ("road", "car", "tree")
 PALETTE = ((128, 64, 128), (0, 0, 142), (107, 142, 35))
@@ -27,7 +27,7 @@ def found(ids, labels=LABELS, palette=PALETTE) -> Segmentation:
     return Segmentation(ids, labels, palette, 0.01, rgb)
 
 
-def test_a_hidden_class_shows_the_picture_and_the_others_their_tint():
+def test_a_hidden_class_shows_the_image_and_the_others_their_tint():
     one = found([[0, 1, 2]])
     shown = views.overlay(one, 1.0, hidden=(1,))
     assert shown[0].tolist() == [list(PALETTE[0]), [50, 100, 150], list(PALETTE[2])]
@@ -59,7 +59,7 @@ def test_the_class_at_a_point_and_how_large_its_region_is():
         0.5,
     )  # joined over a corner
     assert views.at(one, 3, 1)["region"] == 2
-    with pytest.raises(UserError, match="4, 0 lies outside of the picture of 4x2"):
+    with pytest.raises(UserError, match="4, 0 lies outside of the image of 4x2"):
         views.at(one, 4, 0)
 
 
@@ -153,7 +153,7 @@ def test_names_of_strangers_become_names_of_files(name, stem):
     assert archive.safe_stem(name) == stem
 
 
-def test_the_zip_holds_every_file_of_every_picture_and_names_the_bad():
+def test_the_zip_holds_every_file_of_every_image_and_names_the_bad():
     one, other = found(np.repeat([[0, 1]], 6, axis=0).repeat(6, axis=1)), found(np.full((9, 9), 2))
 
     def bad() -> Segmentation:
@@ -175,7 +175,7 @@ def test_the_zip_holds_every_file_of_every_picture_and_names_the_bad():
         assert shapes["size"] == [6, 12] and [row["area"] for row in shapes["polygons"]] == [36, 36]
 
 
-def test_no_two_pictures_share_a_file_in_the_zip():
+def test_no_two_images_share_a_file_in_the_zip():
     one = found(np.zeros((4, 4), np.int64))
     long = "x" * 120
     names = [
@@ -206,9 +206,9 @@ def test_float_and_int8_of_the_same_weights_find_each_other(tmp_path):
     assert read_note(paths[0])["precision"] == "int8" and read_note(tmp_path / "none.tflite") == {}
 
 
-def test_a_film_becomes_webm_outside_of_the_main_thread_and_no_longer_than_asked(tmp_path):
+def test_a_video_becomes_webm_outside_of_the_main_thread_and_no_longer_than_asked(tmp_path):
     """As the page does it, whose scripts run in threads."""
-    film(tmp_path / "drive.mp4", 30)
+    video(tmp_path / "drive.mp4", 30)
     segmenter = Segmenter(tiny.write_bundle(tmp_path / "m.tflite", tiny.mask_model()))
     results = []
 
@@ -229,14 +229,14 @@ def test_a_film_becomes_webm_outside_of_the_main_thread_and_no_longer_than_asked
     assert frames == 20
 
 
-def test_a_film_is_judged_by_its_header(tmp_path):
-    film(tmp_path / "drive.mp4", 30)
-    facts = checked_film(tmp_path / "drive.mp4", "my.mp4", 30, 10**6)
+def test_a_video_is_judged_by_its_header(tmp_path):
+    video(tmp_path / "drive.mp4", 30)
+    facts = checked_video(tmp_path / "drive.mp4", "my.mp4", 30, 10**6)
     assert facts["frames"] == 30
     with pytest.raises(UserError, match=r"my\.mp4 has 30 frames; up to 29"):
-        checked_film(tmp_path / "drive.mp4", "my.mp4", 29, 10**6)
+        checked_video(tmp_path / "drive.mp4", "my.mp4", 29, 10**6)
     with pytest.raises(UserError, match=r"my\.mp4 has frames of \d+x\d+ pixels"):
-        checked_film(tmp_path / "drive.mp4", "my.mp4", 30, 10)
+        checked_video(tmp_path / "drive.mp4", "my.mp4", 30, 10)
     (tmp_path / "no.mp4").write_bytes(b"not a film at all")
     with pytest.raises(UserError, match=r"my\.mp4 is no video that is read here"):
-        checked_film(tmp_path / "no.mp4", "my.mp4", 30, 10**6)
+        checked_video(tmp_path / "no.mp4", "my.mp4", 30, 10**6)

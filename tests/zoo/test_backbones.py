@@ -77,7 +77,7 @@ PARAMETERS = {
 }
 
 
-def picture(height: int, width: int, batch: int = 1) -> np.ndarray:
+def rgb(height: int, width: int, batch: int = 1) -> np.ndarray:
     return np.random.default_rng(1).integers(0, 256, (batch, height, width, 3), np.uint8)
 
 
@@ -107,7 +107,7 @@ def test_equals_keras_applications(name, size):
     ours = backbones.build(name, size)
     assign_by_layer_name(ours, {layer.name: layer.get_weights() for layer in reference.layers})
 
-    image = picture(*size, batch=2)
+    image = rgb(*size, batch=2)
     outputs = [reference.get_layer(layer).output for layer in REFERENCE_LEVELS[name]]
     expected = keras.Model(reference.input, outputs)(PREPROCESSING[name](image.astype(np.float32)))
     expected = [np.asarray(level) for level in expected]
@@ -174,7 +174,7 @@ def test_dilated_features_are_the_strided_ones_computed_densely(family, output_s
         if layer.name.endswith("squeeze_excite_conv_1"):
             layer.kernel.assign(np.zeros(layer.kernel.shape))
     dilated.set_weights(strided.get_weights())
-    image = picture(65, 97)
+    image = rgb(65, 97)
     expected, found = strided(image), dilated(image)
     for level, features in expected.items():
         step = backbones.strides(32)[level] // backbones.strides(output_stride)[level]
@@ -226,13 +226,13 @@ def test_rates_of_a_dilated_network_are_those_of_its_publisher():
 @pytest.mark.parametrize("name", slow_if_big(["kerascv_resnet18_v2", "kerascv_densenet121"]))
 def test_top_of_kerascv_is_its_own_output(name):
     """P5 comes after the final norm and ReLU, so it is nowhere negative."""
-    features = np.asarray(backbones.build(name)(picture(64, 64))["P5"])
+    features = np.asarray(backbones.build(name)(rgb(64, 64))["P5"])
     assert features.min() == 0 < features.max()
 
 
 def test_kerascv_network_that_takes_even_sizes_gets_zeros_at_the_far_side():
     model = backbones.build("kerascv_csp_darknet_s")
-    image = picture(33, 47)
+    image = rgb(33, 47)
     expected = model(np.pad(image, ((0, 0), (0, 1), (0, 1), (0, 0))))
     for level, features in model(image).items():
         assert largest_relative_difference(expected[level], features) < 1e-6

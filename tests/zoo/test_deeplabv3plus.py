@@ -114,15 +114,15 @@ def test_resize_like_keeps_what_is_known_of_the_size():
     [((8, 8), 6, 9), ((8, 8), 8, 1), ((7, 30), 24, 3), ((30, 7), 24, 3), ((1, 1), 6, 1), ((5, 9), 7, 3)],
 )
 def test_atrous_convolution_leaves_out_only_taps_that_meet_padding(size, rate, taps):
-    picture = np.random.default_rng(0).normal(size=(2, *size, 5)).astype(np.float32)
+    image = np.random.default_rng(0).normal(size=(2, *size, 5)).astype(np.float32)
     plain = keras.layers.Conv2D(4, 3, padding="same", dilation_rate=rate, activation="relu")
     ours = Conv2D(4, 3, padding="same", dilation_rate=rate, activation="relu")
     for layer in (plain, ours):
-        layer.build(picture.shape)
+        layer.build(image.shape)
     weights = [np.random.default_rng(1).normal(size=weight.shape) for weight in plain.get_weights()]
     plain.set_weights(weights)
     ours.set_weights(weights)
-    np.testing.assert_allclose(ours(picture), plain(picture), atol=1e-5)
+    np.testing.assert_allclose(ours(image), plain(image), atol=1e-5)
     # Weights that are left out may be anything.
     kernel = weights[0].copy()
     rows = slice(1, 2) if rate >= size[0] else slice(None)
@@ -131,7 +131,7 @@ def test_atrous_convolution_leaves_out_only_taps_that_meet_padding(size, rate, t
     spoilt[rows, columns] = kernel[rows, columns]
     assert np.isfinite(spoilt).sum() == taps * 5 * 4
     ours.set_weights([spoilt, weights[1]])
-    np.testing.assert_allclose(ours(picture), plain(picture), atol=1e-5)
+    np.testing.assert_allclose(ours(image), plain(image), atol=1e-5)
 
 
 def test_the_shipped_weights_still_fit_and_say_what_the_shipped_file_says():

@@ -131,7 +131,7 @@ def test_logits_are_the_logarithm_of_the_semantic_scores(score_stride):
     import cv2
 
     model = tiny(score_stride=score_stride)
-    found = {key: np.asarray(value) for key, value in model(references.pictures(33, 47)).items()}
+    found = {key: np.asarray(value) for key, value in model(references.images(33, 47)).items()}
     classes = np.exp(found["query_logits"][0])
     classes = (classes / classes.sum(-1, keepdims=True))[:, :-1]
 
@@ -155,24 +155,24 @@ def test_a_score_of_nothing_has_a_logarithm():
 
 def test_earlier_layers_come_first_and_start_from_the_untouched_queries():
     model = tiny()
-    first, second = (model(references.pictures(33, 47, seed=seed)) for seed in (1, 2))
+    first, second = (model(references.images(33, 47, seed=seed)) for seed in (1, 2))
     layers = SMALL["mask2former"]["decoder_layers"]
     assert first["aux_query_logits"].shape == (1, layers, 6, 6)
     assert first["aux_mask_logits"].shape == (1, layers, 6, 9, 12)
-    # before the first layer, queries know nothing of the picture
+    # before the first layer, queries know nothing of the image
     np.testing.assert_allclose(first["aux_query_logits"][:, 0], second["aux_query_logits"][:, 0], atol=1e-6)
     assert np.abs(np.asarray(first["query_logits"] - second["query_logits"])).max() > 1e-4
 
 
 def test_a_graph_whose_batch_and_size_are_known_only_when_it_runs():
-    model, images = tiny(), references.pictures(33, 47, count=2).astype(np.float32)
+    model, images = tiny(), references.images(33, 47, count=2).astype(np.float32)
     run = tf.function(model, input_signature=[tf.TensorSpec((None, None, None, 3))])
     for key, value in model(images).items():
         np.testing.assert_allclose(run(images)[key], value, atol=1e-4)
 
 
-def test_pictures_of_a_batch_do_not_mix():
-    model, images = tiny(), references.pictures(33, 47, count=2)
+def test_images_of_a_batch_do_not_mix():
+    model, images = tiny(), references.images(33, 47, count=2)
     together = model(images)["logits"]
     for index in range(2):
         alone = model(images[index : index + 1])["logits"]

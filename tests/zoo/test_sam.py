@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import zoo
 from tests import references
-from training.data.spec import IGNORE_ID
+from training.data.spec import VOID_ID
 from training.engine import prompts
 from training.losses import prompt_loss
 from zoo.backbones.vit import cut_windows, join_windows
@@ -32,7 +32,7 @@ def built() -> keras.Model:
 
 
 def batch(count: int = 2, prompts_each: int = 3) -> dict[str, np.ndarray]:
-    """Pictures with points and boxes, the last prompt of each without a box, the first without points."""
+    """Images with points and boxes, the last prompt of each without a box, the first without points."""
     rng = np.random.default_rng(4)
     points = rng.uniform(0, 32, (count, prompts_each, 2, 2)).astype(np.float32)
     labels = rng.choice([FOREGROUND, BACKGROUND], (count, prompts_each, 2)).astype(np.int32)
@@ -40,7 +40,7 @@ def batch(count: int = 2, prompts_each: int = 3) -> dict[str, np.ndarray]:
     boxes = np.tile(np.array([4, 5, 30, 20], np.float32), (count, prompts_each, 1))
     boxes[:, -1] = NO_BOX
     return {
-        "image": references.pictures(*SIZE, count=count),
+        "image": references.images(*SIZE, count=count),
         "points": points,
         "point_labels": labels,
         "boxes": boxes,
@@ -138,7 +138,7 @@ def test_gradients_reach_every_trainable_variable():
 def targets() -> dict[str, np.ndarray]:
     region = np.zeros((2, 3, 16, 24), np.uint8)
     region[:, 0, 2:9, 3:15] = region[:, 1, 8:, 10:] = region[:, 2, :5] = 1
-    region[:, :, :, :1] = IGNORE_ID
+    region[:, :, :, :1] = VOID_ID
     return {"region": region, "several": np.array([[False, True, False]] * 2)}
 
 
@@ -233,7 +233,7 @@ def label_map() -> np.ndarray:
     label[5:15, 5:15] = label[25:38, 30:50] = 1
     label[2:12, 40:55] = 2
     label[30:33, 2:5] = 3
-    label[:, :2] = IGNORE_ID
+    label[:, :2] = VOID_ID
     return label
 
 
@@ -245,10 +245,10 @@ def test_a_prompt_asks_for_a_connected_piece_of_one_class():
         inside = prompt.region == prompts.INSIDE
         assert cv2.connectedComponents(inside.astype(np.uint8))[0] == 2
         assert set(label[inside]) == {prompt.class_id} and inside.sum() >= prompts.LEAST_AREA
-        np.testing.assert_array_equal(prompt.region == IGNORE_ID, label == IGNORE_ID)
+        np.testing.assert_array_equal(prompt.region == VOID_ID, label == VOID_ID)
         for (x, y), kind in zip(prompt.points, prompt.labels, strict=True):
             if kind != UNUSED:
-                assert inside[int(y), int(x)] == (kind == FOREGROUND) and label[int(y), int(x)] != IGNORE_ID
+                assert inside[int(y), int(x)] == (kind == FOREGROUND) and label[int(y), int(x)] != VOID_ID
         has_box = prompt.box[2] >= prompt.box[0]
         assert prompt.several == (int(has_box) + int((prompt.labels != UNUSED).sum()) > 1)
         if has_box:
@@ -257,7 +257,7 @@ def test_a_prompt_asks_for_a_connected_piece_of_one_class():
             assert np.abs(prompt.box - true).max() <= prompts.MOST_JITTER
         seen.add((prompt.class_id, int(inside.sum())))
     assert seen == {(0, int((label == 0).sum())), (1, 100), (1, 260), (2, 150)}
-    assert prompts.draw(np.full((40, 60), IGNORE_ID, np.uint8), np.random.default_rng(0)) is None
+    assert prompts.draw(np.full((40, 60), VOID_ID, np.uint8), np.random.default_rng(0)) is None
 
 
 def test_training_prompts_depend_on_the_sample_alone_and_lie_where_their_regions_do():
@@ -276,11 +276,11 @@ def test_training_prompts_depend_on_the_sample_alone_and_lie_where_their_regions
         inputs["points"], inputs["point_labels"], wanted["region"], strict=True
     ):
         for (x, y), kind in zip(points.numpy(), labels.numpy(), strict=True):
-            if kind == FOREGROUND:  # a mask is half as fine as the picture here
+            if kind == FOREGROUND:  # a mask is half as fine as the image here
                 near = region.numpy()[max(0, int(y / 2) - 1) :, max(0, int(x / 2) - 1) :]
                 assert (near[:3, :3] == 1).any()
-    void = prepare(image, tf.fill(SIZE, tf.constant(IGNORE_ID, tf.uint8)), tf.constant((0, 7), tf.int64))
-    assert (void[1]["region"].numpy() == IGNORE_ID).all()
+    void = prepare(image, tf.fill(SIZE, tf.constant(VOID_ID, tf.uint8)), tf.constant((0, 7), tf.int64))
+    assert (void[1]["region"].numpy() == VOID_ID).all()
     outputs = built()(tf.nest.map_structure(lambda tensor: tensor[None], void[0]))
     assert float(prompt_loss.sam(outputs, tf.nest.map_structure(lambda tensor: tensor[None], void[1]))) == 0.0
 
@@ -290,7 +290,7 @@ def test_the_loss_is_the_papers_arithmetic():
     logits, expected = rng.normal(0, 2, (1, 2, 3, 6, 5)), rng.uniform(0, 1, (1, 2, 3))
     single, single_iou = rng.normal(0, 2, (1, 2, 1, 6, 5)), rng.uniform(0, 1, (1, 2, 1))
     region = rng.integers(0, 2, (1, 2, 6, 5)).astype(np.uint8)
-    region[0, :, 0] = IGNORE_ID
+    region[0, :, 0] = VOID_ID
 
     def of_mask(x, t):  # over the pixels that count
         p = 1 / (1 + np.exp(-x))
@@ -299,7 +299,7 @@ def test_the_loss_is_the_papers_arithmetic():
         dice = 1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)
         return 20 * focal + dice, ((x > 0) & (t == 1)).sum() / ((x > 0) | (t == 1)).sum()
 
-    counted = region[0, 0] != IGNORE_ID
+    counted = region[0, 0] != VOID_ID
     three = [of_mask(logits[0, 0, index][counted], region[0, 0][counted]) for index in range(3)]
     errors = [(e - i) ** 2 for e, (_, i) in zip(expected[0, 0], three, strict=True)]
     first = min(loss for loss, _ in three) + np.mean(errors)

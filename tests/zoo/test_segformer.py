@@ -50,7 +50,7 @@ def test_the_pyramid_has_its_strides_at_any_shape(size):
 
 
 def test_height_and_width_are_not_mixed():
-    """With symmetric kernels, what a turned picture gives is what the picture gives, turned."""
+    """With symmetric kernels, what a turned image gives is what the image gives, turned."""
     model = build(backbone_sizes={**SMALL["segformer"]["backbone_sizes"], "reductions": (4, 2, 1, 1)})
     image = np.random.default_rng(0).integers(0, 256, (1, 32, 160, 3)).astype(np.float32)
     for variable in model.weights:

@@ -64,7 +64,7 @@ def reference(sizes: Sizes):
 def differences(module, model, size) -> list[float]:
     """For each level, the largest difference over the range of the reference."""
     torch = references.torch()
-    images = references.pictures(*size, count=2)
+    images = references.images(*size, count=2)
     normalised = (images / 255 - IMAGENET_MEAN) / IMAGENET_DEVIATION
     with torch.no_grad():
         maps = module(torch.tensor(normalised.transpose(0, 3, 1, 2), dtype=torch.float32)).feature_maps
@@ -79,7 +79,7 @@ def differences(module, model, size) -> list[float]:
 
 @pytest.mark.parametrize("window", [4, 7])
 def test_equals_hugging_face_at_every_size(window):
-    """7 is odd, so that the shift is not half of it; pictures smaller than a window are padded to one."""
+    """7 is odd, so that the shift is not half of it; images smaller than a window are padded to one."""
     sizes = Sizes(TINY.blocks, TINY.heads, TINY.channels, window)
     module, model = reference(sizes), swin(sizes, None, 32, 0.9)
     report = assign(model, Match("test", "swin", {}, hugging_face, references.tensors(module)))
@@ -117,7 +117,7 @@ def test_parameters(name, trainable):
 def test_a_fixed_size_is_known_in_the_graph_and_changes_nothing():
     free, fixed = swin(TINY, None, 32, 0.9), swin(TINY, (33, 47), 32, 0.9)
     fixed.set_weights(free.get_weights())
-    image = references.pictures(33, 47, count=2)
+    image = references.images(33, 47, count=2)
     for level, side in (("P2", (9, 12)), ("P3", (5, 6)), ("P4", (3, 3)), ("P5", (2, 2))):
         assert fixed.output[level].shape[1:3] == side
         np.testing.assert_allclose(fixed(image)[level], free(image)[level], atol=1e-6)
@@ -127,10 +127,10 @@ def test_a_shifted_window_at_the_border_does_not_mix_what_is_no_neighbour():
     """With a window of 4 and a shift of 2, rows 0 and 1 of 8 come to lie in one window with rows 6 and 7."""
     keras.utils.set_random_seed(2)
     attention = WindowAttention(2, 4, 2)
-    picture = np.random.default_rng(3).normal(size=(1, 8, 8, 8)).astype(np.float32)
-    changed = picture.copy()
+    image = np.random.default_rng(3).normal(size=(1, 8, 8, 8)).astype(np.float32)
+    changed = image.copy()
     changed[:, 6:] += 5.0
-    moved = np.abs(np.asarray(attention(changed)) - np.asarray(attention(picture))).max(axis=(0, 2, 3))
+    moved = np.abs(np.asarray(attention(changed)) - np.asarray(attention(image))).max(axis=(0, 2, 3))
     assert (moved[:2] < 1e-6).all() and (moved[6:] > 1e-3).all()
     # rows 2 to 5 are one window, apart from both
     assert (moved[2:6] < 1e-6).all()
@@ -142,7 +142,7 @@ def test_neighbours_take_columns_before_rows():
     np.testing.assert_array_equal(np.asarray(Neighbours()(x))[0, 0], [[0, 4, 1, 5], [2, 6, 3, 7]])
 
 
-def test_training_skips_whole_branches_of_a_picture_more_often_the_deeper():
+def test_training_skips_whole_branches_of_a_image_more_often_the_deeper():
     model = swin(TINY, None, 32, 0.9)
     rates = [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
     expected = [0.3 * block / 6 for block in range(1, 7) for _ in range(2)]  # block 0 of 7 has none
@@ -157,7 +157,7 @@ def test_half_precision_computes_in_half():
     finally:
         keras.config.set_dtype_policy("float32")
     half.set_weights(full.get_weights())
-    image = references.pictures(33, 47)
+    image = references.images(33, 47)
     assert half.output["P5"].dtype == "bfloat16"
     for level, expected in full(image).items():
         found = np.asarray(keras.ops.cast(half(image)[level], "float32"))

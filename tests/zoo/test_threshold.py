@@ -19,7 +19,7 @@ from zoo.threshold import OtsuThresholds, grey_level
 NAMES = ("crossing", "evening_shops", "rain", "sunny_street")
 
 
-def pictures() -> list[np.ndarray]:
+def images() -> list[np.ndarray]:
     """RGB: photographs, noise, few grey values, two humps, one colour."""
     rng = np.random.default_rng(21)
     found = []
@@ -32,7 +32,7 @@ def pictures() -> list[np.ndarray]:
         found.append(np.repeat(rng.choice(few, (65, 97, 1)), 3, axis=2))
         humps = np.where(rng.random((65, 97, 1)) < 0.3, rng.normal(60, 20, (65, 97, 3)), 170)
         found.append(np.clip(humps + rng.normal(0, 15, (65, 97, 3)), 0, 255))
-    return [np.ascontiguousarray(picture, dtype=np.uint8) for picture in found]
+    return [np.ascontiguousarray(image, dtype=np.uint8) for image in found]
 
 
 def grey(rgb: np.ndarray) -> np.ndarray:
@@ -58,7 +58,7 @@ def test_grey_is_cv2s_on_all_colours():
 @pytest.mark.parametrize("value", [0, 100, 127, 255])
 def test_a_fixed_threshold_is_cv2s(value):
     seen = regions(zoo.build("threshold", classes=2, value=value))
-    for rgb in pictures():
+    for rgb in images():
         expected = cv2.threshold(grey(rgb), value, 1, cv2.THRESH_BINARY)[1]
         np.testing.assert_array_equal(seen(rgb), expected)
         np.testing.assert_array_equal(device.binary(rgb, value=value).ids, expected)
@@ -66,7 +66,7 @@ def test_a_fixed_threshold_is_cv2s(value):
 
 def test_otsu_is_cv2s():
     seen = regions(zoo.build("otsu", classes=2))
-    for rgb in pictures():
+    for rgb in images():
         expected = cv2.threshold(grey(rgb), 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[1]
         np.testing.assert_array_equal(seen(rgb), expected)
         np.testing.assert_array_equal(device.otsu(rgb).ids, expected)
@@ -79,7 +79,7 @@ def test_several_levels_are_skimages(levels):
     seen = regions(zoo.build("otsu", classes=levels, levels=levels))
     find = tf.function(OtsuThresholds(levels))
     compared = 0
-    for rgb in pictures():
+    for rgb in images():
         own = device.multi_otsu_values(rgb, levels)
         np.testing.assert_array_equal(find(tf.constant(grey(rgb)[None], tf.float32))[0], own)
         np.testing.assert_array_equal(seen(rgb), device.multi_otsu(rgb, levels).ids)
@@ -97,9 +97,9 @@ def test_five_levels_part_as_well_as_any():
     filters = pytest.importorskip("skimage.filters", reason="requirements-parity.txt is not installed")
     find = tf.function(OtsuThresholds(5))
     for _ in range(3):
-        picture = rng.choice(rng.integers(0, 256, 14), (40, 50)).astype(np.uint8)
-        expected = filters.threshold_multiotsu(picture, 5)
-        np.testing.assert_array_equal(find(tf.constant(picture[None], tf.float32))[0], expected)
+        image = rng.choice(rng.integers(0, 256, 14), (40, 50)).astype(np.uint8)
+        expected = filters.threshold_multiotsu(image, 5)
+        np.testing.assert_array_equal(find(tf.constant(image[None], tf.float32))[0], expected)
 
 
 def test_fewer_values_than_levels_are_a_region_each():
@@ -109,12 +109,12 @@ def test_fewer_values_than_levels_are_a_region_each():
     two = flat.copy()
     two[:4] = 200
     np.testing.assert_array_equal(regions(zoo.build("otsu", classes=4, levels=4))(two), grey(two) == 200)
-    # cv2: a picture of one grey has the threshold 0, so all of it but black lies above
+    # cv2: an image of one grey has the threshold 0, so all of it but black lies above
     assert regions(zoo.build("otsu", classes=2))(flat).all()
 
 
-def test_a_batch_is_its_pictures():
-    batch = np.stack(pictures()[:6])
+def test_a_batch_is_its_images():
+    batch = np.stack(images()[:6])
     for levels in (2, 3, 4, 5):
         model = zoo.build("otsu", classes=7, levels=levels)
         together = np.asarray(model(batch)["logits"])
@@ -131,7 +131,7 @@ def test_every_precision_is_exact(name, arguments, precision):
     model = zoo.build(name, classes=5, image_size=(65, 97), **arguments)
     rng = np.random.default_rng(2)
     model.get_layer("logits").table.assign(rng.uniform(-9, 0, model.get_layer("logits").table.shape))
-    chosen = pictures()[:8]
+    chosen = images()[:8]
     flatbuffer = tflite.convert(model, (65, 97), precision, "scores", chosen)
     assert len(flatbuffer) < 200_000
     call = run_tflite.runner(flatbuffer)
@@ -177,7 +177,7 @@ def test_the_counting_pass_learns_and_is_finished(tmp_path):
     np.testing.assert_allclose(model.get_layer("logits").table, expected, rtol=1e-5)
 
     again = run(tmp_path, "training.train", *command)
-    assert again.returncode == 0 and "this run is finished: 6 pictures" in again.stdout
+    assert again.returncode == 0 and "this run is finished: 6 images" in again.stdout
     assert_refused(run(tmp_path, "training.train", *command, "--set", "levels=4"), "--fresh")
     measured = run(tmp_path, "training.evaluate", "runs/o")
     assert measured.returncode == 0, measured.stderr
@@ -203,4 +203,4 @@ def test_what_makes_no_sense_is_refused(name, argument, value):
 
 def test_the_device_refuses_other_levels():
     with pytest.raises(UserError, match="levels is 5"):
-        device.multi_otsu_values(pictures()[0], 5)
+        device.multi_otsu_values(images()[0], 5)

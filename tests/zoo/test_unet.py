@@ -8,7 +8,7 @@ import tensorflow as tf
 import zoo
 from export import run_tflite, surgery, tflite
 from tests import references
-from zoo.layers import GREY, CropLike, FillUp, ResizeCornersLike
+from zoo.layers import GREY, CropLike, PadToMultiple, ResizeCornersLike
 from zoo.unet import DoubleLike
 
 # As small as a ResNet gets.
@@ -52,7 +52,7 @@ def test_a_pyramid_that_begins_at_stride_4_is_doubled_past_it(backbone):
     assert "P1" not in model.get_layer("backbone").output
     assert model.get_layer("up1_double").output.shape[1:3] == (23, 35)
     assert model.get_layer("up0_double").output.shape[1:3] == (45, 70)
-    assert np.isfinite(np.asarray(model(references.pictures(45, 70))["logits"])).all()
+    assert np.isfinite(np.asarray(model(references.images(45, 70))["logits"])).all()
 
 
 @pytest.mark.parametrize(("old", "new"), [(3, 6), (3, 5), (1, 1), (1, 2)])
@@ -78,11 +78,11 @@ def test_doubling_takes_what_stands_at_half_the_position(old, new):
     ],
     ids=["unet", "deeplabv3plus", "deeplabv3", "fcn", "segformer"],
 )  # fmt: skip
-def test_a_picture_that_the_stride_does_not_divide_is_filled_up_with_grey(model):
-    """The picture with the grey drawn by hand, and the logits cut by hand: 45x70 is 64x96, or 48x80."""
+def test_a_image_that_the_stride_does_not_divide_is_filled_up_with_grey(model):
+    """The image with the grey drawn by hand, and the logits cut by hand: 45x70 is 64x96, or 48x80."""
     keras.utils.set_random_seed(0)
     net = zoo.build(**model, classes=3)
-    whole = references.pictures(48, 80) if model.get("multiple") == 16 else references.pictures(64, 96)
+    whole = references.images(48, 80) if model.get("multiple") == 16 else references.images(64, 96)
     whole[:, 45:], whole[:, :, 70:] = 116, 116
     found, expected = net(whole[:, :45, :70], training=False), net(whole, training=False)
     again = keras.Model.from_config(net.get_config())
@@ -96,7 +96,7 @@ def test_a_picture_that_the_stride_does_not_divide_is_filled_up_with_grey(model)
 @pytest.mark.parametrize("side", [31, 32, 33])
 def test_as_little_as_possible_is_filled_up(side):
     x = np.full((1, side, 2, 1), 7, np.float32)
-    padded = np.asarray(FillUp(32, GREY)(x))
+    padded = np.asarray(PadToMultiple(32, GREY)(x))
     assert padded.shape == (1, 64 if side == 33 else 32, 32, 1)
     assert (padded == 116).sum() == padded.size - x.size
     np.testing.assert_array_equal(CropLike()([padded, x]), x)
@@ -118,13 +118,13 @@ def test_aligned_corners(size):
     ids=["plain", "resnet"],
 )
 def test_one_graph_for_every_size(arguments):
-    """The sizes of a picture may be known only when the graph runs."""
+    """The sizes of an image may be known only when the graph runs."""
     model = zoo.build("unet", classes=3, **arguments)
     graph = tf.function(
         lambda image: model(image, training=False), input_signature=[tf.TensorSpec((1, None, None, 3))]
     )
     for height, width in ((64, 96), (33, 47)):
-        images = references.pictures(height, width)
+        images = references.images(height, width)
         expected, found = model(images), graph(images.astype(np.float32))
         assert set(found) == {"logits", "aux_logits"}
         for key in found:
@@ -137,7 +137,7 @@ def test_the_auxiliary_head_reads_half_the_size_and_learns():
     assert model.get_layer("auxiliary_conv").output.shape[1:3] == (17, 24)
     own = [variable for variable in model.trainable_variables if variable.path.startswith("auxiliary")]
     with tf.GradientTape() as tape:
-        loss = tf.reduce_mean(tf.square(model(references.pictures(33, 47), training=True)["aux_logits"]))
+        loss = tf.reduce_mean(tf.square(model(references.images(33, 47), training=True)["aux_logits"]))
     assert len(own) == 5
     for gradient in tape.gradient(loss, [variable.value for variable in own]):
         assert np.abs(gradient).max() > 0
@@ -154,14 +154,14 @@ def test_the_auxiliary_head_reads_half_the_size_and_learns():
 )
 def test_exported_files_resize_by_one_op_a_level_and_cut_nothing(arguments, resizing):
     model = zoo.build("unet", image_size=(64, 96), classes=3, **arguments)
-    pictures = list(references.pictures(64, 96, count=2))
+    images = list(references.images(64, 96, count=2))
     levels = 2 if resizing == "RESIZE_BILINEAR" else 5
-    expected = np.asarray(model(pictures[0][None])["logits"])[0]
+    expected = np.asarray(model(images[0][None])["logits"])[0]
     for precision, bound in (("fp32", 1e-5), ("int8", 0.1)):
-        flatbuffer = tflite.convert(model, (64, 96), precision, "scores", pictures)
+        flatbuffer = tflite.convert(model, (64, 96), precision, "scores", images)
         ops = surgery.op_names(surgery.read(flatbuffer))
         assert ops.count(resizing) == levels and not {"STRIDED_SLICE", "TILE"} & set(ops)
-        difference = np.abs(run_tflite.runner(flatbuffer)(pictures[0]) - expected).max()
+        difference = np.abs(run_tflite.runner(flatbuffer)(images[0]) - expected).max()
         assert difference < bound * np.ptp(expected)
 
 

@@ -49,7 +49,7 @@ def built(name: str, backbone: str = "") -> keras.Model:
 
 
 def batch(height: int = 33, width: int = 47, count: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures of noise over flat colours, their class being the colour; a stripe is ignored."""
+    """Images of noise over flat colours, their class being the colour; a stripe is ignored."""
     rng = np.random.default_rng(4)
     labels = np.zeros((count, height, width), np.uint8)
     labels[:, height // 2 :] = 1
@@ -95,7 +95,7 @@ def test_inference_is_inference_however_it_is_called(name, backbone):
     np.testing.assert_array_equal(model(images)["logits"], logits)
     scale = np.abs(logits).max()
     np.testing.assert_allclose(model.predict(images, verbose=0)["logits"], logits, atol=1e-5 * scale)
-    # uint8 and float pictures are the same pictures
+    # uint8 and float images are the same images
     np.testing.assert_array_equal(model(images.astype(np.float32))["logits"], logits)
     for variable, value in zip(model.variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value, err_msg=variable.path)

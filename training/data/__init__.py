@@ -142,9 +142,7 @@ def load(
         if problems and (not skip_bad or not examples):
             raise UserError(check_files.refusal(f"{part.name} {split}", problems, len(examples)))
         if problems and say:
-            say(
-                f"{len(problems)} bad pictures of {part.name} {split} are left out; {len(examples)} are used."
-            )
+            say(f"{len(problems)} bad images of {part.name} {split} are left out; {len(examples)} are used.")
         if say:
             for remarks in dict.fromkeys(example.remarks for example in examples if example.remarks):
                 for sentence in remarks():

@@ -75,7 +75,7 @@ ALLOWED = frozenset(range(len(COLOURS) + 1))
 
 
 def examples(split: str, data_dir: Path | str | None, taxonomy: str) -> tuple[list[Example], list[str]]:
-    """Every picture of the split that has an annotation, by name, and a sentence for each half without the other."""
+    """Every image of the split that has an annotation, by name, and a sentence for each half without the other."""
     del taxonomy  # there is one
     folder = label_maps.data_folder("ade20k", data_dir, "ADEChallengeData2016/ with images/ and annotations/")
     root = pairs.inside(folder, PLACES, "images")

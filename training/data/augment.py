@@ -1,12 +1,12 @@
-"""Augmentation: pure, stateless image operations on one picture and its label map.
+"""Augmentation: pure, stateless image operations on one image and its label map.
 
 Everything random about a sample is drawn at once from its seed pair, (run seed, sample number), so the same
 pair always gives the same pixels, eagerly or inside tf.data, before or after a resume.
 
 Scale, crop, flip and rotation are one affine warp (one interpolation instead of three), and hue, saturation,
 contrast and brightness are one affine map of the colours. Deviations from the usual separate operations:
-no antialiasing when a picture shrinks, hue turns in YIQ instead of HSV (a rotation is linear there), and
-contrast pivots on the mean of the whole picture, not of the crop.
+no antialiasing when an image shrinks, hue turns in YIQ instead of HSV (a rotation is linear there), and
+contrast pivots on the mean of the whole image, not of the crop.
 """
 
 import dataclasses
@@ -18,10 +18,10 @@ import tensorflow as tf
 
 from runtime import strict_json
 from runtime.errors import UserError
-from training.data.spec import IGNORE_ID
+from training.data.spec import VOID_ID
 from zoo.layers import GREY
 
-FILL = GREY  # what lies outside the picture
+FILL = GREY  # what lies outside the image
 
 # The NTSC matrix: luma and two chroma axes, in which saturation scales and hue rotates.
 RGB_TO_YIQ = np.array(
@@ -38,7 +38,7 @@ def _within(name: str, value: float, most: float) -> None:
 class Augmentation:
     """What may happen to a training sample. A range of zero width or a probability of 0 switches it off.
 
-    scale: uniform range of the picture's magnification, relative to its own size.
+    scale: uniform range of the image's magnification, relative to its own size.
     rotation: up to so many degrees either way. flip: probability of mirroring left to right.
     brightness, contrast, saturation: a factor within 1 +- it.
     hue: up to that fraction of a full turn either way.
@@ -91,9 +91,9 @@ def apply(
     crop: tuple[int, int],
     augmentation: Augmentation,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """One augmented sample: uint8 (h, w, 3) and uint8 (h, w) from a picture (H, W, 3) and train ids (H, W).
+    """One augmented sample: uint8 (h, w, 3) and uint8 (h, w) from an image (H, W, 3) and train ids (H, W).
 
-    `seed_pair` is int64 (2,); `crop` is (h, w). Whatever lies outside the picture is 255 in the label map.
+    `seed_pair` is int64 (2,); `crop` is (h, w). Whatever lies outside the image is 255 in the label map.
     """
     # A fixed place for each draw: switching one operation off leaves the others as they were.
     draws = tf.unstack(tf.random.stateless_uniform([10], seed_pair, alg="philox"))
@@ -127,7 +127,7 @@ def apply(
 
 
 def crop_offset(length: tf.Tensor, crop: int, draw: tf.Tensor) -> tf.Tensor:
-    """Where the crop begins in the scaled picture, in whole pixels; negative when it is larger than that.
+    """Where the crop begins in the scaled image, in whole pixels; negative when it is larger than that.
 
     Whole pixels keep an unscaled crop an exact copy.
     """
@@ -150,7 +150,7 @@ def cut(
     image = image[begin[0] : end[0], begin[1] : end[1]]
     label = label[begin[0] : end[0], begin[1] : end[1]]
     pixels = tf.pad(tf.cast(image, tf.float32), colours, constant_values=FILL)
-    ids = tf.pad(label, pads, constant_values=tf.constant(IGNORE_ID, tf.uint8))
+    ids = tf.pad(label, pads, constant_values=tf.constant(VOID_ID, tf.uint8))
     pixels, ids = tf.cond(
         mirrored,
         lambda: (tf.reverse(pixels, [1]), tf.reverse(ids, [1])),
@@ -162,9 +162,9 @@ def cut(
 def affine(
     *, crop: tuple[int, int], scale: tf.Tensor, offset: tf.Tensor, angle: tf.Tensor, mirrored: tf.Tensor
 ) -> tf.Tensor:
-    """From a pixel of the crop to a pixel of the picture, float32 (2, 3) on (x, y, 1).
+    """From a pixel of the crop to a pixel of the image, float32 (2, 3) on (x, y, 1).
 
-    The crop begins at `offset` (y, x) in the picture magnified by `scale`; it is turned by `angle` (radians,
+    The crop begins at `offset` (y, x) in the image magnified by `scale`; it is turned by `angle` (radians,
     anticlockwise as seen) about its centre and, where `mirrored` is 1, flipped left to right.
     """
     height, width = float(crop[0]), float(crop[1])
@@ -181,7 +181,7 @@ def affine(
 def warp(
     image: tf.Tensor, label: tf.Tensor, matrix: tf.Tensor, crop: tuple[int, int]
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The picture (bilinear), float32 (h, w, 3), and its ids (nearest), uint8 (h, w), through `matrix`."""
+    """The image (bilinear), float32 (h, w, 3), and its ids (nearest), uint8 (h, w), through `matrix`."""
     image, label, matrix = _needed_part(image, label, matrix, crop)
     transforms = tf.concat([tf.reshape(matrix, [1, 6]), tf.zeros([1, 2])], axis=1)
     pixels = tf.raw_ops.ImageProjectiveTransformV3(
@@ -196,7 +196,7 @@ def warp(
         images=label[None, ..., None],
         transforms=transforms,
         output_shape=list(crop),
-        fill_value=float(IGNORE_ID),
+        fill_value=float(VOID_ID),
         interpolation="NEAREST",
         fill_mode="CONSTANT",
     )[0, ..., 0]
@@ -206,7 +206,7 @@ def warp(
 def _needed_part(
     image: tf.Tensor, label: tf.Tensor, matrix: tf.Tensor, crop: tuple[int, int]
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Cut away what no output pixel looks at: a small crop of a large picture need not convert all of it."""
+    """Cut away what no output pixel looks at: a small crop of a large image need not convert all of it."""
     corners = tf.constant(
         [[0, crop[1] - 1, 0, crop[1] - 1], [0, 0, crop[0] - 1, crop[0] - 1], [1, 1, 1, 1]], tf.float32
     )
@@ -223,7 +223,7 @@ def _needed_part(
 
 
 def mean_grey(image: tf.Tensor) -> tf.Tensor:
-    """The mean of every eighth pixel of a uint8 picture, float32; summed in integers, so in any order."""
+    """The mean of every eighth pixel of a uint8 image, float32; summed in integers, so in any order."""
     sparse = tf.cast(image[::8, ::8], tf.int32)
     return tf.cast(tf.reduce_sum(sparse), tf.float32) / tf.cast(tf.size(sparse), tf.float32)
 

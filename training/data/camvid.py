@@ -49,7 +49,7 @@ FROM_GROUPS = {name: taxonomies.table("camvid11", name) for name in TAXONOMIES i
 
 
 def examples(split: str, data_dir: Path | str | None, taxonomy: str) -> tuple[list[Example], list[str]]:
-    """Every picture of the split that has a label map, by name, and a sentence for each that has none."""
+    """Every image of the split that has a label map, by name, and a sentence for each that has none."""
     folder = label_maps.data_folder("camvid", data_dir, HOLDS)
     problems: list[str] = []
     if (folder / IMAGES).is_dir():

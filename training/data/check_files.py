@@ -1,4 +1,4 @@
-"""Every picture and label map is read once before training starts, so that a bad file is named in the first
+"""Every image and label map is read once before training starts, so that a bad file is named in the first
 minute and not met in the tenth hour."""
 
 import dataclasses
@@ -59,9 +59,7 @@ def refusal(what: str, problems: Sequence[str], good: int) -> str:
     if len(problems) > LISTED:
         lines.append(f"  and {len(problems) - LISTED} more.")
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    head = (
-        f"{what} has {count} beside {good} good pictures; mend the files, or leave them out with --skip-bad:"
-    )
+    head = f"{what} has {count} beside {good} good images; mend the files, or leave them out with --skip-bad:"
     return "\n".join([head, *lines])
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from runtime.errors import UserError
 from runtime.folders import leftover
 from training.data.labels import label_maps, taxonomies
-from training.data.spec import IGNORE_ID, Example
+from training.data.spec import VOID_ID, Example
 
 SPLITS = ("train", "val", "test")
 SIZE = (1024, 2048)  # height, width
@@ -39,14 +39,14 @@ LABELS = tuple(
     Label(
         name,
         index,
-        _NINETEEN.index(name) if name in _NINETEEN else IGNORE_ID,
+        _NINETEEN.index(name) if name in _NINETEEN else VOID_ID,
         str(row.cityscapes8),
         row.colour,
     )
     for index, (name, row) in enumerate(taxonomies.TABLE["cityscapes34"].items())
 )
 TRAIN_LABELS = tuple(
-    label for label in LABELS if label.train_id != IGNORE_ID
+    label for label in LABELS if label.train_id != VOID_ID
 )  # in the order of their train ids
 ID_TO_TRAIN_ID = {label.id: label.train_id for label in LABELS}
 TRAIN_ID_TO_ID = {label.train_id: label.id for label in TRAIN_LABELS}
@@ -54,8 +54,8 @@ TRAIN_ID_TO_ID = {label.train_id: label.id for label in TRAIN_LABELS}
 TAXONOMIES = taxonomies.specs("cityscapes19", "cityscapes8", "cityscapes34", splits=SPLITS, size=SIZE)
 
 # Raw ids that a file may hold: 255 is the licence plate's -1 in eight bits.
-ALLOWED_IDS = frozenset(ID_TO_TRAIN_ID) | {IGNORE_ID}
-ALLOWED_TRAIN_IDS = frozenset(TRAIN_ID_TO_ID) | {IGNORE_ID}
+ALLOWED_IDS = frozenset(ID_TO_TRAIN_ID) | {VOID_ID}
+ALLOWED_TRAIN_IDS = frozenset(TRAIN_ID_TO_ID) | {VOID_ID}
 
 # (taxonomy, kind of label file) -> train ids. Train ids do not tell the 34 apart.
 TABLES = {(name, "labelIds"): taxonomies.table("cityscapes34", name) for name in TAXONOMIES} | {
@@ -103,13 +103,17 @@ def notes(data_dir: Path | str | None, options: dict[str, Any]) -> list[str]:
 
 
 def _paired(folder: Path, split: str, truth_folder: str, taxonomy: str) -> tuple[list[Example], list[str]]:
-    pictures, truth = folder / "leftImg8bit" / split, folder / truth_folder / split
-    for needed in (pictures, truth):
+    image_folder, truth = folder / "leftImg8bit" / split, folder / truth_folder / split
+    for needed in (image_folder, truth):
         if not needed.is_dir():
             raise UserError(f"The folder {needed} does not exist; check --data-dir and the split.")
-    images = {(path.parent.name, path.name[: -len(IMAGE_END)]): path for path in _files(pictures, IMAGE_END)}
+    images = {
+        (path.parent.name, path.name[: -len(IMAGE_END)]): path for path in _files(image_folder, IMAGE_END)
+    }
     if not images:
-        raise UserError(f"The folder {pictures} holds no CITY/*{IMAGE_END}; check --data-dir and the split.")
+        raise UserError(
+            f"The folder {image_folder} holds no CITY/*{IMAGE_END}; check --data-dir and the split."
+        )
     found, problems = [], []
     count = Counter(stem for _, stem in images)
     for (city, stem), image in sorted(images.items()):
@@ -130,8 +134,8 @@ def _paired(folder: Path, split: str, truth_folder: str, taxonomy: str) -> tuple
     for label in _files(truth, end):
         stem = label.name.removesuffix(end)
         if (label.parent.name, stem) not in images:
-            missing = f"{pictures / label.parent.name / stem}{IMAGE_END}"
-            problems.append(f"{label} has no picture; {missing} is missing.")
+            missing = f"{image_folder / label.parent.name / stem}{IMAGE_END}"
+            problems.append(f"{label} has no image; {missing} is missing.")
     return found, problems
 
 
@@ -167,8 +171,8 @@ def _train_ids(folder: Path) -> str:
         with contextlib.suppress(UserError):  # the check of every file names it
             counts += np.bincount(label_maps.read_ids(path).ravel(), minlength=256)[:256]
     there = np.flatnonzero(counts)
-    void = counts[TABLES["cityscapes19", "labelIds"] == IGNORE_ID].sum() / max(1, counts.sum())
-    if not len(there) or (there[there != IGNORE_ID] >= len(TRAIN_LABELS)).any() or void <= 0.5:
+    void = counts[TABLES["cityscapes19", "labelIds"] == VOID_ID].sum() / max(1, counts.sum())
+    if not len(there) or (there[there != VOID_ID] >= len(TRAIN_LABELS)).any() or void <= 0.5:
         return ""
     shown = ", ".join(map(str, there))
     return (

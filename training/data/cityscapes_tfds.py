@@ -2,7 +2,7 @@
 
 `--data-dir` holds leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip as they were downloaded. The first
 run prepares them into DATA_DIR/tensorflow_datasets, which takes as much room again, twice (the extracted files
-and the records). The records are ArrayRecord files, because they are read by index. Pictures and label maps
+and the records). The records are ArrayRecord files, because they are read by index. Images and label maps
 are stored as the official PNG bytes and decoded by our own readers, so the same files are refused as from
 folders.
 """
@@ -41,7 +41,7 @@ def examples(split: str, data_dir: Path | str | None, taxonomy: str) -> tuple[li
         for index in range(len(records))
     ]
     if not found:
-        raise UserError(f"The zips in {folder} hold no pictures of the split {split}.")
+        raise UserError(f"The zips in {folder} hold no images of the split {split}.")
     return found, []
 
 

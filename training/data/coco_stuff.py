@@ -1,7 +1,7 @@
-"""COCO-Stuff 164k: every pixel of COCO 2017's pictures, in 80 classes of things and 91 of stuff.
+"""COCO-Stuff 164k: every pixel of COCO 2017's images, in 80 classes of things and 91 of stuff.
 
 Source: H. Caesar, J. Uijlings, V. Ferrari, "COCO-Stuff: Thing and Stuff Classes in Context", CVPR 2018, and the
-label list published with it. The layout is the one of its setup instructions, train2017 (118,287 pictures) and
+label list published with it. The layout is the one of its setup instructions, train2017 (118,287 images) and
 val2017 (5,000): images/train2017/NAME.jpg beside annotations/train2017/NAME.png as stuffthingmaps_trainval2017.zip
 has them; COCO's own train2017/NAME.jpg and a folder stuffthingmaps/ will do too. An annotation holds the label
 list's ids less one, 0 to 181, and 255 where nothing is labelled. Eleven ids of things were never drawn in COCO;
@@ -16,7 +16,7 @@ from pathlib import Path
 from training.data import voc
 from training.data.files import pairs
 from training.data.labels import label_maps
-from training.data.spec import IGNORE_ID, DatasetSpec, Example, lookup_table
+from training.data.spec import VOID_ID, DatasetSpec, Example, lookup_table
 
 FOLDERS = {"train": "train2017", "val": "val2017"}
 IMAGE_PLACES = ("images", ".")
@@ -64,11 +64,11 @@ TAXONOMIES = {
 }
 
 TO_TRAIN_ID = lookup_table({raw: train for train, raw in enumerate(IDS)})
-ALLOWED = frozenset((*IDS, IGNORE_ID))
+ALLOWED = frozenset((*IDS, VOID_ID))
 
 
 def examples(split: str, data_dir: Path | str | None, taxonomy: str) -> tuple[list[Example], list[str]]:
-    """Every picture of the split that has an annotation, by name, and a sentence for each half without the other."""
+    """Every image of the split that has an annotation, by name, and a sentence for each half without the other."""
     del taxonomy  # there is one
     folder = label_maps.data_folder("coco_stuff", data_dir, "images/train2017/ and annotations/train2017/")
     year = FOLDERS[split]

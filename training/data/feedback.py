@@ -18,7 +18,7 @@ from runtime.errors import UserError
 from runtime.image import read_rgb
 from training.data.labels import label_maps, taxonomies
 from training.data.labels.label_maps import check_sizes, read_ids, to_train_ids
-from training.data.spec import IGNORE_ID, DatasetSpec, Example, Taxonomies
+from training.data.spec import VOID_ID, DatasetSpec, Example, Taxonomies
 
 SPLITS = ("train", "val")
 HOLDS = f"{corrections.DATABASE} and {corrections.FILES}/"
@@ -65,15 +65,13 @@ def _spec(name: str, record: Record) -> DatasetSpec:
 
 
 def _example(folder: Path, record: Record) -> Example:
-    picture, mask = (corrections.path_of(folder, record.id, kind) for kind in ("picture", "corrected"))
-    read = functools.partial(_read, picture, mask, len(record.labels))
-    return Example(
-        f"{record.id:06d}", read, raw=lambda: (read_rgb(picture), read_ids(mask)), place=str(picture)
-    )
+    image, mask = (corrections.path_of(folder, record.id, kind) for kind in ("picture", "corrected"))
+    read = functools.partial(_read, image, mask, len(record.labels))
+    return Example(f"{record.id:06d}", read, raw=lambda: (read_rgb(image), read_ids(mask)), place=str(image))
 
 
-def _read(picture: Path, mask: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    rgb, ids = read_rgb(picture), read_ids(mask)
-    check_sizes(rgb, ids, str(picture), str(mask))
-    allowed = frozenset({*range(classes), IGNORE_ID})
+def _read(image: Path, mask: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    rgb, ids = read_rgb(image), read_ids(mask)
+    check_sizes(rgb, ids, str(image), str(mask))
+    allowed = frozenset({*range(classes), VOID_ID})
     return rgb, to_train_ids(ids, np.arange(256, dtype=np.uint8), allowed, str(mask))

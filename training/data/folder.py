@@ -173,9 +173,9 @@ def _no_pair(
     folder: Path, chosen: Split, layout: Layout, images: Collection[str], painted: Collection[str]
 ) -> str:
     """What to say when no image has a mask: mostly the masks' names end in something."""
-    place, pictures = chosen.masks, chosen.base
+    place, base = chosen.masks, chosen.base
     if not painted:
-        lossy = masks.lossy_files(place) if place != pictures else ""
+        lossy = masks.lossy_files(place) if place != base else ""
         return lossy or f"The folder {place} holds no PNG masks; --data folder reads {layouts.HOLDS}."
     for end in ENDS:
         if any(f"{name}{end}" in painted for name in images):
@@ -184,6 +184,6 @@ def _no_pair(
                 f'add "mask_end": "{end}" to {folder / "classes.json"}.'
             )
     return (
-        f"No mask in {place} has the name of an image in {pictures} ({min(painted)} against {min(images)}): "
+        f"No mask in {place} has the name of an image in {base} ({min(painted)} against {min(images)}): "
         'say in classes.json what their names end in, such as "image_end": "_leftImg8bit", "mask_end": "_labelIds".'
     )

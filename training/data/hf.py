@@ -1,9 +1,9 @@
-"""A Hugging Face data set with a picture column and a label column, local or from the Hub.
+"""A Hugging Face data set with an image column and a label column, local or from the Hub.
 
     --data hf --data-set path=ORG/NAME image=pixel_values label=label
     --data hf --data-set path=/a/folder/of/parquet splits=train,test classes=road,car,sky ignore=0
 
-`path` is a name on the Hub or a folder: of parquet files, of pictures with metadata (both as load_dataset reads
+`path` is a name on the Hub or a folder: of parquet files, of images with metadata (both as load_dataset reads
 them), or of save_to_disk. The label is a PNG with one id a pixel (grey, paletted, or colours that a classes.json
 tells), or nested lists of ids. The names of the classes come from, in this order, `classes` (names, or a file as in
 training/data/labels/classes.py), the label's own ClassLabel, or id2label.json in the data set. `ignore` lists raw ids
@@ -28,13 +28,13 @@ from training.data.hf_source import Ask, Source, checked, grid, id2label, local,
 from training.data.labels import classes as class_files
 from training.data.labels import label_maps
 from training.data.labels.classes import Classes
-from training.data.spec import IGNORE_ID, DatasetSpec, Example, Taxonomies
+from training.data.spec import VOID_ID, DatasetSpec, Example, Taxonomies
 
 OPTIONS = tuple(field.name for field in dataclasses.fields(Ask))
 
 
 class Record(NamedTuple):
-    """A picture and its label: bytes or a file; the label may be rows of ids."""
+    """An image and its label: bytes or a file; the label may be rows of ids."""
 
     image: bytes | Path
     label: bytes | Path | Sequence[Sequence[int]]
@@ -61,7 +61,7 @@ def examples(
     label: str = "",
     splits: tuple[str, ...] | str = (),
     classes: tuple[str, ...] | str = (),
-    ignore: tuple[int, ...] | int = IGNORE_ID,
+    ignore: tuple[int, ...] | int = VOID_ID,
     stream: bool = False,
     count: int = 0,
 ) -> tuple[list[Example], list[str]]:
@@ -82,7 +82,7 @@ def examples(
             functools.partial(_pair, class_files.decode, records, index, table, shown),
             raw=functools.partial(_pair, class_files.as_stored, records, index, table, shown),
             remarks=table.remarks,
-            place=f"{shown} {index} picture",
+            place=f"{shown} {index} image",
         )
         for index in range(len(records))
     ], []
@@ -104,7 +104,7 @@ class _Rows(Sequence[Record]):
 
 
 def _content(value: Any) -> Any:
-    """A column's value: what is in its picture, or the value itself."""
+    """A column's value: what is in its image, or the value itself."""
     if not isinstance(value, dict):
         return value
     return value["bytes"] if value.get("bytes") is not None else Path(value["path"])
@@ -114,7 +114,7 @@ def _pair(
     decode: Callable[..., Any], records: Sequence[Record], index: int, table: Classes, shown: str
 ) -> tuple[np.ndarray, np.ndarray]:
     record, name = records[index], f"{shown} {index}"
-    return decode(read_rgb(record.image, f"{name} picture"), record.label, table, _ids, name)
+    return decode(read_rgb(record.image, f"{name} image"), record.label, table, _ids, name)
 
 
 def _ids(label: Any, shown: str) -> np.ndarray:

@@ -24,7 +24,7 @@ from runtime import strict_json
 from runtime.errors import UserError
 from training.data.files import random_splits
 from training.data.files.stream_copy import copied, put_json
-from training.data.spec import IGNORE_ID, MOST_IDS
+from training.data.spec import MOST_IDS, VOID_ID
 
 EXTRAS = "pip install -r requirements-extras.txt"
 IMAGES = ("image", "pixel_values", "img", "picture")
@@ -50,14 +50,14 @@ class Ask:
     label: str = ""
     splits: tuple[str, ...] | str = ()
     classes: tuple[str, ...] | str = ()
-    ignore: tuple[int, ...] | int = IGNORE_ID
+    ignore: tuple[int, ...] | int = VOID_ID
     stream: bool = False
     count: int = 0
 
 
 class Source(NamedTuple):
     """Our split names to theirs, the two columns, the names of the label's ClassLabel or None, and how many
-    pictures their splits have where that is known beforehand."""
+    images their splits have where that is known beforehand."""
 
     splits: Mapping[str, str]
     image: str
@@ -110,7 +110,7 @@ def local(ask: Ask, cache: str | None) -> tuple[Source, Any]:
 
 
 def undecode(part: Any, source: Source) -> Any:
-    """The two columns alone, with the pictures' own bytes: our readers decode them, and refuse what they must."""
+    """The two columns alone, with the images' own bytes: our readers decode them, and refuse what they must."""
     part = part.select_columns([source.image, source.label])
     for column in (source.image, source.label):
         if type(part.features[column]).__name__ == "Image":
@@ -121,20 +121,18 @@ def undecode(part: Any, source: Source) -> Any:
 def source_of(ask: Ask, features: Mapping[str, Mapping[str, Any]]) -> Source:
     """Splits, columns and class names by what a data set says of itself; UserError when it leaves them open."""
     own = next(iter(features.values()))
-    pictures = [name for name, kind in own.items() if type(kind).__name__ == "Image"]
-    image = _column(
-        ask, "image", ask.image, own, [name for name in pictures if name in IMAGES] or pictures[:1]
-    )
+    images = [name for name, kind in own.items() if type(kind).__name__ == "Image"]
+    image = _column(ask, "image", ask.image, own, [name for name in images if name in IMAGES] or images[:1])
     rest = [name for name in own if name != image]
     usual = [name for name in LABELS if name in rest and _holds_ids(own[name])]
-    label = _column(ask, "label", ask.label, own, usual or [name for name in pictures if name != image])
+    label = _column(ask, "label", ask.label, own, usual or [name for name in images if name != image])
     if type(own[image]).__name__ != "Image":
         raise UserError(
-            f"The column {image} of {ask.path} holds no pictures; image= has to name one that does."
+            f"The column {image} of {ask.path} holds no images; image= has to name one that does."
         )
     if not _holds_ids(own[label]):
         raise UserError(
-            f"The column {label} of {ask.path} holds neither pictures nor rows of ids; "
+            f"The column {label} of {ask.path} holds neither images nor rows of ids; "
             "label= has to name one that does."
         )
     return Source(
@@ -156,7 +154,7 @@ def _column(ask: Ask, option: str, named: str, own: Mapping[str, Any], usual: li
 
 
 def _holds_ids(kind: Any) -> bool:
-    """A column of pictures, or of nested lists."""
+    """A column of images, or of nested lists."""
     if type(kind).__name__ in ("Image", "Array2D"):
         return True
     return hasattr(getattr(kind, "feature", None), "feature")
@@ -194,7 +192,7 @@ def streamed(
     What is copied needs neither the library nor the Hub any more.
     """
     if data_dir is None:
-        raise UserError("stream=true copies pictures into a folder: name it with --data-dir.")
+        raise UserError("stream=true copies images into a folder: name it with --data-dir.")
     key = json.dumps([ask.path, ask.config, ask.revision, ask.image, ask.label, ask.splits])
     name = re.sub(r"[^A-Za-z0-9]+", "_", ask.path).strip("_")
     place = Path(data_dir) / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
@@ -253,7 +251,7 @@ def _start(ask: Ask, source: Source, split: str, state: Any) -> tuple[Iterator[t
 
 
 def _bytes(value: Any) -> bytes:
-    """A picture's own bytes, fetched where only its address came; rows of ids as a grey PNG."""
+    """An image's own bytes, fetched where only its address came; rows of ids as a grey PNG."""
     if isinstance(value, dict):
         if value.get("bytes") is not None:
             return bytes(value["bytes"])
@@ -276,7 +274,7 @@ def grid(rows: Any, shown: str) -> np.ndarray:
         or ids.min(initial=0) < 0
         or ids.max(initial=0) >= MOST_IDS
     ):
-        raise UserError(f"{shown} has to be rows of ids from 0 to 65535, as many rows as the picture has.")
+        raise UserError(f"{shown} has to be rows of ids from 0 to 65535, as many rows as the image has.")
     return ids.astype(np.uint8 if ids.max(initial=0) < 256 else np.uint16)
 
 

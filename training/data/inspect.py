@@ -4,8 +4,8 @@
     python -m training.data.inspect camvid --data-dir data/camvid --split train val
     python -m training.data.inspect folder --data-dir data/yard --data-set ratios=0.8,0.2 group=folder
 
-Every picture is read once, with its label map as it is stored and as the model sees it. What comes out: the label
-ids that there are, with the class that each becomes; the share of each class; sizes of pictures; pictures that are
+Every image is read once, with its label map as it is stored and as the model sees it. What comes out: the label
+ids that there are, with the class that each becomes; the share of each class; sizes of images; images that are
 in a split twice or in two splits (by the hash of their pixels); and what is wrong. Written to inspect/DATA (or
 --out): inspect.json with all of it, and samples.png, which is to be looked at.
 """
@@ -26,7 +26,7 @@ from runtime.errors import UserError, exit_on_user_error
 from training.command_line import Parser, setting
 from training.data import mixture, opened, sample_sheet
 from training.data.files import damaged_jpeg
-from training.data.spec import IGNORE_ID, DatasetSpec, Example
+from training.data.spec import VOID_ID, DatasetSpec, Example
 from training.progress_bar import counter
 from training.runs.checkpoints import write_atomically
 
@@ -34,10 +34,10 @@ LISTED = 10  # sentences of one kind that are printed; inspect.json has all of t
 
 
 class Seen(NamedTuple):
-    """What is kept of one picture.
+    """What is kept of one image.
 
-    `pairs` (N, 3) int64 are raw id, train id, pixels; the train id is -1 where the picture was refused. `size` is
-    (height, width), `pixels` a hash of them; both are None where not even the picture could be read.
+    `pairs` (N, 3) int64 are raw id, train id, pixels; the train id is -1 where the image was refused. `size` is
+    (height, width), `pixels` a hash of them; both are None where not even the image could be read.
     """
 
     size: tuple[int, int] | None
@@ -58,7 +58,7 @@ class Part(NamedTuple):
 
 
 def look(example: Example) -> Seen:
-    """Read one picture with its label map, as stored and as train ids."""
+    """Read one image with its label map, as stored and as train ids."""
     raw: np.ndarray | None = None
     rgb: np.ndarray | None = None
     ids: np.ndarray | None = None
@@ -121,12 +121,12 @@ def report(name: str, spec: DatasetSpec, parts: dict[str, Part], coloured: bool)
 
 
 def _split(part: Part, spec: DatasetSpec) -> dict[str, Any]:
-    """Pictures, sizes, and for each class its share of the pixels that count and of the pictures."""
-    pixels, pictures = np.zeros(256, np.int64), np.zeros(256, np.int64)
+    """Images, sizes, and for each class its share of the pixels that count and of the images."""
+    pixels, images = np.zeros(256, np.int64), np.zeros(256, np.int64)
     for seen in part.seen:
         good = seen.pairs[seen.pairs[:, 1] >= 0]
         np.add.at(pixels, good[:, 1], good[:, 2])
-        pictures[np.unique(good[:, 1])] += 1
+        images[np.unique(good[:, 1])] += 1
     count = len(spec.classes)
     sizes = Counter(seen.size for seen in part.seen if seen.size)
     return {
@@ -136,23 +136,23 @@ def _split(part: Part, spec: DatasetSpec) -> dict[str, Any]:
             {"width": width, "height": height, "pictures": number}
             for (height, width), number in sizes.most_common()
         ],
-        "void_share": _share(pixels[IGNORE_ID], pixels.sum()),
+        "void_share": _share(pixels[VOID_ID], pixels.sum()),
         "pixels": {label: int(pixels[index]) for index, label in enumerate(spec.classes)},
         "share": {label: _share(pixels[i], pixels[:count].sum()) for i, label in enumerate(spec.classes)},
-        "pictures_with": {label: int(pictures[index]) for index, label in enumerate(spec.classes)},
+        "pictures_with": {label: int(images[index]) for index, label in enumerate(spec.classes)},
     }
 
 
 def _ids(seen: Sequence[Seen], spec: DatasetSpec, coloured: bool) -> list[dict[str, Any]]:
-    """Every raw id, in order: its pixels, its pictures, and the class (or classes) that it becomes."""
+    """Every raw id, in order: its pixels, its images, and the class (or classes) that it becomes."""
     pixels: Counter[int] = Counter()
-    pictures: Counter[int] = Counter()
+    images: Counter[int] = Counter()
     becomes: dict[int, set[int]] = {}
     for one in seen:
         for raw, train, count in one.pairs.tolist():
             pixels[raw] += count
             becomes.setdefault(raw, set()).add(train)
-        pictures.update(set(one.pairs[:, 0].tolist()))
+        images.update(set(one.pairs[:, 0].tolist()))
     total = sum(pixels.values())
     rows = []
     for raw in sorted(pixels):
@@ -166,15 +166,15 @@ def _ids(seen: Sequence[Seen], spec: DatasetSpec, coloured: bool) -> list[dict[s
                 "colour": list(colour) if colour else None,
                 "pixels": pixels[raw],
                 "share": _share(pixels[raw], total),
-                "pictures": pictures[raw],
-                "pictures_share": _share(pictures[raw], len(seen)),
+                "pictures": images[raw],
+                "pictures_share": _share(images[raw], len(seen)),
             }
         )
     return rows
 
 
 def _duplicates(parts: dict[str, Part]) -> list[list[str]]:
-    """Pictures of the very same pixels, each as split/name: those that lie in two splits first."""
+    """Images of the very same pixels, each as split/name: those that lie in two splits first."""
     found: dict[str, list[str]] = {}
     for split, part in parts.items():
         for example, seen in zip(part.examples, part.seen, strict=True):
@@ -193,7 +193,7 @@ def _problems(parts: dict[str, Part], spec: DatasetSpec) -> dict[str, list[str]]
             f"{split}/{example.name} is void in every pixel: nothing is learnt from it or scored on it."
             for split, part in parts.items()
             for example, seen in zip(part.examples, part.seen, strict=True)
-            if seen.problem is None and (seen.pairs[:, 1] == IGNORE_ID).all()
+            if seen.problem is None and (seen.pairs[:, 1] == VOID_ID).all()
         ],
         "duplicates": [_duplicate(names) for names in _duplicates(parts)],
         "classes": _missing_classes(parts, spec),
@@ -204,7 +204,7 @@ def _problems(parts: dict[str, Part], spec: DatasetSpec) -> dict[str, list[str]]
 
 def _duplicate(names: list[str]) -> str:
     across = len({name.split("/")[0] for name in names}) > 1
-    return f"{' and '.join(names)} are the same picture" + (", in different splits." if across else ".")
+    return f"{' and '.join(names)} are the same image" + (", in different splits." if across else ".")
 
 
 def _missing_classes(parts: dict[str, Part], spec: DatasetSpec) -> list[str]:
@@ -220,12 +220,12 @@ def _missing_classes(parts: dict[str, Part], spec: DatasetSpec) -> list[str]:
 
 
 def _groups(parts: dict[str, Part]) -> list[str]:
-    """Groups (folders, cities, drives) with pictures in two splits: their neighbours may be nearly the same."""
+    """Groups (folders, cities, drives) with images in two splits: their neighbours may be nearly the same."""
     groups = {split: {example.group for example in part.examples} - {""} for split, part in parts.items()}
     listed = [split for split in parts if len(set().union(*groups.values())) > 1]
     return [
-        f"{first} and {second} share pictures of the group {', '.join(sorted(both)[:5])}"
-        f"{' and others' if len(both) > 5 else ''}: neighbouring frames may be nearly the same picture."
+        f"{first} and {second} share images of the group {', '.join(sorted(both)[:5])}"
+        f"{' and others' if len(both) > 5 else ''}: neighbouring frames may be nearly the same image."
         for place, first in enumerate(listed)
         for second in listed[place + 1 :]
         if (both := groups[first] & groups[second])
@@ -239,7 +239,7 @@ def _share(part: Any, whole: Any) -> float:
 def text(result: dict[str, Any]) -> str:
     """What is printed: ids, classes, sizes, and what is wrong."""
     lines = [
-        f"{'id':>9}  {'colour':<8} {'class':<24} {'pixels':>14} {'% pixels':>9} {'pictures':>9} {'% pictures':>11}"
+        f"{'id':>9}  {'colour':<8} {'class':<24} {'pixels':>14} {'% pixels':>9} {'images':>9} {'% images':>11}"
     ]
     for row in result["ids"]:
         lines.append(
@@ -247,7 +247,7 @@ def text(result: dict[str, Any]) -> str:
             f"{100 * row['share']:>9.3f} {row['pictures']:>9,} {100 * row['pictures_share']:>11.1f}"
         )
     splits = result["splits"]
-    lines += ["", "% of the pixels that count (and of the pictures that show it)"]
+    lines += ["", "% of the pixels that count (and of the images that show it)"]
     lines.append(f"{'class':<24}" + "".join(f"{split:>18}" for split in splits))
     for entry in result["classes"]:
         cells = (_cell(part, entry["name"]) for part in splits.values())
@@ -263,7 +263,7 @@ def text(result: dict[str, Any]) -> str:
             continue
         shown = [f"{size['width']}x{size['height']} ({size['pictures']})" for size in part["sizes"]]
         more = f" and {len(shown) - 4} other sizes" if len(shown) > 4 else ""
-        lines.append(f"{split}: {part['pictures']} pictures, {', '.join(shown[:4])}{more}")
+        lines.append(f"{split}: {part['pictures']} images, {', '.join(shown[:4])}{more}")
     for kind, sentences in result["problems"].items():
         lines += ["", f"{KINDS[kind]} ({len(sentences)})"]
         lines += [f"  {sentence}" for sentence in sentences[:LISTED]]
@@ -277,8 +277,8 @@ def _hex(colour: list[int] | None) -> str:
 
 KINDS = {
     "files": "Files that training refuses",
-    "void": "Pictures without any class",
-    "duplicates": "The same picture twice",
+    "void": "Images without any class",
+    "duplicates": "The same image twice",
     "classes": "Classes that a split lacks",
     "groups": "Groups that straddle splits",
 }
@@ -352,7 +352,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command.add_argument("--classes", metavar="TAXONOMY")
     command.add_argument("--data-set", metavar="NAME=VALUE", nargs="+", default=[], help="its options")
     command.add_argument("--split", nargs="+", default=[], help="these splits only")
-    command.add_argument("--samples", type=int, default=4, metavar="N", help="pictures of each split to draw")
+    command.add_argument("--samples", type=int, default=4, metavar="N", help="images of each split to draw")
     command.add_argument("--out", metavar="DIR", help="inspect/DATA if not given")
     args = command.parse_args(argv)
     options = dict(map(setting, args.data_set))
@@ -368,20 +368,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"{folder} cannot be written: {error.strerror}; choose another --out.") from error
     write_atomically(folder / "inspect.json", lambda path: _put(path, content))
     chosen = {split: sample_sheet.chosen(_classes_of(part), args.samples) for split, part in parts.items()}
-    pictures = [
+    images = [
         (f"{split}/{parts[split].examples[index].name}", *parts[split].examples[index].read())
         for split, indices in chosen.items()
         for index in indices
     ]
-    sample_sheet.draw(folder / "samples.png", pictures, spec)
+    sample_sheet.draw(folder / "samples.png", images, spec)
     print(text(result))
     print(f"\nwritten to {folder}: inspect.json, samples.png")
     return 0
 
 
 def _classes_of(part: Part) -> list[set[int] | None]:
-    """The classes in each picture; None where it was refused."""
-    return [None if seen.problem else set(seen.pairs[:, 1].tolist()) - {IGNORE_ID} for seen in part.seen]
+    """The classes in each image; None where it was refused."""
+    return [None if seen.problem else set(seen.pairs[:, 1].tolist()) - {VOID_ID} for seen in part.seen]
 
 
 def _put(path: Path, content: str) -> None:

@@ -1,7 +1,7 @@
 """Several data sets as one: `--data cityscapes+camvid+scenes --classes road11 --data-dir cityscapes=DIR camvid=DIR`.
 
 Every part is read by its own code, in classes that all of them can be mapped to (training/data/labels/taxonomies.py).
-What a part does not tell apart is void in its pictures, never background. The pictures of the parts follow each other
+What a part does not tell apart is void in its images, never background. The images of the parts follow each other
 in one list, so that the order of an epoch, a resume and the hash of a recipe work as for any data set.
 """
 
@@ -24,7 +24,7 @@ Folder = Path | str | Mapping[str, str] | None
 class Part(NamedTuple):
     """One data set, with what of the command line is its own.
 
-    `mapping` is the user's own, from the names of classes to names; `weight` is how often an epoch takes a picture.
+    `mapping` is the user's own, from the names of classes to names; `weight` is how often an epoch takes an image.
     """
 
     name: str
@@ -86,7 +86,7 @@ def _weights(names: Sequence[str], given: Mapping[str, Any]) -> dict[str, float]
             raise UserError(f"--mix weighs {part}, but the data is {', '.join(names)}.")
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= MOST:
             raise UserError(
-                f"--mix {part}={weight} is no weight; how often an epoch takes each picture is right, above 0 and "
+                f"--mix {part}={weight} is no weight; how often an epoch takes each image is right, above 0 and "
                 f"up to {MOST:g}."
             )
     return {part: float(given.get(part, 1.0)) for part in names}

@@ -2,10 +2,10 @@
 
 `training_batches` begins at any step and gives bit for bit what an uninterrupted run would have given there:
 the order of an epoch is NumPy's `default_rng([seed, epoch]).permutation`, of more or fewer samples than there are
-pictures where these are weighted, and augmentation is keyed on (seed, sample number). That is why tf.data's own
+images where these are weighted, and augmentation is keyed on (seed, sample number). That is why tf.data's own
 shuffle and cache are not used.
 
-Iterate inside `with read_errors():`, which turns a picture that cannot be read into its one sentence.
+Iterate inside `with read_errors():`, which turns an image that cannot be read into its one sentence.
 """
 
 import contextlib
@@ -93,7 +93,7 @@ class DecodedCache:
         say: Callable[[str], None] | None = None,
     ) -> None:
         if not examples:
-            raise UserError("There are no pictures to read; check the data folder and the split.")
+            raise UserError("There are no images to read; check the data folder and the split.")
         self.examples = examples
         self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._lock = threading.Lock()
@@ -101,7 +101,7 @@ class DecodedCache:
         needed = sum(len(part) * _decoded_bytes(examples[part[0]]) for part in _parts(examples).values())
         self.enabled = needed <= limit
         if say:
-            amounts = f"{len(examples)} decoded pictures take {needed / 1e9:.2f} GB"
+            amounts = f"{len(examples)} decoded images take {needed / 1e9:.2f} GB"
             verdict = "fits: they are kept in memory" if self.enabled else "does not fit: each is read again"
             say(f"{amounts}, which {verdict} (limit {limit / 1e9:.2f} GB).")
 
@@ -139,7 +139,7 @@ def training_batches(
 
     `prepare(image, label, seed)` may make something else of each sample: (inputs, targets), nested as they like.
 
-    The pictures are cached in `cache`, or in a new one of at most `cache_bytes` (see DecodedCache).
+    The images are cached in `cache`, or in a new one of at most `cache_bytes` (see DecodedCache).
     """
     kept = cache or DecodedCache(examples, limit_bytes=cache_bytes, say=say)
     steps = steps_per_epoch(samples(examples), batch)
@@ -182,7 +182,7 @@ def evaluation_batches(
 ) -> tf.data.Dataset:
     """In order, once: (index int64, image uint8 (1, H, W, 3), label uint8 (1, H, W)), nothing augmented.
 
-    All pictures, or those of `indices`. With `size` (height, width) the image is resized to it; the label keeps its
+    All images, or those of `indices`. With `size` (height, width) the image is resized to it; the label keeps its
     own size.
     """
     kept = cache or DecodedCache(examples, limit_bytes=0)
@@ -205,7 +205,7 @@ def evaluation_batches(
 
 @contextlib.contextmanager
 def read_errors() -> Iterator[None]:
-    """Around the iteration of one of our datasets: a picture that cannot be read raises its UserError."""
+    """Around the iteration of one of our datasets: an image that cannot be read raises its UserError."""
     try:
         yield
     except tf.errors.OpError as error:

@@ -1,4 +1,4 @@
-"""A sheet of samples: each picture as it is, under its classes' colours, and the label map alone, with a legend."""
+"""A sheet of samples: each image as it is, under its classes' colours, and the label map alone, with a legend."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,11 +8,11 @@ import numpy as np
 
 from evaluation import chart_fonts
 from runtime.image import colour, overlay
-from training.data.spec import IGNORE_ID, DatasetSpec
+from training.data.spec import VOID_ID, DatasetSpec
 from training.runs.checkpoints import write_atomically
 
-TILE = 480  # pixels: the width, and the most in height, that a picture is drawn at
-TITLE = 64  # letters over a picture; of a longer name the end is shown
+TILE = 480  # pixels: the width, and the most in height, that an image is drawn at
+TITLE = 64  # letters over an image; of a longer name the end is shown
 DPI = 100
 OPACITY = 0.6
 LEGEND_ROW = 0.24  # inches
@@ -20,7 +20,7 @@ PLACES = 5  # columns of the legend
 
 
 def chosen(classes: Sequence[set[int] | None], count: int) -> list[int]:
-    """Which pictures to draw: one after another the one with most classes not yet seen, then at even steps."""
+    """Which images to draw: one after another the one with most classes not yet seen, then at even steps."""
     good = [index for index, found in enumerate(classes) if found is not None]
     picked: list[int] = []
     seen: set[int] = set()
@@ -36,30 +36,30 @@ def chosen(classes: Sequence[set[int] | None], count: int) -> list[int]:
     return sorted(picked)
 
 
-def draw(path: Path, pictures: Sequence[tuple[str, np.ndarray, np.ndarray]], spec: DatasetSpec) -> None:
-    """Write the sheet. `pictures` are (title, rgb uint8 (H, W, 3), train ids uint8 (H, W)); without any it is a
+def draw(path: Path, images: Sequence[tuple[str, np.ndarray, np.ndarray]], spec: DatasetSpec) -> None:
+    """Write the sheet. `images` are (title, rgb uint8 (H, W, 3), train ids uint8 (H, W)); without any it is a
     legend alone."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
     wide = 3 * TILE / DPI + 0.4
-    tall = [TILE / DPI * min(1.0, rgb.shape[0] / rgb.shape[1]) + 0.35 for _, rgb, _ in pictures]
+    tall = [TILE / DPI * min(1.0, rgb.shape[0] / rgb.shape[1]) + 0.35 for _, rgb, _ in images]
     legend = LEGEND_ROW * (-(-(len(spec.classes) + 1) // PLACES)) + 0.3
     figure = Figure(figsize=(wide, sum(tall) + legend), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(len(pictures) + 1, 3, height_ratios=[*tall, legend])
-    for row, (title, rgb, ids) in enumerate(pictures):
+    grid = figure.add_gridspec(len(images) + 1, 3, height_ratios=[*tall, legend])
+    for row, (title, rgb, ids) in enumerate(images):
         small, small_ids = _small(rgb, ids)
-        alone = np.where((small_ids == IGNORE_ID)[..., None], 255, colour(small_ids, spec.palette))
+        alone = np.where((small_ids == VOID_ID)[..., None], 255, colour(small_ids, spec.palette))
         kinds = {
             title: small,
             "overlay": overlay(small, small_ids, spec.palette, OPACITY),
             "label map": alone,
         }
-        for column, (name, picture) in enumerate(kinds.items()):
+        for column, (name, image) in enumerate(kinds.items()):
             axes = figure.add_subplot(grid[row, column])
-            axes.imshow(picture.astype(np.uint8), interpolation="nearest")
+            axes.imshow(image.astype(np.uint8), interpolation="nearest")
             axes.set_title(
                 chart_fonts.drawable(name if len(name) <= TITLE else f"…{name[1 - TITLE :]}"),
                 fontsize=9,
@@ -84,7 +84,7 @@ def draw(path: Path, pictures: Sequence[tuple[str, np.ndarray, np.ndarray]], spe
 
 
 def _small(rgb: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both within a tile; small pictures keep their pixels."""
+    """Both within a tile; small images keep their pixels."""
     scale = TILE / max(rgb.shape[:2])
     if scale >= 1:
         return rgb, ids

@@ -113,7 +113,7 @@ def _check(count: int, size: tuple[int, int], seed: int) -> None:
 
 
 def paths(folder: Path, split: str, index: int) -> tuple[Path, Path, Path]:
-    """Where the picture, its label ids and its instance ids go, as in the official Cityscapes archive."""
+    """Where the image, its label ids and its instance ids go, as in the official Cityscapes archive."""
     name = f"{CITY}_{index:06d}_000000"
     truth = folder / "gtFine" / split / CITY
     return (
@@ -174,7 +174,7 @@ def _say(line: str, *, last: bool) -> None:
 
 
 def sheet(count: int, size: tuple[int, int], seed: int, split: str) -> np.ndarray:
-    """A contact sheet, uint8 RGB: pictures with their labels in Cityscapes' colours, two pairs a row."""
+    """A contact sheet, uint8 RGB: images with their labels in Cityscapes' colours, two pairs a row."""
     _check(count, size, seed)
     colours = np.zeros((256, 3), np.uint8)
     for label in cityscapes.LABELS:

@@ -11,20 +11,20 @@ import numpy as np
 from runtime import strict_json
 from runtime.class_names import check_names
 
-IGNORE_ID = 255
+VOID_ID = 255
 MOST_IDS = 65_536  # label files hold up to 16 bits a pixel
 
 
 @dataclass(frozen=True)
 class Example:
-    """One picture with its label map, read when it is asked for.
+    """One image with its label map, read when it is asked for.
 
     `name` is unique within its split and safe as a file name. `read()` returns the RGB image, uint8
     (H, W, 3), and the train ids, uint8 (H, W), 255 where nothing counts; it raises
     `runtime.errors.UserError`, naming the file, when either cannot be trusted.
 
     `place` is what messages call the image: its file, "" where it is known by its name alone.
-    `group` is what neighbouring pictures share (a city, a drive, a folder), "" where nothing says.
+    `group` is what neighbouring images share (a city, a drive, a folder), "" where nothing says.
     `remarks()` are sentences on the label maps of its data set, to be said aloud once all have been read.
     `raw()` returns the RGB image and the label map as it is stored, neither mapped nor compared with anything:
     ids (H, W) or colours (H, W, 3); None where `read` gives all there is.
@@ -46,14 +46,14 @@ class Example:
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """Classes in train-id order with their colours; `size` is the usual (height, width) of a picture."""
+    """Classes in train-id order with their colours; `size` is the usual (height, width) of an image."""
 
     name: str
     classes: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
     splits: tuple[str, ...]
     size: tuple[int, int]
-    ignore_id: int = IGNORE_ID
+    ignore_id: int = VOID_ID
 
     def __post_init__(self) -> None:
         if len(self.classes) != len(self.palette):
@@ -131,7 +131,7 @@ class Dataset:
         return self.taxonomies(data_dir, options or {})
 
 
-def lookup_table(mapping: dict[int, int], default: int = IGNORE_ID) -> np.ndarray:
+def lookup_table(mapping: dict[int, int], default: int = VOID_ID) -> np.ndarray:
     """A uint8 table that turns raw ids into train ids by indexing: 256 entries, or 65,536 where an id needs them."""
     table = np.full(256 if max(mapping, default=0) < 256 else MOST_IDS, default, np.uint8)
     for raw, train in mapping.items():

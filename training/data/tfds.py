@@ -4,7 +4,7 @@
     --data tfds --data-set builder=/a/folder/my_streets/1.0.0
 
 `builder` is NAME, NAME/CONFIG or NAME/CONFIG:VERSION, or a folder that TFDS has prepared. It is prepared on first
-use, in --data-dir or TFDS' usual folder, as ArrayRecord files, because training reads records by number. Pictures
+use, in --data-dir or TFDS' usual folder, as ArrayRecord files, because training reads records by number. Images
 and label maps stay the encoded bytes that TFDS keeps and are decoded by our own readers; labels that are plain
 tensors of ids are taken as they are. The names of the classes come from `classes` (names in the order of their
 ids, or a file as in training/data/labels/classes.py), or from the label itself (tfds.features.LabeledImage). `ignore`
@@ -25,7 +25,7 @@ from training.data.files import random_splits as split_rules
 from training.data.labels import classes as class_files
 from training.data.labels import label_maps
 from training.data.labels.classes import Classes
-from training.data.spec import IGNORE_ID, MOST_IDS, DatasetSpec, Example, Taxonomies
+from training.data.spec import MOST_IDS, VOID_ID, DatasetSpec, Example, Taxonomies
 
 IMAGES = ("image", "image_left", "images", "picture")
 LABELS = ("segmentation_mask", "segmentation_label", "label", "mask", "annotations", "annotation")
@@ -44,7 +44,7 @@ def taxonomies(data_dir: Path | str | None, options: dict[str, Any]) -> Taxonomi
     """The one taxonomy of the data set, by its name."""
     named = {key: options[key] for key in ("builder", "image", "label", "splits") if key in options}
     source = _source(_text(data_dir), **{key: _plain(value) for key, value in named.items()})
-    table = _classes(source, options.get("classes", ()), options.get("ignore", IGNORE_ID))
+    table = _classes(source, options.get("classes", ()), options.get("ignore", VOID_ID))
     name = str(source.builder.name)
     return {name: DatasetSpec(name, table.names, table.palette, tuple(source.splits), (512, 512))}
 
@@ -59,7 +59,7 @@ def examples(
     label: str = "",
     splits: tuple[str, ...] | str = (),
     classes: tuple[str, ...] | str = (),
-    ignore: tuple[int, ...] | int = IGNORE_ID,
+    ignore: tuple[int, ...] | int = VOID_ID,
 ) -> tuple[list[Example], list[str]]:
     """Every record of the split, in the builder's order."""
     del taxonomy  # there is one
@@ -73,7 +73,7 @@ def examples(
             functools.partial(_pair, class_files.decode, records, index, source, table, shown),
             raw=functools.partial(_pair, class_files.as_stored, records, index, source, table, shown),
             remarks=table.remarks,
-            place=f"{shown} {index} picture",
+            place=f"{shown} {index} image",
         )
         for index in range(len(records))
     ], []
@@ -139,9 +139,7 @@ def _feature(builder: str, option: str, named: str, features: Any, usual: Sequen
             f"Say which feature of {builder} is the {option}, with {option}=: it has {', '.join(features)}."
         )
     if not _is_grid(features[chosen]):
-        raise UserError(
-            f"The feature {chosen} of {builder} is no picture; {option}= has to name one that is."
-        )
+        raise UserError(f"The feature {chosen} of {builder} is no image; {option}= has to name one that is.")
     return chosen
 
 
@@ -152,11 +150,11 @@ def _is_grid(feature: Any) -> bool:
 def _records(source: Source, split: str) -> Sequence[dict[str, Any]]:
     import tensorflow_datasets as tfds
 
-    # The bytes of every picture stay as they are: the two that are wanted are decoded by our own readers.
-    pictures = [
+    # The bytes of every image stay as they are: the two that are wanted are decoded by our own readers.
+    images = [
         name for name, kind in source.builder.info.features.items() if isinstance(kind, tfds.features.Image)
     ]
-    keep = {name: tfds.decode.SkipDecoding() for name in pictures}
+    keep = {name: tfds.decode.SkipDecoding() for name in images}
     return source.builder.as_data_source(split=split, decoders=keep)
 
 
@@ -169,16 +167,16 @@ def _pair(
     shown: str,
 ) -> tuple[np.ndarray, np.ndarray]:
     record, name = records[index], f"{shown} {index}"
-    return decode(_picture(record[source.image], f"{name} picture"), record[source.label], table, _ids, name)
+    return decode(_image(record[source.image], f"{name} image"), record[source.label], table, _ids, name)
 
 
-def _picture(value: Any, shown: str) -> np.ndarray:
+def _image(value: Any, shown: str) -> np.ndarray:
     if isinstance(value, bytes):
         return read_rgb(value, shown)
-    picture = np.asarray(value)
-    if picture.ndim != 3 or picture.shape[-1] != 3 or picture.dtype != np.uint8:
-        raise UserError(f"{shown} is {picture.dtype} {picture.shape}; RGB of 8 bits, (H, W, 3), is right.")
-    return picture
+    image = np.asarray(value)
+    if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
+        raise UserError(f"{shown} is {image.dtype} {image.shape}; RGB of 8 bits, (H, W, 3), is right.")
+    return image
 
 
 def _ids(value: Any, shown: str) -> np.ndarray:

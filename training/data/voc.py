@@ -1,13 +1,13 @@
-"""PASCAL VOC 2012 segmentation: 20 kinds of objects and background, with SBD's labels for more training pictures.
+"""PASCAL VOC 2012 segmentation: 20 kinds of objects and background, with SBD's labels for more training images.
 
 Sources: M. Everingham et al., "The PASCAL Visual Object Classes Challenge: A Retrospective", IJCV 111, 2015, and
 its development kit, whose label maps are paletted PNGs with ids 0 to 20, and 255 for void (the borders and what
 is hard to tell). SBD: B. Hariharan et al., "Semantic Contours from Inverse Detectors", ICCV 2011, which labels
-VOC's other pictures, without void: .mat files whose GTcls.Segmentation holds the ids.
+VOC's other images, without void: .mat files whose GTcls.Segmentation holds the ids.
 
-`train` has VOC's own 1,464 pictures and `val` 1,449. With the option `sbd` (--data-set sbd=true) `train` is what the
-field calls train_aug and trains on, 10,582 pictures (L.-C. Chen et al., DeepLab, arXiv:1606.00915, section 4.1):
-VOC's train and all of SBD that is not in VOC's val. A picture of VOC's train keeps VOC's own label map there. The
+`train` has VOC's own 1,464 images and `val` 1,449. With the option `sbd` (--data-set sbd=true) `train` is what the
+field calls train_aug and trains on, 10,582 images (L.-C. Chen et al., DeepLab, arXiv:1606.00915, section 4.1):
+VOC's train and all of SBD that is not in VOC's val. An image of VOC's train keeps VOC's own label map there. The
 labels of test are kept by the benchmark.
 """
 
@@ -21,7 +21,7 @@ from runtime.errors import UserError
 from training.data.files import pairs
 from training.data.labels import label_maps
 from training.data.labels.label_maps import ReadIds
-from training.data.spec import IGNORE_ID, DatasetSpec, Example, lookup_table
+from training.data.spec import VOID_ID, DatasetSpec, Example, lookup_table
 
 SPLITS = ("train", "val")
 PLACES = ("VOCdevkit/VOC2012", "VOC2012", ".")  # of the development kit's own year
@@ -56,7 +56,7 @@ SPEC = DatasetSpec(
 TAXONOMIES = {"voc21": SPEC}
 
 TO_TRAIN_ID = lookup_table({index: index for index in range(len(CLASSES))})
-ALLOWED = frozenset((*range(len(CLASSES)), IGNORE_ID))
+ALLOWED = frozenset((*range(len(CLASSES)), VOID_ID))
 
 
 class Labels(NamedTuple):
@@ -70,7 +70,7 @@ class Labels(NamedTuple):
 def examples(
     split: str, data_dir: Path | str | None, taxonomy: str, *, sbd: bool = False
 ) -> tuple[list[Example], list[str]]:
-    """The pictures in the split's list, in its order, and a sentence for each whose picture or label is missing."""
+    """The images in the split's list, in its order, and a sentence for each whose image or label is missing."""
     del taxonomy  # there is one
     if not isinstance(sbd, bool):
         raise UserError(f"The option sbd of voc is {sbd!r}; true or false is right.")

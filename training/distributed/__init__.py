@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 LAST_WORDS_SECONDS = 60.0  # the chief may take a while to notice that TensorFlow has lost a worker
 FAREWELL_SECONDS = 2.0
-COMPARED_PICTURES = 8
+COMPARED_IMAGES = 8
 STARTED_OVER = "KERBSIDE_STARTED_OVER"
 
 
@@ -239,16 +239,16 @@ def versions() -> dict[str, Any]:
     return {**packages, "sources": digest.hexdigest()[:12]}
 
 
-def fingerprint(pictures: "DecodedCache") -> dict[str, Any]:
-    """A split in three facts: how many pictures, their names, and what a few of them hold."""
+def fingerprint(images: "DecodedCache") -> dict[str, Any]:
+    """A split in three facts: how many images, their names, and what a few of them hold."""
     names, content = hashlib.sha256(), hashlib.sha256()
-    for example in pictures.examples:
+    for example in images.examples:
         names.update(example.name.encode() + b"\n")
-    for index in np.linspace(0, len(pictures.examples) - 1, COMPARED_PICTURES).astype(int):
-        for array in pictures.read(int(index)):
+    for index in np.linspace(0, len(images.examples) - 1, COMPARED_IMAGES).astype(int):
+        for array in images.read(int(index)):
             content.update(array.tobytes())
     return {
-        "pictures": len(pictures.examples),
+        "pictures": len(images.examples),
         "names": names.hexdigest()[:12],
         "content": content.hexdigest()[:12],
     }

@@ -26,7 +26,7 @@ from training.distributed import ALONE, Cluster
 from training.engine import run_state
 from training.engine.gradients import Logits
 from training.engine.run_state import Progress
-from training.engine.train_step import Trainee, make_train_step, make_trainee
+from training.engine.train_step import TrainState, make_train_state, make_train_step
 from training.engine.validation import Task, task_of
 from training.losses import parse, validation_loss
 from training.progress_bar import bar
@@ -68,20 +68,20 @@ def train(
     """
     total = recipe.epochs * (steps := steps_per_epoch(samples(training.examples), recipe.batch))
     with strategy.scope():
-        trainee = make_trainee(model, recipe, steps)
-    progress = run_state.begin(run_folder, trainee, cluster, say)
+        train_state = make_train_state(model, recipe, steps)
+    progress = run_state.begin(run_folder, train_state, cluster, say)
     if progress.step >= total or progress.stopped_early:
         say(f"this run is finished: {progress.step} steps, best mIoU {percent(progress.best_miou)}.")
         return progress
     if cluster.chief:
         checkpoints.begin(run_folder / "checkpoints")
-    step = make_train_step(trainee, recipe, strategy, class_weights, teacher)
+    step = make_train_step(train_state, recipe, strategy, class_weights, teacher)
     task = task_of(recipe.model)
     loss_of = partial(validation_loss, parse(recipe.loss, recipe.loss_options))
     evaluator = task.validator(model, spec, validation, loss_of, cluster)
     feed = _Feed(_batches(recipe, model, task, training, progress.step, strategy, cluster))
     hooks = _begin(model, callbacks if cluster.chief else (), recipe.epochs)
-    saving = _Saving(run_folder, trainee, progress, cluster.chief)
+    saving = _Saving(run_folder, train_state, progress, cluster.chief)
     stopping = ended = False
     line = bar(total, "step", progress.step, hidden=not cluster.chief)
     with noted_signals() as stop, read_errors(), _enough_memory(recipe), line:
@@ -91,7 +91,7 @@ def train(
             _show(line, progress, loss)
             last = position == steps - 1
             if last:
-                row = _end_of_epoch(recipe, trainee, evaluator, progress, epoch, run_folder, cluster)
+                row = _end_of_epoch(recipe, train_state, evaluator, progress, epoch, run_folder, cluster)
                 _tell(line, row, recipe, progress, track, cluster)
                 hooks.on_epoch_end(epoch, row)
                 _refuse_lost_epoch(row)
@@ -215,7 +215,7 @@ def _refuse_lost_epoch(row: dict[str, Any]) -> None:
 
 def _end_of_epoch(
     recipe: Recipe,
-    trainee: Trainee,
+    train_state: TrainState,
     evaluator: Any,
     progress: Progress,
     epoch: int,
@@ -223,12 +223,12 @@ def _end_of_epoch(
     cluster: Cluster,
 ) -> dict[str, Any]:
     """Validate on the averaged weights, keep the best, write history, curves and previews."""
-    with run_state.averaged(trainee):
+    with run_state.averaged(train_state):
         result, loss, previews = evaluator()
         if progress.loss_count and result["miou"] > progress.best_miou:
             progress.best_miou, progress.best_epoch, progress.epochs_without_gain = result["miou"], epoch, 0
             if cluster.chief:
-                best_weights.write(run_folder, trainee.model)
+                best_weights.write(run_folder, train_state.model)
         else:
             progress.epochs_without_gain += 1
     if recipe.patience and progress.epochs_without_gain >= recipe.patience:
@@ -236,7 +236,7 @@ def _end_of_epoch(
     row = {
         "epoch": epoch + 1,
         "step": progress.step,
-        "learning_rate": float(keras.ops.convert_to_numpy(trainee.optimizer.learning_rate)),
+        "learning_rate": float(keras.ops.convert_to_numpy(train_state.optimizer.learning_rate)),
         "loss": progress.loss_sum / progress.loss_count if progress.loss_count else math.nan,
         "val_loss": loss,
         "val_miou": result["miou"],
@@ -256,14 +256,14 @@ class _Saving:
     """The chief's checkpoints: where asked for, and whenever CHECKPOINT_SECONDS have passed since the last."""
 
     run_folder: Path
-    trainee: Trainee
+    train_state: TrainState
     progress: Progress
     chief: bool
     saved_at: float = field(default_factory=time.monotonic)
 
     def perhaps(self, now: bool) -> None:
         if self.chief and (now or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS):
-            run_state.save(self.run_folder, self.trainee, self.progress)
+            run_state.save(self.run_folder, self.train_state, self.progress)
             self.saved_at = time.monotonic()
 
 

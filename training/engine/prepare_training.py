@@ -27,13 +27,13 @@ from training.engine.teacher import open_teacher
 from training.engine.validation import MODEL_TASKS
 from training.losses import CLASS_WEIGHTS, class_weights
 from training.runs import initial_weights, run_folders
-from training.runs.backbone_weights import load_backbone_weights, restate_norms
+from training.runs.backbone_weights import load_backbone_weights, recalibrate_norms
 from training.runs.recipe import Recipe
 from training.runs.trained_run import build_model, keep_classes, keep_data, load_split
 from zoo.convert import mobilenet_tflite
 
 DRAWN_COUNTED = 200  # images at most, where each would be drawn for that alone
-RESTATED = 48  # train pictures that BatchNorms which were folded are restated on
+RECALIBRATED = 48  # train images that BatchNorms which were folded are recalibrated on
 
 
 def strategy(cluster: Cluster = ALONE) -> tf.distribute.Strategy:
@@ -219,7 +219,7 @@ def _begin_with(
     elif recipe.backbone_weights != "none":
         load_backbone_weights(model, recipe.backbone_weights, recipe.backbone)
         if recipe.backbone_weights.endswith(mobilenet_tflite.SUFFIX):
-            restate_norms(model, _pictures(model, training, RESTATED))
+            recalibrate_norms(model, _images(model, training, RECALIBRATED))
 
 
 def _quantize(model: keras.Model, recipe: Recipe, training: DecodedCache, cluster: Cluster) -> None:
@@ -229,16 +229,16 @@ def _quantize(model: keras.Model, recipe: Recipe, training: DecodedCache, cluste
         raise UserError(f"{recipe.model} is prompted, and its decoder stays in float: leave --quantize out")
     ranges = quantization.quantize(model)
     if cluster.chief:
-        quantization.calibrate(model, ranges, _pictures(model, training, quantization.PICTURES))
+        quantization.calibrate(model, ranges, _images(model, training, quantization.IMAGES))
 
 
-def _pictures(model: keras.Model, training: DecodedCache, most: int) -> Iterator[np.ndarray]:
-    """Train pictures from all over the split, uint8, in the size that the model takes if it takes but one."""
+def _images(model: keras.Model, training: DecodedCache, most: int) -> Iterator[np.ndarray]:
+    """Train images from all over the split, uint8, in the size that the model takes if it takes but one."""
     size = model.inputs[0].shape[1:3]
     count = len(training.examples)
     for number in range(min(count, most)):
-        picture = training.read(number * count // min(count, most))[0]
-        yield resize_rgb(picture, size) if all(size) else picture
+        image = training.read(number * count // min(count, most))[0]
+        yield resize_rgb(image, size) if all(size) else image
 
 
 def synchronise(model: keras.Model) -> None:

@@ -19,11 +19,11 @@ import tensorflow as tf
 from runtime.image import resize_ids
 from runtime.prompted import fit, fitted_size, full_size, scaled
 from training.data.pipeline import DecodedCache
-from training.data.spec import IGNORE_ID, DatasetSpec
+from training.data.spec import VOID_ID, DatasetSpec
 from training.distributed import ALONE, Cluster
 from zoo.prompt_encoder import BACKGROUND, FOREGROUND, NO_BOX, UNUSED
 
-PROMPTS, SLOTS = 8, 4  # prompts a picture, and points that each may have
+PROMPTS, SLOTS = 8, 4  # prompts an image, and points that each may have
 LEAST_AREA = 32  # pixels of a region; smaller ones are a pixel or two in a mask
 JITTER, MOST_JITTER = (
     0.1,
@@ -73,13 +73,13 @@ def draw(
         foreground = rng.random() < 0.5 or not beside.any()
         points[slot] = _point(inside if foreground else beside, rng)
         labels[slot] = FOREGROUND if foreground else BACKGROUND
-    region = np.where(label == IGNORE_ID, IGNORE_ID, np.where(inside, INSIDE, OUTSIDE)).astype(np.uint8)
+    region = np.where(label == VOID_ID, VOID_ID, np.where(inside, INSIDE, OUTSIDE)).astype(np.uint8)
     return Prompt(points, labels, box, region, several, class_id)
 
 
 def _region(label: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, int] | None:
     """A connected piece of one class, bool (H, W), and the class."""
-    for class_id in rng.permutation(np.setdiff1d(label, [IGNORE_ID])):
+    for class_id in rng.permutation(np.setdiff1d(label, [VOID_ID])):
         count, pieces, stats, _ = cv2.connectedComponentsWithStats((label == class_id).astype(np.uint8))
         large = [piece for piece in range(1, count) if stats[piece, cv2.CC_STAT_AREA] >= LEAST_AREA]
         if large:
@@ -114,7 +114,7 @@ def _beside(inside: np.ndarray, bounds: np.ndarray, label: np.ndarray) -> np.nda
     dx, dy = max(4, (x2 - x1) // 2), max(4, (y2 - y1) // 2)
     near = np.zeros_like(inside)
     near[max(0, y1 - dy) : y2 + dy + 1, max(0, x1 - dx) : x2 + dx + 1] = True
-    return near & ~inside & (label != IGNORE_ID)
+    return near & ~inside & (label != VOID_ID)
 
 
 def preparation(model: keras.Model) -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:
@@ -153,21 +153,21 @@ def _nothing(label: np.ndarray) -> Prompt:
     """Where there is no region to ask for: some point, and no pixel that counts."""
     points, labels = np.zeros((SLOTS, 2), np.float32), np.full(SLOTS, UNUSED, np.int32)
     labels[0] = FOREGROUND
-    region = np.full(label.shape, IGNORE_ID, np.uint8)
-    return Prompt(points, labels, np.array(NO_BOX, np.float32), region, False, IGNORE_ID)
+    region = np.full(label.shape, VOID_ID, np.uint8)
+    return Prompt(points, labels, np.array(NO_BOX, np.float32), region, False, VOID_ID)
 
 
 def _shrunk(region: np.ndarray, mask: tuple[int, int]) -> np.ndarray:
     """A region at the size of the masks: a pixel is what most of its counted pixels are."""
     size = (mask[1], mask[0])
-    counted = cv2.resize((region != IGNORE_ID).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    counted = cv2.resize((region != VOID_ID).astype(np.float32), size, interpolation=cv2.INTER_AREA)
     inside = cv2.resize((region == INSIDE).astype(np.float32), size, interpolation=cv2.INTER_AREA)
     found = (inside >= 0.5 * counted).astype(np.uint8)
-    return np.where(counted < 0.5, IGNORE_ID, found).astype(np.uint8)
+    return np.where(counted < 0.5, VOID_ID, found).astype(np.uint8)
 
 
 def fixed(label: np.ndarray, index: int) -> list[Prompt]:
-    """The prompts that validation and export ask of picture `index`, the same ones always: half of them one
+    """The prompts that validation and export ask of image `index`, the same ones always: half of them one
     point, half of them a box; none where there is no region."""
     rng = np.random.default_rng([VALIDATION_SEED, index])
     drawn = [draw(label, rng, by_box=number % 2 == 1) for number in range(PROMPTS)]
@@ -175,7 +175,7 @@ def fixed(label: np.ndarray, index: int) -> list[Prompt]:
 
 
 def inputs(image: np.ndarray, asked: list[Prompt], frame: tuple[int, int]) -> dict[str, np.ndarray]:
-    """A picture, uint8 (H, W, 3), and its prompts as SAM takes them, a batch of one."""
+    """An image, uint8 (H, W, 3), and its prompts as SAM takes them, a batch of one."""
     size = image.shape[:2]
     return {
         "image": fit(image, frame)[None],
@@ -194,13 +194,13 @@ def elements(prompt: Prompt) -> dict[str, Any]:
 
 def intersection_over_union(mask: np.ndarray, region: np.ndarray) -> float:
     """Of a mask bool (H, W) and a region, over the pixels that count."""
-    counted, inside = region != IGNORE_ID, region == INSIDE
+    counted, inside = region != VOID_ID, region == INSIDE
     return float((mask & inside).sum() / max(1, ((mask | inside) & counted).sum()))
 
 
 class Validator:
-    """Asks fixed prompts of each validation picture; mIoU is the mean IoU, over prompts, of the mask that the
-    model itself scores best with the region asked for, at the picture's own size."""
+    """Asks fixed prompts of each validation image; mIoU is the mean IoU, over prompts, of the mask that the
+    model itself scores best with the region asked for, at the image's own size."""
 
     def __init__(
         self,
@@ -226,28 +226,28 @@ class Validator:
         previews: dict[int, tuple[np.ndarray, ...]] = {}
         last = len(self.cache.examples) - 1
         shown = {round(part * last / 3) for part in range(4)}
-        pictures = []
+        images = []
         for index in range(self.cluster.index, last + 1, self.cluster.size):
-            found, preview = self._picture(index)
-            pictures.append(found)
+            found, preview = self._image(index)
+            images.append(found)
             if index in shown and preview:
                 previews[index] = preview
-        if self.cluster.chief:  # who draws the previews; another worker has counted these pictures
-            drawn = {index: self._picture(index)[1] for index in shown if index % self.cluster.size}
+        if self.cluster.chief:  # who draws the previews; another worker has counted these images
+            drawn = {index: self._image(index)[1] for index in shown if index % self.cluster.size}
             previews.update({index: preview for index, preview in drawn.items() if preview})
-        pictures = self.cluster.interleaved(pictures)
-        ious, accuracies, losses = ([value for found in pictures for value in found[key]] for key in range(3))
+        images = self.cluster.interleaved(images)
+        ious, accuracies, losses = ([value for found in images for value in found[key]] for key in range(3))
         scores = {"miou": _mean(ious), "pixel_accuracy": _mean(accuracies), "prompts": len(ious)}
         return scores, _mean(losses), [previews[index] for index in sorted(previews)]
 
-    def _picture(self, index: int) -> tuple[tuple[list[float], ...], tuple[np.ndarray, ...] | None]:
-        """IoU and accuracy of each prompt and the loss of one picture, nothing where there is no region; a preview."""
+    def _image(self, index: int) -> tuple[tuple[list[float], ...], tuple[np.ndarray, ...] | None]:
+        """IoU and accuracy of each prompt and the loss of one image, nothing where there is no region; a preview."""
         image, label = self.cache.read(index)
         prompts = fixed(label, index)
         if not prompts:
             return ([], [], []), None
         masks, loss = self._masks(image, prompts)
-        counted = [prompt.region != IGNORE_ID for prompt in prompts]
+        counted = [prompt.region != VOID_ID for prompt in prompts]
         right = [mask == (prompt.region == INSIDE) for mask, prompt in zip(masks, prompts, strict=True)]
         ious = [
             intersection_over_union(mask, prompt.region) for mask, prompt in zip(masks, prompts, strict=True)
@@ -271,9 +271,9 @@ class Validator:
 
 
 def _framed(region: np.ndarray, frame: tuple[int, int]) -> np.ndarray:
-    """A region where the picture lies in the frame; beyond it nothing counts."""
+    """A region where the image lies in the frame; beyond it nothing counts."""
     small = resize_ids(region, fitted_size(region.shape, frame))
-    framed = np.full(frame, IGNORE_ID, np.uint8)
+    framed = np.full(frame, VOID_ID, np.uint8)
     framed[: small.shape[0], : small.shape[1]] = small
     return framed
 
@@ -282,7 +282,7 @@ def _painted(mask: np.ndarray, prompt: Prompt, classes: int) -> tuple[np.ndarray
     """Truth and prediction of one prompt as class ids: the region in its class's colour, the rest in another's."""
     rest = (prompt.class_id + 1) % classes
     truth = np.where(prompt.region == INSIDE, prompt.class_id, rest).astype(np.uint8)
-    truth[prompt.region == IGNORE_ID] = IGNORE_ID
+    truth[prompt.region == VOID_ID] = VOID_ID
     return truth, np.where(mask, prompt.class_id, rest).astype(np.uint8)
 
 

@@ -26,15 +26,15 @@ import tensorflow as tf
 
 from runtime.errors import UserError
 from training.engine.fused_norms import fuse_norms
-from zoo.layers import CropLike, FillUp
+from zoo.layers import CropLike, PadToMultiple
 
-PICTURES = 16
+IMAGES = 16
 MOMENTUM = 0.99  # what a range keeps of itself at each step
 KERNELS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 # What the file does to a tensor without a scale of its own: nothing, or moving values.
 MOVES = (
     keras.layers.InputLayer, keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.Reshape,
-    keras.layers.Flatten, keras.layers.Permute, keras.Model, FillUp, CropLike,
+    keras.layers.Flatten, keras.layers.Permute, keras.Model, PadToMultiple, CropLike,
 )  # fmt: skip
 
 
@@ -102,21 +102,19 @@ def quantize(model: keras.Model) -> list[Range]:
     return model.ranges
 
 
-def calibrate(model: keras.Model, ranges: Iterable[Range], pictures: Iterable[np.ndarray]) -> None:
-    """Widen the ranges to all that the float model's tensors hold on these pictures, uint8 (H, W, 3): what the
-    converter does when it calibrates. UserError without a picture."""
+def calibrate(model: keras.Model, ranges: Iterable[Range], images: Iterable[np.ndarray]) -> None:
+    """Widen the ranges to all that the float model's tensors hold on these images, uint8 (H, W, 3): what the
+    converter does when it calibrates. UserError without an image."""
     ranges, seen = list(ranges), 0
     for one in ranges:
         one.watching = True
-    for picture in pictures:
-        model(tf.cast(picture[None], tf.float32), training=False)
+    for image in images:
+        model(tf.cast(image[None], tf.float32), training=False)
         seen += 1
     for one in ranges:
         one.watching = False
     if not seen:
-        raise UserError(
-            "the train split has no picture to begin the ranges of --quantize with; one is needed"
-        )
+        raise UserError("the train split has no image to begin the ranges of --quantize with; one is needed")
 
 
 def _round_kernel_of(layer: keras.layers.Layer, ranges: Sequence[Range]) -> None:

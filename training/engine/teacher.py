@@ -78,8 +78,8 @@ def _file(path: Path, classes: Sequence[str]) -> Logits:
     probabilities = _are_probabilities(segmenter)
 
     def scores(images: np.ndarray) -> np.ndarray:
-        pictures = np.clip(np.rint(images.astype(np.float32)), 0, 255).astype(np.uint8)
-        found = np.stack([segmenter.scores(picture) for picture in pictures])[..., order]
+        rounded = np.clip(np.rint(images.astype(np.float32)), 0, 255).astype(np.uint8)
+        found = np.stack([segmenter.scores(rgb) for rgb in rounded])[..., order]
         return np.log(np.maximum(found, LEAST)) if probabilities else found
 
     def logits(images: tf.Tensor) -> tf.Tensor:

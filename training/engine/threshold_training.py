@@ -1,7 +1,7 @@
 """Train what has nothing to optimise: one pass counts which classes each region of grey holds.
 
 So learn zoo's `threshold` and `otsu`, and the floor that every other model must clear: Otsu's threshold, learnt and
-measured on up to 100 pictures.
+measured on up to 100 images.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ import zoo
 from evaluation import metrics, report
 from runtime.signals import noted_signals
 from training.data.pipeline import DecodedCache
-from training.data.spec import IGNORE_ID, DatasetSpec
+from training.data.spec import VOID_ID, DatasetSpec
 from training.engine import loop
 from training.engine.run_state import Progress
 from training.progress_bar import bar
@@ -23,16 +23,16 @@ from training.runs import best_weights, checkpoints, run_folders
 from training.runs.recipe import Recipe
 from zoo import contract
 
-FLOOR_PICTURES = 100
+FLOOR_IMAGES = 100
 PREVIEWS = 4
 
 
 def floor(training: DecodedCache, validation: DecodedCache, classes: int) -> float:
-    """The mIoU, 0..1, of Otsu's threshold on up to 100 validation pictures, learnt on up to 100 of training."""
+    """The mIoU, 0..1, of Otsu's threshold on up to 100 validation images, learnt on up to 100 of training."""
     model = zoo.build("otsu", classes=classes)
     counter = Counter(model)
-    table = votes(counter(training, FLOOR_PICTURES))
-    seen = counter(validation, FLOOR_PICTURES)
+    table = votes(counter(training, FLOOR_IMAGES))
+    seen = counter(validation, FLOOR_IMAGES)
     return metrics.scores(confusion_matrix(seen, table), [str(index) for index in range(classes)])["miou"]
 
 
@@ -56,7 +56,7 @@ def train(
     if found is not None:
         progress = Progress(**found[1]["progress"])
         best_weights.check_present(run_folder)
-        say(f"this run is finished: {progress.step} pictures, mIoU {metrics.percent(progress.best_miou)}.")
+        say(f"this run is finished: {progress.step} images, mIoU {metrics.percent(progress.best_miou)}.")
         return progress
     counter = Counter(model)
     counts = counter(training)
@@ -102,21 +102,21 @@ class Counter:
         self._find = find
 
     def __call__(self, cache: DecodedCache, limit: int | None = None) -> np.ndarray:
-        """int64 (regions, classes) over the pictures, or the first `limit` of them; void does not count.
+        """int64 (regions, classes) over the images, or the first `limit` of them; void does not count.
 
         Raises loop.Stopped on Ctrl-C or SIGTERM.
         """
         total = min(len(cache.examples), limit or len(cache.examples))
         regions, classes = self.shape
-        counts = np.zeros((regions, IGNORE_ID + 1), np.int64)
-        with noted_signals() as stop, bar(total, "picture") as line:
+        counts = np.zeros((regions, VOID_ID + 1), np.int64)
+        with noted_signals() as stop, bar(total, "image") as line:
             for index in range(total):
                 if stop:
                     raise loop.Stopped(
-                        f"stopped after picture {index} of {total}; the same command counts them again"
+                        f"stopped after image {index} of {total}; the same command counts them again"
                     )
                 rgb, labels = cache.read(index)
-                pairs = self._find(tf.constant(rgb[None])).numpy() * (IGNORE_ID + 1) + labels
+                pairs = self._find(tf.constant(rgb[None])).numpy() * (VOID_ID + 1) + labels
                 counts += np.bincount(pairs.ravel(), minlength=counts.size).reshape(counts.shape)
                 line.update()
         return counts[:, :classes]
@@ -154,7 +154,7 @@ def _write(recipe: Recipe, model: keras.Model, run_folder: Path, progress: Progr
 
 
 def _samples(model: keras.Model, cache: DecodedCache) -> list[tuple[np.ndarray, ...]]:
-    """(rgb, truth, prediction) of four pictures, spread over the split."""
+    """(rgb, truth, prediction) of four images, spread over the split."""
     last = len(cache.examples) - 1
     shown = sorted({round(part * last / (PREVIEWS - 1)) for part in range(PREVIEWS)})
     pairs = [cache.read(index) for index in shown]

@@ -18,7 +18,7 @@ from training.runs.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Trainee:
+class TrainState:
     """What a step reads and assigns; `ema` shadows `model.weights`, empty when the recipe has none."""
 
     model: keras.Model
@@ -38,18 +38,18 @@ class Trainee:
         return named
 
 
-def make_trainee(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> Trainee:
+def make_train_state(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> TrainState:
     """The model with what the recipe freezes frozen, and its optimizer, which has slots for the rest only."""
     freeze(model, recipe)
     factors = rate_factors(model, rates(recipe, model))
     optimizer = build_optimizer(recipe, steps_per_epoch, factors)
     optimizer.build(model.trainable_variables)
     ema = [tf.Variable(weight.value, trainable=False) for weight in model.weights] if recipe.ema else []
-    return Trainee(model, optimizer, ema)
+    return TrainState(model, optimizer, ema)
 
 
 def make_train_step(
-    trainee: Trainee,
+    train_state: TrainState,
     recipe: Recipe,
     strategy: tf.distribute.Strategy,
     class_weights: Sequence[float] | None,
@@ -60,7 +60,7 @@ def make_train_step(
     `teacher(images)` gives logits to learn from too, as the recipe says. UserError when the model does not give what
     the losses read, or when the batch cannot be parted.
     """
-    model, optimizer = trainee.model, trainee.optimizer
+    model, optimizer = train_state.model, train_state.optimizer
     differentiate = make_gradients(model, optimizer, recipe, class_weights, teacher)
     moving = moving_state(model)
     replicas = strategy.num_replicas_in_sync
@@ -87,7 +87,7 @@ def make_train_step(
         for place, value in zip(moving, state, strict=True):
             variable = model.non_trainable_variables[place]
             variable.value.assign(tf.cast(value, variable.dtype))
-        _average(trainee, recipe.ema)
+        _average(train_state, recipe.ema)
 
     @tf.function(reduce_retracing=True)
     def train_step(images: Any, labels: Any) -> tuple[tf.Tensor, tf.Tensor]:
@@ -110,12 +110,12 @@ def _shared_state(state: Sequence[tf.Tensor], moving: Sequence[int]) -> list[tf.
     ]
 
 
-def _average(trainee: Trainee, longest: float) -> None:
-    taken = tf.cast(trainee.optimizer.iterations.value, tf.float32)
+def _average(train_state: TrainState, longest: float) -> None:
+    taken = tf.cast(train_state.optimizer.iterations.value, tf.float32)
     # A young average follows the weights closely, as in TF1's ExponentialMovingAverage(num_updates).
     decay = tf.minimum(longest, (1.0 + taken) / (10.0 + taken))
-    for weight, shadow in zip(trainee.model.weights, trainee.ema, strict=bool(trainee.ema)):
-        # As a difference: the average of a weight that never moves is that weight to the bit.
+    for weight, shadow in zip(train_state.model.weights, train_state.ema, strict=bool(train_state.ema)):
+        # As a difference: the average of a weight that never moves is that weight bit for bit.
         tf.raw_ops.ResourceApplyGradientDescent(
             var=shadow.handle, alpha=1.0 - decay, delta=shadow - weight.value
         )

@@ -17,10 +17,10 @@ from training.losses import main_outputs
 
 
 class Validator:
-    """Runs the validation split through the model at each picture's own size; one confusion matrix.
+    """Runs the validation split through the model at each image's own size; one confusion matrix.
 
     The loss is that of the main outputs, without auxiliary heads and earlier layers; what it draws at random is
-    the same every time. Of several workers, each takes its share of the pictures; all get the scores of the whole.
+    the same every time. Of several workers, each takes its share of the images; all get the scores of the whole.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Validator:
             losses.append(float(loss))
             if int(index) in shown:
                 previews[int(index)] = (image.numpy()[0], truth, predicted)
-        if cluster.chief:  # who draws the previews; another worker has counted these pictures
+        if cluster.chief:  # who draws the previews; another worker has counted these images
             for index in shown:
                 if index not in previews:
                     previews[index] = self._preview(index)

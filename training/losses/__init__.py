@@ -1,6 +1,6 @@
 """Losses: plain functions in a literal table, terms that are made of them, and what a model is trained by.
 
-A loss is a mean over something: pixels, pictures, masks, prompts. Its `share` is how much of that a batch holds. So
+A loss is a mean over something: pixels, images, masks, prompts. Its `share` is how much of that a batch holds. So
 a batch may be computed in parts (replicas, micro-batches): each part's mean counts by its share of the whole's, and
 the parts sum to the loss of the whole batch, however unevenly void lies in it.
 """
@@ -16,11 +16,11 @@ from runtime.errors import UserError
 from training.losses.boundaries import boundary
 from training.losses.detail import detail
 from training.losses.distillation import distillation
-from training.losses.mask_loss import mask2former, mask2former_shares
+from training.losses.mask_loss import mask2former, mask2former_normalisers
 from training.losses.pidnet_loss import pidnet
-from training.losses.pixels import cross_entropy, focal, ohem, pixel_share, sigmoid_focal
-from training.losses.prompt_loss import prompt_share, sam
-from training.losses.regions import dice, lovasz, picture_share, tversky
+from training.losses.pixels import cross_entropy, focal, ohem, pixel_normaliser, sigmoid_focal
+from training.losses.prompt_loss import prompt_normaliser, sam
+from training.losses.regions import dice, image_normaliser, lovasz, tversky
 from training.losses.weighting import CLASS_WEIGHTS, check_class_weights, class_weights
 from training.losses.weighting import PREFIX as CLASS_WEIGHTS_PREFIX
 
@@ -67,27 +67,27 @@ class Loss(NamedTuple):
 LOGITS = ("logits",)  # such a loss is taken of every auxiliary head too
 
 LOSSES: dict[str, Loss] = {
-    "cross_entropy": Loss(cross_entropy, LOGITS, True, pixel_share, {"label_smoothing": (0.0, 1.0)}),
-    "ohem": Loss(ohem, LOGITS, True, pixel_share, {"thresh": (0.0, 1.0), "min_kept": (0.0, 1e9)}),
-    "focal": Loss(focal, LOGITS, True, pixel_share, {"gamma": (0.0, 20.0)}),
+    "cross_entropy": Loss(cross_entropy, LOGITS, True, pixel_normaliser, {"label_smoothing": (0.0, 1.0)}),
+    "ohem": Loss(ohem, LOGITS, True, pixel_normaliser, {"thresh": (0.0, 1.0), "min_kept": (0.0, 1e9)}),
+    "focal": Loss(focal, LOGITS, True, pixel_normaliser, {"gamma": (0.0, 20.0)}),
     "sigmoid_focal": Loss(
-        sigmoid_focal, LOGITS, False, pixel_share, {"gamma": (0.0, 20.0), "alpha": (0.0, 1.0)}
+        sigmoid_focal, LOGITS, False, pixel_normaliser, {"gamma": (0.0, 20.0), "alpha": (0.0, 1.0)}
     ),
-    "dice": Loss(dice, LOGITS, False, picture_share, {"smooth": (0.0, 1e6)}),
+    "dice": Loss(dice, LOGITS, False, image_normaliser, {"smooth": (0.0, 1e6)}),
     "tversky": Loss(
         tversky,
         LOGITS,
         False,
-        picture_share,
+        image_normaliser,
         {"alpha": (0.0, 10.0), "beta": (0.01, 10.0), "smooth": (0.0, 1e6)},
     ),
-    "lovasz": Loss(lovasz, LOGITS, False, picture_share),
-    "boundary": Loss(boundary, LOGITS, False, picture_share, {"width": (1, 15), "reach": (0, 63)}),
+    "lovasz": Loss(lovasz, LOGITS, False, image_normaliser),
+    "boundary": Loss(boundary, LOGITS, False, image_normaliser, {"width": (1, 15), "reach": (0, 63)}),
     "pidnet": Loss(
         pidnet,
         ("logits", "boundary_logits"),
         True,
-        picture_share,
+        image_normaliser,
         {
             "thresh": (0.0, 1.0),
             "min_kept": (0.0, 1e9),
@@ -96,14 +96,14 @@ LOSSES: dict[str, Loss] = {
             "boundary": (0.0, 1e3),
         },
     ),
-    "detail": Loss(detail, ("detail_logits",), False, picture_share, {"smooth": (0.0, 1e6)}),
+    "detail": Loss(detail, ("detail_logits",), False, image_normaliser, {"smooth": (0.0, 1e6)}),
     "mask2former": Loss(
-        mask2former, ("query_logits", "mask_logits"), False, mask2former_shares, {"points": (1, 10**6)}
+        mask2former, ("query_logits", "mask_logits"), False, mask2former_normalisers, {"points": (1, 10**6)}
     ),
-    "sam": Loss(sam, ("masks", "iou", "single_mask", "single_iou"), False, prompt_share),
+    "sam": Loss(sam, ("masks", "iou", "single_mask", "single_iou"), False, prompt_normaliser),
     # A step with a teacher adds this term itself (--teacher-weight, --teacher-temperature).
     "distillation": Loss(
-        distillation, ("logits", "teacher_logits"), False, pixel_share, {"temperature": (0.01, 1000.0)}
+        distillation, ("logits", "teacher_logits"), False, pixel_normaliser, {"temperature": (0.01, 1000.0)}
     ),
 }
 ALIASES = {"ce": "cross_entropy"}

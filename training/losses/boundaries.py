@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from training.data.spec import IGNORE_ID
-from training.losses.regions import one_hot, picture_mean
+from training.data.spec import VOID_ID
+from training.losses.regions import image_mean, one_hot
 
 EPSILON = 1e-7
 
@@ -25,13 +25,13 @@ def boundary(
     is what a maximum over a window finds of the others beside it, `width` pixels deep; precision and recall are how
     much of the predicted boundary lies within `reach` pixels of the true one, and the other way round. (The paper's
     windows are theta_0 = 2 width + 1 and theta = 2 reach + 1, 3 and 5 here.) For use beside a loss that knows regions:
-    `ce+0.5*boundary`. The mean over the classes that have a boundary in a picture, and over the pictures that have
-    a pixel that counts; a picture of one class has no boundary and costs 0.
+    `ce+0.5*boundary`. The mean over the classes that have a boundary in an image, and over the images that have
+    a pixel that counts; an image of one class has no boundary and costs 0.
 
-    Void is no neighbour: a class has no boundary against it, nor against the picture's edge. Deviation: none else; the
+    Void is no neighbour: a class has no boundary against it, nor against the image's edge. Deviation: none else; the
     paper leaves open what to do about void and about classes that are absent.
     """
-    counted = tf.cast(labels != IGNORE_ID, tf.float32)[..., None]
+    counted = tf.cast(labels != VOID_ID, tf.float32)[..., None]
     probabilities = tf.nn.softmax(tf.cast(outputs["logits"], tf.float32))
     truth = one_hot(labels, probabilities.shape[-1])
     found = _edges(probabilities, counted, width)  # (B, H, W, C)
@@ -39,7 +39,7 @@ def boundary(
     precision = _share_near(found, _widened(true, reach))
     recall = _share_near(true, _widened(found, reach))
     f1 = 2.0 * precision * recall / (precision + recall + EPSILON)  # (B, C)
-    return picture_mean(1.0 - f1, tf.reduce_any(true > 0, axis=(1, 2)), labels)
+    return image_mean(1.0 - f1, tf.reduce_any(true > 0, axis=(1, 2)), labels)
 
 
 def _edges(inside: tf.Tensor, counted: tf.Tensor, width: int) -> tf.Tensor:

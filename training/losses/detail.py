@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from training.data.spec import IGNORE_ID
-from training.losses.regions import picture_share
+from training.data.spec import VOID_ID
+from training.losses.regions import image_normaliser
 
 STRIDES = (1, 2, 4)  # of the Laplacian
 WEIGHTS = (0.6, 0.3, 0.1)  # what each stride's map weighs, the authors' constants
@@ -27,7 +27,7 @@ def detail(
     For use beside a loss of the logits: `ohem+detail`. Deviation: the cross-entropy is a mean over each image's own
     pixels and then over images, so that an image with much void weighs as much as another.
     """
-    counted = tf.cast(labels != IGNORE_ID, tf.float32)
+    counted = tf.cast(labels != VOID_ID, tf.float32)
     logits = tf.cast(outputs["detail_logits"], tf.float32)[..., 0]
     truth = tf.cast(detail_truth(labels), tf.float32) * counted
     found = tf.sigmoid(logits) * counted
@@ -35,7 +35,7 @@ def detail(
     entropy = tf.math.divide_no_nan(_sum(entropy), _sum(counted))
     dice = 1.0 - (2.0 * _sum(found * truth) + smooth) / (_sum(found**2) + _sum(truth**2) + smooth)
     dice *= tf.cast(_sum(counted) > 0, tf.float32)
-    return tf.math.divide_no_nan(tf.reduce_sum(entropy + dice), picture_share({}, labels, None))
+    return tf.math.divide_no_nan(tf.reduce_sum(entropy + dice), image_normaliser({}, labels, None))
 
 
 def detail_truth(labels: tf.Tensor) -> tf.Tensor:

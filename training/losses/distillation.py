@@ -1,4 +1,4 @@
-"""Knowledge distillation: what a trained model, the teacher, makes of the same pictures is learnt too."""
+"""Knowledge distillation: what a trained model, the teacher, makes of the same images is learnt too."""
 
 from collections.abc import Sequence
 

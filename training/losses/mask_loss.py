@@ -1,4 +1,4 @@
-"""Mask2Former's loss: give each class of a picture to one query, then grade the query's class and mask.
+"""Mask2Former's loss: give each class of an image to one query, then grade the query's class and mask.
 
 Cheng, Misra, Schwing, Kirillov, Girdhar, "Masked-attention Mask Transformer for Universal Image Segmentation"
 (2022, arXiv:2112.01527), section 3.2, "Improving training efficiency", and section 4.1, "Training settings", for
@@ -6,7 +6,7 @@ points and weights; Cheng, Schwing, Kirillov, "Per-Pixel Classification is Not A
 arXiv:2107.06278), section 3.2, for matching and the two parts of the loss; Kirillov et al., "PointRend" (2020,
 arXiv:1912.08193), section 3.1, for where the points lie.
 
-Targets are made from label maps: every class that is in a picture is one segment. Void pixels (255) belong to no
+Targets are made from label maps: every class that is in an image is one segment. Void pixels (255) belong to no
 segment, which makes them background in every mask and not left out, as in the authors' semantic training and in
 Hugging Face's image processor.
 
@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.optimize import linear_sum_assignment
 
-from training.data.spec import IGNORE_ID
+from training.data.spec import VOID_ID
 
 POINTS = 12544  # 112 x 112, section 3.2
 OVERSAMPLING = 3  # PointRend's k
@@ -45,7 +45,7 @@ def mask2former(
     `outputs`: `query_logits` (B, Q, C + 1), the last of which is "no object", and `mask_logits` (B, Q, h, w); for
     deep supervision also `aux_query_logits` (B, L, Q, C + 1) and `aux_mask_logits` (B, L, Q, h, w), one prediction
     for each earlier layer. `labels` (B, H, W) integers, 255 void; H x W need not be h x w. `seed`, two integers,
-    decides all points. A picture that is all void has no segment: its queries learn "no object".
+    decides all points. An image that is all void has no segment: its queries learn "no object".
     Raises ValueError for `class_weights`, which this loss has no place for: it counts masks, not pixels.
     """
     if class_weights is not None:
@@ -67,7 +67,7 @@ def mask2former(
     )
 
 
-def mask2former_shares(
+def mask2former_normalisers(
     outputs: dict[str, tf.Tensor], labels: tf.Tensor, class_weights: Sequence[float] | None
 ) -> tf.Tensor:
     """The sum of the queries' weights and the number of segments, (2,). Every class that is present takes a query."""
@@ -89,7 +89,7 @@ def layer_loss(
 ) -> tf.Tensor:
     """The two parts of the loss of one layer's prediction, (2,).
 
-    `present` (B, C): the classes that are in each picture, `masks` of them in the whole batch."""
+    `present` (B, C): the classes that are in each image, `masks` of them in the whole batch."""
     matching_seed, mask_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
     points = tf.minimum(points, tf.reduce_prod(tf.shape(mask_logits)[2:]))
     cost = matching_cost(query_logits, mask_logits, labels, matching_seed, points)
@@ -101,25 +101,25 @@ def layer_loss(
 
 def present_classes(labels: tf.Tensor, classes: int) -> tf.Tensor:
     """Which classes each label map holds, (B, C) bool."""
-    pictures = tf.shape(labels)[0]
-    ids = tf.reshape(tf.cast(labels, tf.int32), [pictures, -1])
-    bins = tf.reshape(ids + (IGNORE_ID + 1) * tf.range(pictures)[:, None], [-1])
-    counts = tf.math.unsorted_segment_sum(tf.ones_like(bins), bins, (IGNORE_ID + 1) * pictures)
-    return tf.reshape(counts, [pictures, IGNORE_ID + 1])[:, :classes] > 0
+    images = tf.shape(labels)[0]
+    ids = tf.reshape(tf.cast(labels, tf.int32), [images, -1])
+    bins = tf.reshape(ids + (VOID_ID + 1) * tf.range(images)[:, None], [-1])
+    counts = tf.math.unsorted_segment_sum(tf.ones_like(bins), bins, (VOID_ID + 1) * images)
+    return tf.reshape(counts, [images, VOID_ID + 1])[:, :classes] > 0
 
 
 def matching_cost(
     query_logits: tf.Tensor, mask_logits: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, points: tf.Tensor
 ) -> tf.Tensor:
-    """What it costs to give a class to a query, (B, Q, C), on points that all masks of a picture share."""
+    """What it costs to give a class to a query, (B, Q, C), on points that all masks of an image share."""
     mask_logits = tf.stop_gradient(mask_logits)
     probabilities = tf.nn.softmax(tf.stop_gradient(query_logits))[..., :-1]
     classes = probabilities.shape[-1]
-    pictures, queries = tf.shape(mask_logits)[0], mask_logits.shape[1]
-    where = random_points([pictures, points, 2], seed)
+    images, queries = tf.shape(mask_logits)[0], mask_logits.shape[1]
+    where = random_points([images, points, 2], seed)
     # Queries last: one look-up then reads a whole row of them.
     maps = tf.transpose(mask_logits, [0, 2, 3, 1])
-    positions, weights = neighbours(where, tf.range(pictures), tf.shape(maps)[1:3])
+    positions, weights = neighbours(where, tf.range(images), tf.shape(maps)[1:3])
     values = tf.gather(tf.reshape(maps, [-1, queries]), positions)  # (B, P, 4, Q)
     logits = tf.reduce_sum(weights[..., None] * values, axis=2)  # (B, P, Q)
     truth = _class_shares(labels, where, classes)  # (B, P, C)
@@ -152,9 +152,9 @@ def _assign(cost: np.ndarray, present: np.ndarray) -> np.ndarray:
     given = np.full(cost.shape[:2], cost.shape[2], np.int32)
     # SciPy refuses NaN. The loss will not be finite either, and the step is skipped for that.
     cost = np.where(np.isfinite(cost), cost, np.finfo(np.float32).max)
-    for picture, classes in enumerate(map(np.flatnonzero, present)):
-        queries, columns = linear_sum_assignment(cost[picture][:, classes])
-        given[picture, queries] = classes[columns]
+    for image, classes in enumerate(map(np.flatnonzero, present)):
+        queries, columns = linear_sum_assignment(cost[image][:, classes])
+        given[image, queries] = classes[columns]
     return given
 
 
@@ -174,13 +174,13 @@ def mask_losses(
     points: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Binary cross-entropy and dice of the matched masks, each a sum over them; 0 where none is matched."""
-    matched = tf.where(given < classes)  # (N, 2): picture and query
-    picture, query = tf.unstack(tf.cast(matched, tf.int32), axis=1)
+    matched = tf.where(given < classes)  # (N, 2): image and query
+    image, query = tf.unstack(tf.cast(matched, tf.int32), axis=1)
     wanted = tf.gather_nd(given, matched)  # (N,)
-    rows = picture * tf.shape(mask_logits)[1] + query
+    rows = image * tf.shape(mask_logits)[1] + query
     where = uncertain_points(tf.stop_gradient(mask_logits), rows, seed, points)
     logits = _masks_at(mask_logits, rows, where)  # (N, P)
-    truth = _labels_at(labels, picture, where, wanted)
+    truth = _labels_at(labels, image, where, wanted)
 
     bce = tf.nn.sigmoid_cross_entropy_with_logits(labels=truth, logits=logits)
     sure = tf.sigmoid(logits)

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from training.data.spec import IGNORE_ID
+from training.data.spec import VOID_ID
 from training.losses.pixels import hard_pixels, log_loss, pixel_weights
-from training.losses.regions import picture_share
+from training.losses.regions import image_normaliser
 
 WIDTH = 4  # of a boundary, in pixels
 # Where the pixel lies that a pixel is compared with: above, on the right, and diagonally below.
@@ -37,7 +37,7 @@ def pidnet(
     Deviations from the authors' code: each image has its own threshold, mean and balance, where theirs has one for the
     batch on a device; void pixels count in none of them, where theirs take void for no boundary.
     """
-    counted = labels != IGNORE_ID
+    counted = labels != VOID_ID
     weights = pixel_weights(labels, class_weights)
     loss = log_loss(outputs, labels)
     boundary_logits = tf.cast(outputs["boundary_logits"], tf.float32)[..., 0]
@@ -48,7 +48,7 @@ def pidnet(
         total += _mean(loss * weights, tf.cast(hard, tf.float32))
     if "aux_logits" in outputs:
         total += auxiliary * _mean(log_loss({"logits": outputs["aux_logits"]}, labels), weights)
-    return tf.math.divide_no_nan(tf.reduce_sum(total), picture_share({}, labels, None))
+    return tf.math.divide_no_nan(tf.reduce_sum(total), image_normaliser({}, labels, None))
 
 
 def boundary_truth(labels: tf.Tensor) -> tf.Tensor:
@@ -57,12 +57,12 @@ def boundary_truth(labels: tf.Tensor) -> tf.Tensor:
     A pixel is marked where one of its NEIGHBOURS is of another class, neither being void.
     """
     height, width = tf.shape(labels)[1], tf.shape(labels)[2]
-    around = tf.pad(labels, [[0, 0], [1, 1], [1, 1]], constant_values=IGNORE_ID)
+    around = tf.pad(labels, [[0, 0], [1, 1], [1, 1]], constant_values=VOID_ID)
     marked = tf.zeros_like(labels, tf.bool)
     for down, right in NEIGHBOURS:
         other = around[:, 1 + down : 1 + down + height, 1 + right : 1 + right + width]
-        marked |= (labels != other) & (other != IGNORE_ID)
-    marked &= labels != IGNORE_ID
+        marked |= (labels != other) & (other != VOID_ID)
+    marked &= labels != VOID_ID
     sides = [WIDTH // 2, WIDTH - WIDTH // 2 - 1]  # as OpenCV centres an even square
     marks = tf.pad(tf.cast(marked, tf.float32), [[0, 0], sides, sides])[..., None]
     return tf.nn.max_pool2d(marks, WIDTH, strides=1, padding="VALID")[..., 0] > 0
@@ -77,7 +77,7 @@ def _mean(values: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
 
 def _balanced(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Binary cross-entropy (B,), a boundary's pixels weighing as much in all as the others'."""
-    counted = tf.cast(labels != IGNORE_ID, tf.float32)
+    counted = tf.cast(labels != VOID_ID, tf.float32)
     truth = boundary_truth(labels)
     share = _mean(tf.cast(truth, tf.float32), counted)[:, None, None]
     weight = tf.where(truth, 1.0 - share, share)

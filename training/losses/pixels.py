@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from training.data.spec import IGNORE_ID
+from training.data.spec import VOID_ID
 
 SMALLEST = 1e-7  # of 1 - p under an exponent below 1, whose slope at 0 is infinite
 
@@ -30,7 +30,7 @@ def cross_entropy(
         spread = -tf.nn.log_softmax(tf.cast(outputs["logits"], tf.float32))
         if class_weights is not None:
             spread *= tf.constant(class_weights, tf.float32)
-        spread = tf.where(labels == IGNORE_ID, 0.0, tf.reduce_mean(spread, axis=-1))
+        spread = tf.where(labels == VOID_ID, 0.0, tf.reduce_mean(spread, axis=-1))
         loss = (1.0 - label_smoothing) * loss + label_smoothing * spread
     return tf.math.divide_no_nan(tf.reduce_sum(loss), tf.reduce_sum(weight))
 
@@ -45,20 +45,20 @@ def ohem(
     min_kept: float = 0.0625,
 ) -> tf.Tensor:
     """Cross-entropy of the hard pixels only: those whose own class has a probability below `thresh`, and at least
-    about `min_kept` of each picture (Shrivastava et al. 2016, arXiv:1604.03540; mmsegmentation's OHEMPixelSampler).
+    about `min_kept` of each image (Shrivastava et al. 2016, arXiv:1604.03540; mmsegmentation's OHEMPixelSampler).
 
-    A picture keeps the pixels below the larger of `thresh` and its probability number `min_kept` (from 0) in rising
-    order. `min_kept` is a number of pixels, or below 1 a share of the picture's counted ones; `thresh` 0 keeps those
+    An image keeps the pixels below the larger of `thresh` and its probability number `min_kept` (from 0) in rising
+    order. `min_kept` is a number of pixels, or below 1 a share of the image's counted ones; `thresh` 0 keeps those
     hardest alone. The sum is divided by the weights of all counted pixels, kept or not, as mmsegmentation's is with
     avg_non_ignore. Inputs and weights as of cross_entropy; 0 where nothing counts.
 
-    Deviations: the threshold is each picture's own, where theirs is one for the batch on a device, so that it does
-    not depend on what lies beside a picture; `min_kept` has a default that follows the size of the crop (theirs,
+    Deviations: the threshold is each image's own, where theirs is one for the batch on a device, so that it does
+    not depend on what lies beside an image; `min_kept` has a default that follows the size of the crop (theirs,
     100,000, keeps all of a small one); without a threshold theirs orders pixels by their weighted losses.
     """
     loss = log_loss(outputs, labels)
     weight = pixel_weights(labels, class_weights)
-    kept = tf.cast(hard_pixels(loss, labels != IGNORE_ID, thresh, min_kept), tf.float32)
+    kept = tf.cast(hard_pixels(loss, labels != VOID_ID, thresh, min_kept), tf.float32)
     return tf.math.divide_no_nan(tf.reduce_sum(loss * weight * kept), tf.reduce_sum(weight))
 
 
@@ -73,7 +73,7 @@ def hard_pixels(loss: tf.Tensor, counted: tf.Tensor, thresh: float, min_kept: fl
 
 
 def _kept(pixels: tf.Tensor, min_kept: float) -> tf.Tensor:
-    """The place, from 0, of the probability below which a picture of so many counted pixels keeps all."""
+    """The place, from 0, of the probability below which an image of so many counted pixels keeps all."""
     if min_kept < 1:
         wanted = tf.cast(min_kept * tf.cast(pixels, tf.float32), tf.int32)
     else:
@@ -137,13 +137,13 @@ def log_loss(outputs: Mapping[str, tf.Tensor], labels: tf.Tensor) -> tf.Tensor:
 
 def pixel_weights(labels: tf.Tensor, class_weights: Sequence[float] | None) -> tf.Tensor:
     """What each pixel weighs, like labels but float32: its class's weight, 1 without weights, 0 where it is void."""
-    weight = tf.cast(labels != IGNORE_ID, tf.float32)
+    weight = tf.cast(labels != VOID_ID, tf.float32)
     if class_weights is not None:
         weight *= tf.gather(tf.constant(class_weights, tf.float32), _ids(labels))
     return weight
 
 
-def pixel_share(
+def pixel_normaliser(
     outputs: Mapping[str, tf.Tensor], labels: tf.Tensor, class_weights: Sequence[float] | None
 ) -> tf.Tensor:
     """The sum of the pixels' weights."""
@@ -152,4 +152,4 @@ def pixel_share(
 
 def _ids(labels: tf.Tensor) -> tf.Tensor:
     """Labels as int32, class 0 for void: such a pixel is to weigh nothing."""
-    return tf.where(labels == IGNORE_ID, 0, tf.cast(labels, tf.int32))
+    return tf.where(labels == VOID_ID, 0, tf.cast(labels, tf.int32))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from training.data.spec import IGNORE_ID
+from training.data.spec import VOID_ID
 
 FOCAL_WEIGHT, DICE_WEIGHT, IOU_WEIGHT = 20.0, 1.0, 1.0
 ALPHA, GAMMA = 0.25, 2.0
@@ -31,7 +31,7 @@ def sam(
     """
     outputs = {key: tf.cast(value, tf.float32) for key, value in outputs.items()}
     region, several = labels["region"], labels["several"]
-    counted = tf.cast(region != IGNORE_ID, tf.float32)[:, :, None]  # (B, N, 1, h, w)
+    counted = tf.cast(region != VOID_ID, tf.float32)[:, :, None]  # (B, N, 1, h, w)
     inside = tf.cast(region == 1, tf.float32)[:, :, None]
     three, three_iou = mask_loss(outputs["masks"], inside, counted), _iou(outputs["masks"], inside, counted)
     one, one_iou = (
@@ -45,7 +45,7 @@ def sam(
     return tf.math.divide_no_nan(tf.reduce_sum(loss * weight), tf.reduce_sum(weight))
 
 
-def prompt_share(
+def prompt_normaliser(
     outputs: dict[str, tf.Tensor], labels: dict[str, tf.Tensor], class_weights: Sequence[float] | None
 ) -> tf.Tensor:
     """The number of prompts that have a pixel that counts."""
@@ -54,7 +54,7 @@ def prompt_share(
 
 def _counted(region: tf.Tensor) -> tf.Tensor:
     """1 for a prompt that has a pixel that counts, else 0: (B, N, h, w) -> (B, N) float32."""
-    return tf.cast(tf.reduce_any(region != IGNORE_ID, axis=(2, 3)), tf.float32)
+    return tf.cast(tf.reduce_any(region != VOID_ID, axis=(2, 3)), tf.float32)
 
 
 def mask_loss(logits: tf.Tensor, inside: tf.Tensor, counted: tf.Tensor) -> tf.Tensor:

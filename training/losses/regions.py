@@ -1,19 +1,19 @@
-"""Losses of how well each class's region is covered: one number a class and picture, the mean over both.
+"""Losses of how well each class's region is covered: one number a class and image, the mean over both.
 
 Every function here takes `outputs["logits"]` (B, H, W, C), counted in float32, and `labels` (B, H, W) integers with
-255 for void, which is left out of every sum. A class that is not in a picture's label map has no region there, and
-is left out of that picture's mean; a picture that is all void is left out of the batch's. 0 where nothing counts.
+255 for void, which is left out of every sum. A class that is not in an image's label map has no region there, and
+is left out of that image's mean; an image that is all void is left out of the batch's. 0 where nothing counts.
 
 One deviation from all references is common to them: segmentation_models_pytorch and mmsegmentation sum a region over
-the batch of a device by default; here a picture counts for itself, as under Lovász' `per_image`, so that the loss of
-a batch does not depend on how it is spread over devices. For one picture at a time they are the same.
+the batch of a device by default; here an image counts for itself, as under Lovász' `per_image`, so that the loss of
+a batch does not depend on how it is spread over devices. For one image at a time they are the same.
 """
 
 from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from training.data.spec import IGNORE_ID
+from training.data.spec import VOID_ID
 
 
 def tversky(
@@ -37,7 +37,7 @@ def tversky(
     size = tf.reduce_sum(truth, axis=(1, 2))
     false = tf.reduce_sum(probabilities, axis=(1, 2)) - hit
     score = tf.math.divide_no_nan(hit + smooth, hit + alpha * false + beta * (size - hit) + smooth)
-    return picture_mean(1.0 - score, size > 0, labels)
+    return image_mean(1.0 - score, size > 0, labels)
 
 
 def dice(
@@ -67,17 +67,17 @@ def lovasz(
     """Lovász-softmax: the extension of 1 - IoU from sets of wrong pixels to their softmax errors, a class at a time.
 
     Berman et al. 2018 (arXiv:1705.08790), the Lovász-Softmax loss and algorithm 1, over the classes that are present,
-    a picture at a time. Sorts every picture's pixels once a class.
+    an image at a time. Sorts every image's pixels once a class.
     """
     probabilities, truth = _regions(outputs, labels)
-    counted = tf.cast(labels != IGNORE_ID, tf.float32)[..., None]
+    counted = tf.cast(labels != VOID_ID, tf.float32)[..., None]
     # Void has an error of -1: it is sorted behind every pixel that counts, and the ramp below gives it no slope.
     errors = tf.abs(truth - probabilities) - (1.0 - counted)
     errors, truth = _pixels_last(errors), _pixels_last(truth)  # (B, C, H x W)
     falling, order = tf.math.top_k(errors, tf.shape(errors)[-1])
     slope = tf.stop_gradient(_jaccard_slope(tf.gather(truth, order, batch_dims=2)))
     loss = tf.reduce_sum(tf.nn.relu(falling) * slope, axis=-1)  # (B, C)
-    return picture_mean(loss, tf.reduce_any(truth > 0, axis=-1), labels)
+    return image_mean(loss, tf.reduce_any(truth > 0, axis=-1), labels)
 
 
 def _jaccard_slope(truth: tf.Tensor) -> tf.Tensor:
@@ -97,7 +97,7 @@ def _pixels_last(x: tf.Tensor) -> tf.Tensor:
 def _regions(outputs: Mapping[str, tf.Tensor], labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Probabilities and truth, (B, H, W, C) float32, both 0 where a pixel is void."""
     probabilities = tf.nn.softmax(tf.cast(outputs["logits"], tf.float32))
-    counted = tf.cast(labels != IGNORE_ID, tf.float32)[..., None]
+    counted = tf.cast(labels != VOID_ID, tf.float32)[..., None]
     return probabilities * counted, one_hot(labels, probabilities.shape[-1])
 
 
@@ -106,15 +106,15 @@ def one_hot(labels: tf.Tensor, classes: int) -> tf.Tensor:
     return tf.one_hot(tf.cast(labels, tf.int32), classes)
 
 
-def picture_mean(loss: tf.Tensor, there: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Losses (B, C), of the classes that are there, bool (B, C): each picture's mean, and of those the mean."""
+def image_mean(loss: tf.Tensor, there: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Losses (B, C), of the classes that are there, bool (B, C): each image's mean, and of those the mean."""
     weight = tf.cast(there, tf.float32)
     each = tf.math.divide_no_nan(tf.reduce_sum(loss * weight, axis=1), tf.reduce_sum(weight, axis=1))
-    return tf.math.divide_no_nan(tf.reduce_sum(each), picture_share({}, labels, None))
+    return tf.math.divide_no_nan(tf.reduce_sum(each), image_normaliser({}, labels, None))
 
 
-def picture_share(
+def image_normaliser(
     outputs: Mapping[str, tf.Tensor], labels: tf.Tensor, class_weights: Sequence[float] | None
 ) -> tf.Tensor:
-    """The number of pictures that have a pixel that counts."""
-    return tf.reduce_sum(tf.cast(tf.reduce_any(labels != IGNORE_ID, axis=(1, 2)), tf.float32))
+    """The number of images that have a pixel that counts."""
+    return tf.reduce_sum(tf.cast(tf.reduce_any(labels != VOID_ID, axis=(1, 2)), tf.float32))

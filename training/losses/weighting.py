@@ -20,7 +20,7 @@ def inverse_log(found: Occurrence, *, constant: float = 1.10) -> np.ndarray:
 
 
 def median_frequency(found: Occurrence) -> np.ndarray:
-    """The median of f over f, f the class's share of the counted pixels of the pictures that hold it (Eigen and
+    """The median of f over f, f the class's share of the counted pixels of the images that hold it (Eigen and
     Fergus 2015, arXiv:1411.4734; SegNet's weights). A class that never occurs weighs 0."""
     frequency = _quotient(found.pixels, found.around)
     there = found.images > 0
@@ -31,7 +31,7 @@ def effective_number(found: Occurrence, *, beta: float = 0.999) -> np.ndarray:
     """(1 - beta) / (1 - beta^n), scaled to a mean of 1 over the classes that occur (Cui et al. 2019,
     arXiv:1901.05555, whose weights sum to the number of classes). A class that never occurs weighs 0.
 
-    n is the number of pictures that hold the class, not of its pixels, which repeat one another: over the millions
+    n is the number of images that hold the class, not of its pixels, which repeat one another: over the millions
     of pixels of a class every beta of the paper (0.9 to 0.9999) gives all classes one weight.
     """
     weights = _quotient(1.0 - beta, 1.0 - beta**found.images)

@@ -19,7 +19,7 @@ def load_backbone_weights(model: keras.Model, source: str, backbone_name: str) -
     `source` is "none" (random weights stay), "imagenet" (keras.applications' published weights, downloaded
     once and cached by Keras) or the path of a file: an HDF5 one (.weights.h5 or keras.applications' older .h5, of a
     keras.applications model, of our backbone, or of a whole zoo model), or the .tflite of a network on MobileNetV2 or
-    MobileNetEdgeTPU, after which `restate_norms` is due. Raises UserError when the weights cannot be had or do not fit;
+    MobileNetEdgeTPU, after which `recalibrate_norms` is due. Raises UserError when the weights cannot be had or do not fit;
     the model is then as it was.
     """
     if source == "none":
@@ -36,17 +36,17 @@ def load_backbone_weights(model: keras.Model, source: str, backbone_name: str) -
         raise UserError(f"{told}, as weights of backbone {backbone_name}, {error}.") from error
 
 
-def restate_norms(model: keras.Model, pictures: Iterable[np.ndarray]) -> None:
-    """Let each BatchNorm of the backbone hold the mean and variance of what it sees in `pictures`, uint8 (H, W, 3), and
+def recalibrate_norms(model: keras.Model, images: Iterable[np.ndarray]) -> None:
+    """Let each BatchNorm of the backbone hold the mean and variance of what it sees in `images`, uint8 (H, W, 3), and
     change its scale and offset so that it computes what it did: a network whose norms were folded into its
     convolutions can then be trained like any other."""
     backbone = _backbone(model)
     norms = [layer for layer in leaves(backbone) if isinstance(layer, keras.layers.BatchNormalization)]
     seen = keras.Model(backbone.inputs, [norm.input for norm in norms])
     means, squares, count = [0.0] * len(norms), [0.0] * len(norms), 0
-    for picture in pictures:
+    for image in images:
         count += 1
-        for place, values in enumerate(seen([picture[None].astype(np.float32)], training=False)):
+        for place, values in enumerate(seen([image[None].astype(np.float32)], training=False)):
             flat = np.asarray(values, np.float64).reshape(-1, values.shape[-1])
             means[place] = means[place] + flat.mean(0)
             squares[place] = squares[place] + (flat**2).mean(0)

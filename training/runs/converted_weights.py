@@ -1,7 +1,7 @@
 """Weights that zoo.convert wrote, FILE.weights.h5 with FILE.json beside it, as if they were a run.
 
 They know their model and mostly their classes, but not the data they were trained on: whoever measures,
-exports or fine-tunes them names the data, or a folder of pictures without labels.
+exports or fine-tunes them names the data, or a folder of images without labels.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from runtime.errors import UserError
 from runtime.folders import distinct, files_below
 from runtime.image import IMAGE_SUFFIXES, read_rgb
 from training.data import DATASETS, spec, specs
-from training.data.spec import IGNORE_ID, DatasetSpec, Example, Taxonomies
+from training.data.spec import VOID_ID, DatasetSpec, Example, Taxonomies
 from training.data.labels.taxonomies import plain_names
 from zoo.convert import card
 
@@ -134,21 +134,21 @@ def recipe_fields(path: Path, model: str) -> dict[str, Any]:
 RECIPES_OWN = ("classes", "image_size", "batch_norm_momentum")  # decided by the data and the recipe
 
 
-def pictures(folder: Path) -> list[Example]:
-    """The pictures below a folder without labels: every pixel is void."""
+def unlabelled(folder: Path) -> list[Example]:
+    """The images below a folder without labels: every pixel is void."""
 
     def example(path: Path, name: str) -> Example:
         def read() -> tuple[np.ndarray, np.ndarray]:
             rgb = read_rgb(path)
-            return rgb, np.full(rgb.shape[:2], IGNORE_ID, np.uint8)
+            return rgb, np.full(rgb.shape[:2], VOID_ID, np.uint8)
 
         return Example(name, read)
 
     if not folder.is_dir():
-        raise UserError(f"--pictures {folder} is not a folder: name one that holds pictures")
+        raise UserError(f"--images {folder} is not a folder: name one that holds images")
     found = files_below(folder, IMAGE_SUFFIXES)
     if not found:
-        raise UserError(f"--pictures {folder} holds no pictures; {', '.join(IMAGE_SUFFIXES[:5])} are read")
+        raise UserError(f"--images {folder} holds no images; {', '.join(IMAGE_SUFFIXES[:5])} are read")
     names = [path.relative_to(folder).as_posix().replace("/", "__") for path in found]
     own = distinct([Path(name).with_suffix("").name for name in names], names)
     return [example(path, name) for path, name in zip(found, own, strict=True)]

@@ -13,7 +13,7 @@ SCENES: dict[str, Any] = {
     "bn_momentum": 0.9,
     "ema": 0.98,
 }
-# 367 pictures of 480x360, from an ImageNet backbone.
+# 367 images of 480x360, from an ImageNet backbone.
 CAMVID: dict[str, Any] = {
     "crop": (320, 320),
     "epochs": 100,
@@ -30,7 +30,7 @@ CAMVID_SHIPPED: dict[str, Any] = {
     "augmentation": Augmentation(scale=(0.6, 2.0), brightness=0.4, contrast=0.4, saturation=0.5, hue=0.05, blur=0.25,
                                  blur_sigma=(0.3, 2.0)),
 }  # fmt: skip
-# mmsegmentation's 80,000 steps of 8 pictures on Cityscapes. Needs a GPU; not measured here.
+# mmsegmentation's 80,000 steps of 8 images on Cityscapes. Needs a GPU; not measured here.
 SCHEDULE_80K: dict[str, Any] = {
     "crop": (512, 1024),
     "epochs": 215,
@@ -42,8 +42,8 @@ SCHEDULE_80K: dict[str, Any] = {
     "ema": 0.0,
 }
 
-# mmsegmentation's schedules of 16 crops of 512x512. There, pictures are first brought to a short side of 512; here the
-# scales are of a picture's own size, as in DeepLab's papers, because that is the size it is evaluated at.
+# mmsegmentation's schedules of 16 crops of 512x512. There, images are first brought to a short side of 512; here the
+# scales are of an image's own size, as in DeepLab's papers, because that is the size it is evaluated at.
 SCHEDULE_512: dict[str, Any] = {**SCHEDULE_80K, "crop": (512, 512), "batch": 16}
 
 # The schedule that PIDNet's and DDRNet's authors and mmsegmentation share: 120,000 steps of 12 crops, and class weights
@@ -72,8 +72,8 @@ QUANTIZED: dict[str, Any] = {
     "backbone_weights": "none",
 }
 
-# What was corrected on the page, few pictures as a rule, from the run that predicted (--init): a small rate, BatchNorms
-# as they are, and crops that most pictures fill. docs/page_correct.md has what was measured.
+# What was corrected on the page, few images as a rule, from the run that predicted (--init): a small rate, BatchNorms
+# as they are, and crops that most images fill. docs/page_correct.md has what was measured.
 FEEDBACK: dict[str, Any] = {
     "crop": (320, 320),
     "batch": 4,
@@ -96,7 +96,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("deeplabv3plus", "ade20k"): {**SCHEDULE_512, "epochs": 127},
     # 160,000 steps, as published there for DeepLabV3 (41.82 mIoU, R-101-D8). Needs a GPU; not measured here.
     ("deeplabv3plus", "coco_stuff"): {**SCHEDULE_512, "epochs": 22},
-    # The 80,000 steps of 16 pictures of BDD100K's own model zoo (64.49 mIoU there, R-101-D8). Needs a GPU; not
+    # The 80,000 steps of 16 images of BDD100K's own model zoo (64.49 mIoU there, R-101-D8). Needs a GPU; not
     # measured here.
     ("deeplabv3plus", "bdd100k"): {**SCHEDULE_80K, "batch": 16, "epochs": 183},
     # `make train`: a small network from scratch that shows something in 10 minutes on two cores.
@@ -106,7 +106,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
         "model_options": {"rates": (3, 6, 9, 12), "aspp_filters": 128, "decoder_filters": 128,
                           "aspp_separable": True, "decoder_separable": True},
     },
-    # 480x360 pictures on a phone: docs/results.md has the command, the hours and the scores; docs/ablations.md why.
+    # 480x360 images on a phone: docs/results.md has the command, the hours and the scores; docs/ablations.md why.
     ("deeplabv3plus", "camvid"): {
         **CAMVID_SHIPPED,
         "backbone": "mobilenet_v2",
@@ -149,7 +149,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
         "output_stride": 16,
         "model_options": {"head_filters": 128, "multiple": 16},
     },
-    # The paper's schedule (section 4.1): 160,000 steps of 8 pictures, the decoder at ten times the encoder's rate.
+    # The paper's schedule (section 4.1): 160,000 steps of 8 images, the decoder at ten times the encoder's rate.
     # It starts from an encoder trained on ImageNet, by `init`. Needs a GPU; not measured here.
     ("segformer", "cityscapes"): {
         "backbone": "mit_b0",
@@ -258,7 +258,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
         "learning_rate": 1e-3,
         "weight_decay": 0.01,
     },
-    # mmsegmentation's UNet-S5-D16 and its 160k schedule of 16 pictures (69.10 mIoU there). Needs a GPU; not
+    # mmsegmentation's UNet-S5-D16 and its 160k schedule of 16 images (69.10 mIoU there). Needs a GPU; not
     # measured here.
     ("unet", "cityscapes"): {
         "model_options": {"head_filters": 64, "dropout": 0.1, "auxiliary": True},

@@ -176,7 +176,7 @@ def arguments(recipe: Recipe, classes: int) -> dict[str, Any]:
 def build_model(recipe: Recipe, classes: int, image_size: tuple[int, int] | None = None) -> keras.Model:
     """The recipe's model with fresh weights. zoo's ValueError becomes a UserError."""
     fixed = inspect.signature(zoo.MODELS[recipe.model]).parameters["image_size"].default is not None
-    if fixed:  # a model for pictures of one size only
+    if fixed:  # a model for images of one size only
         image_size = image_size or recipe.crop
     try:
         return zoo.build(recipe.model, image_size=image_size, **arguments(recipe, classes))

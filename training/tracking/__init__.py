@@ -1,4 +1,4 @@
-"""Where a run's recipe, numbers and pictures can be watched: TensorBoard always, an MLflow store where asked for.
+"""Where a run's recipe, numbers and images can be watched: TensorBoard always, an MLflow store where asked for.
 
 Whatever watches is told the whole history after each epoch and takes the epochs that it does not have yet. So a
 resumed run repeats no step, and what a store missed while it could not be reached arrives later.
@@ -56,7 +56,7 @@ def begin(run_folder: Path, recipe: Recipe, to: str | None, uri: str | None) -> 
 
 @contextmanager
 def _tensorboard(run_folder: Path, recipe: Recipe) -> Iterator[Track]:
-    """tensorboard/: the recipe as text, NUMBERS as scalars, the previews as pictures; steps are epochs."""
+    """tensorboard/: the recipe as text, NUMBERS as scalars, the previews as images; steps are epochs."""
     folder = run_folder / "tensorboard"
     there = _epochs_in(folder)
     writer = tf.summary.create_file_writer(str(folder))
@@ -67,7 +67,7 @@ def _tensorboard(run_folder: Path, recipe: Recipe) -> Iterator[Track]:
             with writer.as_default(step=row["epoch"]):
                 for name in NUMBERS:
                     tf.summary.scalar(name, row[name])
-                _picture(report.preview_path(run_folder, row["epoch"]))
+                _image(report.preview_path(run_folder, row["epoch"]))
             there.add(row["epoch"])
         writer.flush()
 
@@ -80,7 +80,7 @@ def _tensorboard(run_folder: Path, recipe: Recipe) -> Iterator[Track]:
         writer.close()
 
 
-def _picture(path: Path) -> None:
+def _image(path: Path) -> None:
     """A JPEG as it is: tf.summary.image would make a PNG of it, ten times the size."""
     rgb = cv2.imread(str(path)) if path.is_file() else None
     if rgb is None:

@@ -1,4 +1,4 @@
-"""A run in an MLflow store: its recipe as parameters, an epoch's numbers as metrics, pictures and files as artifacts.
+"""A run in an MLflow store: its recipe as parameters, an epoch's numbers as metrics, images and files as artifacts.
 
 runs/NAME/tracking.json says which run of which store it is, so that a resumed run goes on in it, and evaluation and
 export add to it. Only `begin`, before training, may refuse; a store that fails later is complained of once and never

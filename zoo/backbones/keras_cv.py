@@ -7,7 +7,7 @@ spells out what its base class needs, as the papers and KerasCV's presets have i
 - The levels are padded as KerasCV does it: where a side is not a multiple of 32, some of its backbones
   give a level one row or column less than ceil(H / stride).
 - Where a stack gives up its stride for dilation, KerasCV dilates its first block too.
-- Left out: MiT, whose base class fails on pictures that are not square, VGG16 and ViTDet, which have no
+- Left out: MiT, whose base class fails on images that are not square, VGG16 and ViTDet, which have no
   pyramid.
 """
 

@@ -1,6 +1,6 @@
 """Mix Transformer, the encoder of SegFormer (Xie et al. 2021, arXiv:2105.15203, section 3.1), as a pyramid.
 
-Tokens keep their place in the picture, (B, H, W, C), all the way: any height and width will do, and there is no
+Tokens keep their place in the image, (B, H, W, C), all the way: any height and width will do, and there is no
 position embedding to interpolate. Deviations from the paper, all of them those of the authors' own code, whose
 weights are what there is to load:
 
@@ -79,7 +79,7 @@ def mix_transformer(
 ) -> keras.Model:
     """A Mix Transformer: RGB 0..255 -> P2 to P5 at strides 4 to 32, with the channels of `layout.widths`.
 
-    `output_stride` can only be 32 and there is no batch norm for `momentum`. Raises ValueError on a picture so
+    `output_stride` can only be 32 and there is no batch norm for `momentum`. Raises ValueError on an image so
     small that a stage has no key to attend to: a side of 29 pixels at least with the paper's reductions.
     """
     _check_size(layout, image_size)

@@ -183,7 +183,7 @@ def _bottleneck(
     if first:
         step = stride
         if layout.average_shortcut and stride > 1:
-            # What lies outside the picture does not count.
+            # What lies outside the image does not count.
             shortcut = layers.AveragePooling2D(2, stride, padding="same", name=f"{prefix}0_pool")(x)
             step = 1
         shortcut = _conv_norm(shortcut, 4 * filters, 1, step, 1, layout, momentum, f"{prefix}0_")

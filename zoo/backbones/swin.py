@@ -6,7 +6,7 @@ networks for detection and segmentation.
 
 Deviations:
 
-- Pictures of any size: each stage is padded with zeros, below and on the right, to whole windows, as in the
+- Images of any size: each stage is padded with zeros, below and on the right, to whole windows, as in the
   authors' networks for dense prediction. The padding takes part in the attention there as here.
 - Windows are cut in two steps of rank 4, and a cyclic shift is a concatenation of two slices: both give the
   very values of the reference and stay within what TFLite has built in.
@@ -20,11 +20,11 @@ import keras
 from keras import layers, ops
 
 from zoo import contract
-from zoo.layers import FillUp, LayerNorm, filled_up, gelu, imagenet_normalisation, normalised
+from zoo.layers import LayerNorm, PadToMultiple, gelu, imagenet_normalisation, normalised, pad_to_multiple
 
 NORM_EPSILON = 1e-5
-PATCH = 4  # a side of the pictures' patches, in pixels
-OUTSIDE = -100.0  # added to the score of two positions that are no neighbours in the picture
+PATCH = 4  # a side of the images' patches, in pixels
+OUTSIDE = -100.0  # added to the score of two positions that are no neighbours in the image
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def swin(sizes: Sizes, image_size: contract.ImageSize, output_stride: int, momen
     """
     image = contract.image_input(image_size)
     x = normalised(image, imagenet_normalisation, sizes.scale, sizes.offset)
-    x = FillUp(PATCH, name="patches_pad")(x)
+    x = PadToMultiple(PATCH, name="patches_pad")(x)
     x = layers.Conv2D(sizes.channels, PATCH, strides=PATCH, name="patches_conv")(x)  # (B, H/4, W/4, channels)
     x = _norm(x, "patches_norm")
     pyramid, done = {}, 0
@@ -112,7 +112,7 @@ def _block(x: Any, heads: int, window: int, shift: int, mlp_ratio: int, skipped:
 def _patch_merging(x: Any, prefix: str) -> Any:
     """2x2 neighbours become one position: (B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 * C)."""
     channels = x.shape[-1]
-    x = FillUp(2, name=f"{prefix}_pad")(x)
+    x = PadToMultiple(2, name=f"{prefix}_pad")(x)
     x = Neighbours(name=f"{prefix}_neighbours")(x)
     x = _norm(x, f"{prefix}_norm")
     return _dense(2 * channels, f"{prefix}_reduction", bias=False)(x)
@@ -128,7 +128,7 @@ def _dense(units: int, name: str, bias: bool = True) -> layers.Dense:
 
 
 def _drop_path(x: Any, rate: float, name: str) -> Any:
-    """Stochastic depth: in training, drop the branch of a whole picture, and scale up those that stay."""
+    """Stochastic depth: in training, drop the branch of a whole image, and scale up those that stay."""
     return layers.Dropout(rate, noise_shape=(None, 1, 1, 1), name=name)(x) if rate else x
 
 
@@ -181,9 +181,9 @@ class RelativePositionBias(layers.Layer):
 
 @keras.saving.register_keras_serializable("kerbside")
 class WindowAttention(layers.Layer):
-    """Multi-head self-attention within windows, the picture being shifted cyclically (section 3.2).
+    """Multi-head self-attention within windows, the image being shifted cyclically (section 3.2).
 
-    (B, H, W, C) -> (B, H, W, C) for any H and W. A shifted window at the border holds parts of the picture that
+    (B, H, W, C) -> (B, H, W, C) for any H and W. A shifted window at the border holds parts of the image that
     are no neighbours; they do not attend to each other.
     """
 
@@ -204,7 +204,7 @@ class WindowAttention(layers.Layer):
 
     def call(self, x: Any) -> Any:
         _, height, width, channels = ops.shape(x)
-        x = _roll(filled_up(x, self.window), -self.shift)
+        x = _roll(pad_to_multiple(x, self.window), -self.shift)
         _, padded_height, padded_width, _ = ops.shape(x)
         windows = _partition(x, self.window)  # (B * windows, window^2, C)
         query = self._heads(self.query(windows) * (channels // self.heads) ** -0.5)
@@ -225,7 +225,7 @@ class WindowAttention(layers.Layer):
         return ops.transpose(x, (0, 2, 1, 3))
 
     def _mask(self, height: Any, width: Any, batch: Any) -> Any:
-        """0 within a part of the picture, OUTSIDE between two: (B * windows, 1, window^2, window^2)."""
+        """0 within a part of the image, OUTSIDE between two: (B * windows, 1, window^2, window^2)."""
         rows, columns = self._parts(height), self._parts(width)
         parts = ops.reshape(3 * rows[:, None] + columns, (1, height, width, 1))
         parts = _partition(parts, self.window)  # (windows, window^2, 1)

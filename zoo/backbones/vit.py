@@ -1,7 +1,7 @@
 """SAM's image encoder: a plain ViT with windowed attention (Li et al. 2022, arXiv:2203.16527, "ViTDet").
 
-Tokens keep their place in the picture, (B, h, w, C), all the way. It gives one level and no pyramid, and its
-position embeddings fix the picture's size, so it is no row of BACKBONES. Sizes of ViT-B, -L and -H: Dosovitskiy
+Tokens keep their place in the image, (B, h, w, C), all the way. It gives one level and no pyramid, and its
+position embeddings fix the image's size, so it is no row of BACKBONES. Sizes of ViT-B, -L and -H: Dosovitskiy
 et al. 2021, table 1; which blocks attend globally: SAM (arXiv:2304.02643), appendix A, and its code.
 
 Deviations, none of which changes what is computed: linear layers are 1x1 convolutions, which quantises with a
@@ -29,7 +29,7 @@ Pair = tuple[int, int]
 @dataclass(frozen=True)
 class Layout:
     """Sizes of a ViT. `window` is the side of a window in tokens, `global_blocks` are the blocks (from 0) that
-    attend to the whole picture instead, `outputs` the channels that the neck leaves."""
+    attend to the whole image instead, `outputs` the channels that the neck leaves."""
 
     patch: int
     width: int

@@ -2,8 +2,8 @@
 
 Its preset deeplab_v3_plus_resnet50_pascalvoc, and what people trained from it. The network differs from the paper's,
 and ours is built like it: ASPP's rates (6, 12, 18) run on an undilated backbone of stride 32, and the decoder is one
-1x1 convolution. It resizes the decoder's features to the picture before the classifier, ours the classifier's logits,
-which is the same, as both are linear. How the picture is scaled is what the preset's own image converter says; where
+1x1 convolution. It resizes the decoder's features to the image before the classifier, ours the classifier's logits,
+which is the same, as both are linear. How the image is scaled is what the preset's own image converter says; where
 it has none, raw 0..255. An activation that the preset puts on its output (softmax) is left out: these are logits.
 
 KerasHub can only make sizes that are multiples of 32; ours takes any size.

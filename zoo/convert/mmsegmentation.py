@@ -278,14 +278,14 @@ def _unet(tensors: Tensors, said: Config, options: Options) -> dict[str, Any]:
         "dropout": _setting(said, "decode_head").get("dropout_ratio", 0.1),
     }
     kernel = tensors.get("auxiliary_head.convs.0.conv.weight")
-    # The auxiliary head that ours has reads the features at half the picture's size.
+    # The auxiliary head that ours has reads the features at half the image's size.
     if kernel is not None and kernel.shape[1] == 2 * arguments["base_filters"] and _serves(tensors, classes):
         arguments |= {"auxiliary": True, "auxiliary_filters": kernel.shape[0]}
     return arguments
 
 
 def _pooling_last(tensors: Tensors) -> Tensors:
-    """The projection's kernel reads the picture's mean first there, and after the other branches here."""
+    """The projection's kernel reads the image's mean first there, and after the other branches here."""
     projection = "decode_head.bottleneck.conv.weight"
     width = tensors["decode_head.image_pool.1.conv.weight"].shape[0]
     return {**tensors, projection: np.roll(tensors[projection], -width, axis=1)}

@@ -3,7 +3,7 @@ ADE20K, and MobileNetEdgeTPU, such as that of Coral's DeepLab on Cityscapes.
 
 Such a file's convolutions come in the order of the network, quantised or not, their BatchNorms folded into
 them. The kernels here are the folded ones and each BatchNorm passes its input on, plus the bias: the same function,
-but not yet one to train with, as BatchNorm then divides by what it sees (training.runs.backbone_weights.restate_norms).
+but not yet one to train with, as BatchNorm then divides by what it sees (backbone_weights.recalibrate_norms).
 """
 
 import struct

@@ -21,16 +21,16 @@ LABEL = GENERATOR.integers(0, 12, (48, 64), np.uint8)
 def samples(image, label, numbers, crop, augmentation):
     """Samples made inside tf.data as NumPy arrays; the first two are also made eagerly and compared.
 
-    Ids agree to the bit. A pixel may round the other way, because a graph fuses products and sums.
+    Ids agree bit for bit. A pixel may round the other way, because a graph fuses products and sums.
     """
     pairs = [(7, number) for number in numbers]
     dataset = tf.data.Dataset.from_tensor_slices(np.array(pairs, np.int64))
-    picture, ids = tf.constant(image), tf.constant(label)
+    rgb, ids = tf.constant(image), tf.constant(label)
     made = list(
-        dataset.map(lambda pair: augment.apply(picture, ids, pair, crop, augmentation)).as_numpy_iterator()
+        dataset.map(lambda pair: augment.apply(rgb, ids, pair, crop, augmentation)).as_numpy_iterator()
     )
     for pair, inside in list(zip(pairs, made, strict=True))[:2]:
-        eager = augment.apply(picture, ids, tf.constant(pair, tf.int64), crop, augmentation)
+        eager = augment.apply(rgb, ids, tf.constant(pair, tf.int64), crop, augmentation)
         assert eager[0].dtype == eager[1].dtype == tf.uint8
         difference = np.abs(eager[0].numpy().astype(int) - inside[0])
         assert difference.max() <= 1 and (difference > 0).mean() < 0.01
@@ -103,7 +103,7 @@ def test_crops_reach_every_corner_and_no_further():
     assert sorted(set(offsets)) == [-3, -2, -1, 0]
 
 
-def test_a_crop_larger_than_the_picture_is_filled_with_void():
+def test_a_crop_larger_than_the_image_is_filled_with_void():
     pixels, ids = run(IMAGE, LABEL, 3, (60, 80), NONE)
     outside = ids == 255
     assert (~outside).sum() == 48 * 64
@@ -152,8 +152,8 @@ def test_any_warp_is_opencvs(number):
     assert (ids == nearest).mean() > 0.97  # ties and 1/32 pixels
 
 
-def test_picture_and_label_map_move_together():
-    """A picture painted from its labels: after any warp its colours still say the same ids."""
+def test_image_and_label_map_move_together():
+    """An image painted from its labels: after any warp its colours still say the same ids."""
     blobs = (cv2.resize(GENERATOR.random((6, 8)).astype(np.float32), (64, 48)) * 4).astype(np.uint8)
     image = np.repeat((blobs * 60)[..., None], 3, axis=2)
     motion = dataclasses.replace(NONE, scale=(0.6, 2.0), rotation=20.0, flip=0.5)
@@ -220,7 +220,7 @@ def test_hue_turns_in_colorsys_yiq():
         assert np.abs(expected - [luma, turned.real, turned.imag]).max() < 0.01  # colorsys rounds to 2 digits
 
 
-def test_the_pivot_is_the_pictures_mean():
+def test_the_pivot_is_the_images_mean():
     smooth = cv2.GaussianBlur(np.tile(IMAGE, (8, 8, 1)), (0, 0), 8)
     assert abs(float(augment.mean_grey(tf.constant(smooth))) - smooth.mean()) < 2.0
 

@@ -20,16 +20,16 @@ NAMES = ["road", "car", "sky"]
 
 def save(path: Path, array: np.ndarray, palette: list[int] | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.fromarray(array)
+    image = Image.fromarray(array)
     if palette:
-        picture = picture.convert("P")
-        picture.putpalette(palette)
-    picture.save(path)
+        image = image.convert("P")
+        image.putpalette(palette)
+    image.save(path)
     return path
 
 
 def write(root: Path, names: list[str], content=None, mask_end: str = "", suffix: str = ".png") -> Path:
-    """Pictures by name below images/, masks of IDS, and classes.json."""
+    """Images by name below images/, masks of IDS, and classes.json."""
     for index, name in enumerate(names):
         save(root / "images" / f"{name}{suffix}", np.full((2, 3, 3), 10 * index % 256, np.uint8))
         save(root / "masks" / f"{name}{mask_end}.png", IDS)
@@ -47,7 +47,7 @@ def refusal(root: Path, split: str = "train", **options) -> str:
     return str(caught.value)
 
 
-def test_split_folders_with_drives_and_several_kinds_of_pictures(tmp_path):
+def test_split_folders_with_drives_and_several_kinds_of_images(tmp_path):
     root = write(tmp_path / "yard", ["train/drive1/a", "train/drive1/b", "train/drive2/a", "val/drive3/a"])
     save(root / "images/train/c.jpg", np.zeros((2, 3, 3), np.uint8))
     save(root / "masks/train/c.png", IDS)
@@ -88,7 +88,7 @@ def test_lists_name_the_splits_and_must_not_overlap(tmp_path):
     assert names_of(root, "train") == ["a", "deep__c"] and names_of(root, "val") == ["b"]
     (root / "val.txt").write_text("b\na.png\n", encoding="utf-8")
     message = refusal(root)
-    assert "train and val overlap in 1 picture (a)" in message and "\n" not in message
+    assert "train and val overlap in 1 image (a)" in message and "\n" not in message
     (root / "val.txt").write_text("b\nlost\n", encoding="utf-8")
     assert f"Line 2 of {root / 'val.txt'} names lost, which is not below" in refusal(root, "val")
     (root / "val.txt").write_text("\n", encoding="utf-8")
@@ -105,17 +105,17 @@ def test_colours_stand_for_classes(tmp_path, paletted):
     root = write(tmp_path, ["train/a", "val/a"], content)
     colours = np.array([(0, 0, 0), (128, 64, 128), (0, 0, 142)], np.uint8)
     expected = np.array([[0, 1, 255], [255, 1, 0]], np.uint8)
-    picture = colours[np.where(expected == 255, 0, expected + 1)]
+    image = colours[np.where(expected == 255, 0, expected + 1)]
     if paletted:  # the palette's order is another than the classes'
         mode = Image.fromarray(np.array([[2, 1, 0], [0, 1, 2]], np.uint8), mode="P")
         mode.putpalette([0, 0, 0, 0, 0, 142, 128, 64, 128])
         mode.save(root / "masks/train/a.png")
     else:
-        save(root / "masks/train/a.png", picture)
+        save(root / "masks/train/a.png", image)
     spec, (example,) = data.load("folder", "train", root)
     assert spec.palette == ((128, 64, 128), (0, 0, 142))
     assert np.array_equal(example.read()[1], expected)
-    assert np.array_equal(example.raw()[1], picture)
+    assert np.array_equal(example.raw()[1], image)
     assert "10, 10, 10" in refusal_of_colour(root)
 
 
@@ -136,10 +136,10 @@ def test_ids_several_to_a_class_and_paletted_masks(tmp_path):
     raw = np.array([[7, 8], [26, 0], [255, 8]], np.uint8)
     for split in ("train", "val"):
         save(tmp_path / f"images/{split}/a_rgb.png", np.zeros((3, 2, 3), np.uint8))
-        picture = Image.fromarray(raw, mode="P")
-        picture.putpalette([channel for value in range(256) for channel in (value, 0, 255 - value)])
+        image = Image.fromarray(raw, mode="P")
+        image.putpalette([channel for value in range(256) for channel in (value, 0, 255 - value)])
         (tmp_path / "masks" / split).mkdir(parents=True)
-        picture.save(tmp_path / f"masks/{split}/a_L.png")
+        image.save(tmp_path / f"masks/{split}/a_L.png")
         save(tmp_path / f"masks/{split}/a_colour.png", np.zeros((3, 2, 3), np.uint8))  # not a mask: ignored
     spec, (example,) = data.load("folder", "val", tmp_path)
     assert spec.name == "two kinds" and spec.classes == ("ground", "other") and spec.palette[0] == (1, 2, 3)
@@ -342,10 +342,10 @@ def test_a_folder_is_trained_on_and_its_classes_outlive_it(tmp_path):
     small = ["--crop", "64x64", "--batch", "2", "--epochs", "1", *TINY_MODEL]
     done = process(tmp_path, "training.train", "deeplabv3plus", *arguments, *small)
     assert done.returncode == 0, done.stderr
-    said = "10 pictures split with seed 1, picture by picture: train 6, val 2, test 2."
+    said = "10 images split with seed 1, image by image: train 6, val 2, test 2."
     assert done.stdout.count(said) == 1  # though both splits were made so
     done = process(tmp_path, "training.evaluate", "runs/first", "--split", "test")
-    assert done.returncode == 0 and "2 pictures" in done.stdout, done.stderr
+    assert done.returncode == 0 and "2 images" in done.stdout, done.stderr
     root.rename(tmp_path / "gone")
     opened = trained_run.load(tmp_path / "runs/first")
     assert opened.spec.classes == tuple(NAMES) and opened.spec.name == "yard"

@@ -51,11 +51,11 @@ def problems_of(root: Path, split: str = "train", name: str = "camvid") -> str:
 def test_paletted_labels_keep_their_indices(tmp_path):
     """The trap: a palette of colours over the ids must not turn them into grey values."""
     ids = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    picture = Image.fromarray(ids, mode="P")
-    picture.putpalette([channel for colour in camvid.SPEC.palette for channel in colour] + [0, 0, 0])
-    picture.save(tmp_path / "p.png")  # Pillow writes 12 colours with 4 bits a pixel
+    image = Image.fromarray(ids, mode="P")
+    image.putpalette([channel for colour in camvid.SPEC.palette for channel in colour] + [0, 0, 0])
+    image.save(tmp_path / "p.png")  # Pillow writes 12 colours with 4 bits a pixel
     assert np.array_equal(label_maps.read_ids(tmp_path / "p.png"), ids)
-    picture.save(tmp_path / "p8.png", bits=8)
+    image.save(tmp_path / "p8.png", bits=8)
     assert np.array_equal(label_maps.read_ids(tmp_path / "p8.png"), ids)
 
 
@@ -195,7 +195,7 @@ def test_cityscapes_missing_halves_are_named(tmp_path):
     message = problems_of(root, name="cityscapes")
     assert "2 problems beside 1 good" in message
     assert re.search(r"bonn_1_1_leftImg8bit.png has no label map", message)
-    assert re.search(r"bonn_2_2_gtFine_labelIds.png has no picture", message)
+    assert re.search(r"bonn_2_2_gtFine_labelIds.png has no image", message)
 
 
 # Bad folders and files
@@ -222,7 +222,7 @@ def test_pairs_with_no_name_in_common(tmp_path):
     save(tmp_path / "train/a.png", np.zeros((4, 4, 3), np.uint8))
     save(tmp_path / "trainannot/b.png", np.zeros((4, 4), np.uint8))
     message = problems_of(tmp_path)
-    assert "a.png has no label map" in message and "b.png has no picture" in message
+    assert "a.png has no label map" in message and "b.png has no image" in message
 
 
 def spoil(root: Path) -> dict[str, str]:
@@ -246,7 +246,7 @@ def spoil(root: Path) -> dict[str, str]:
     add("cutlabel", "truncated")
     (annotations / "cutlabel.png").write_bytes((annotations / "cutlabel.png").read_bytes()[:40])
     add("text", "not an image")
-    (images / "text.png").write_text("no picture", encoding="utf-8")
+    (images / "text.png").write_text("no image", encoding="utf-8")
     add("lonely", "no label map")
     (annotations / "lonely.png").unlink()
     return words

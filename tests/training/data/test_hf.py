@@ -31,10 +31,10 @@ def png(array: np.ndarray) -> dict:
 
 
 def rows(count: int, ids=IDS, first: int = 0, image: str = "image", label: str = "annotation"):
-    """`count` pictures, each of one grey, which is its number; the columns' names may be others."""
-    pictures = [png(np.full((6, 8, 3), first + index, np.uint8)) for index in range(count)]
+    """`count` images, each of one grey, which is its number; the columns' names may be others."""
+    images = [png(np.full((6, 8, 3), first + index, np.uint8)) for index in range(count)]
     kinds = {image: datasets.Image(), label: datasets.Image(), "scene": datasets.Value("string")}
-    content = {image: pictures, label: [png(ids)] * count, "scene": ["street"] * count}
+    content = {image: images, label: [png(ids)] * count, "scene": ["street"] * count}
     return datasets.Dataset.from_dict(content, features=datasets.Features(kinds))
 
 
@@ -115,9 +115,9 @@ def test_other_columns_and_one_split(tmp_path):
     for option, word in (("image", "pixel_values, gt, scene"), ("label", "pixel_values, gt, scene")):
         with pytest.raises(UserError, match=f"no column photo; it has {word}"):
             load(path, tmp_path / "cache", classes=tuple(NAMES), **{option: "photo"})
-    with pytest.raises(UserError, match="The column scene .* holds no pictures"):
+    with pytest.raises(UserError, match="The column scene .* holds no images"):
         load(path, tmp_path / "cache", classes=tuple(NAMES), image="scene", label="gt")
-    with pytest.raises(UserError, match="The column scene .* neither pictures nor rows of ids"):
+    with pytest.raises(UserError, match="The column scene .* neither images nor rows of ids"):
         load(path, tmp_path / "cache", classes=tuple(NAMES), label="scene")
 
 
@@ -137,7 +137,7 @@ def test_rows_of_ids_with_class_labels_local_and_streamed(tmp_path):
         assert np.array_equal(examples[1].read()[1], IDS)
 
 
-def test_a_folder_of_pictures_with_metadata(tmp_path):
+def test_a_folder_of_images_with_metadata(tmp_path):
     for split in ("train", "test"):
         folder = tmp_path / "d" / split
         folder.mkdir(parents=True)
@@ -270,7 +270,7 @@ def test_a_data_set_that_cannot_be_used(tmp_path):
     assert len(load(path, tmp_path, classes=tuple(NAMES), skip_bad=True)[1]) == 1
     narrow = rows(2, IDS[:, :5])
     path = parquet(tmp_path / "narrow", train=narrow, val=narrow)
-    with pytest.raises(UserError, match="train 0 label is 5x6 pixels but its picture .* is 8x6"):
+    with pytest.raises(UserError, match="train 0 label is 5x6 pixels but its image .* is 8x6"):
         load(path, tmp_path, classes=tuple(NAMES))
 
 

@@ -28,8 +28,8 @@ def grey(value: int, shape=(2, 4, 3)) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def yard(tmp_path_factory) -> Path:
-    """Two good pictures, one void, one with an id of no class, one whose mask has another size, one unreadable; train
-    has a picture of val, and shares a drive with it."""
+    """Two good images, one void, one with an id of no class, one whose mask has another size, one unreadable; train
+    has an image of val, and shares a drive with it."""
     root = tmp_path_factory.mktemp("inspect") / "yard"
     pairs = {
         "train/d1/a": (grey(1), A),
@@ -76,7 +76,7 @@ def test_ids_are_counted_as_they_are_stored(found):
     assert rows[0]["colour"] == found["classes"][0]["colour"]
 
 
-def test_class_shares_are_of_the_good_pictures_of_a_split(found):
+def test_class_shares_are_of_the_good_images_of_a_split(found):
     train, val = found["splits"]["train"], found["splits"]["val"]
     assert (train["pictures"], train["good"], val["good"]) == (6, 3, 2)
     assert train["share"] == pytest.approx({"road": 3 / 15, "car": 11 / 15, "sky": 1 / 15, "never": 0})
@@ -97,12 +97,10 @@ def test_what_is_wrong_is_named(found):
     assert len(problems["files"]) == 4
     (void,) = problems["void"]
     assert "train/d2__void" in void
-    assert problems["duplicates"] == [
-        "train/d1__a and val/d1__same are the same picture, in different splits."
-    ]
+    assert problems["duplicates"] == ["train/d1__a and val/d1__same are the same image, in different splits."]
     assert problems["classes"] == ["train has no pixel of never.", "val has no pixel of never."]
     (group,) = problems["groups"]
-    assert "train and val share pictures of the group d1:" in group
+    assert "train and val share images of the group d1:" in group
 
 
 def test_the_printed_table(found):
@@ -114,7 +112,7 @@ def test_the_printed_table(found):
     assert inspect.text(good).endswith("Nothing is wrong with it.")
 
 
-def test_the_sheet_shows_picture_overlay_and_label_map(found, yard):
+def test_the_sheet_shows_image_overlay_and_label_map(found, yard):
     sheet = cv2.imread(str(yard.parent / "out/samples.png"), cv2.IMREAD_COLOR_RGB)
     assert sheet.shape[1] == 1480 and sheet.shape[0] > 5 * 240
     assert all((sheet == entry["colour"]).all(axis=-1).any() for entry in found["classes"])

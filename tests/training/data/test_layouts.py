@@ -30,9 +30,9 @@ def opened(root: Path, split: str, **options):
 def paletted(path: Path, ids: np.ndarray) -> None:
     """As labelme's lblsave and Mapillary write: the ids with a palette."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.fromarray(ids, mode="P")
-    picture.putpalette([channel for colour in colour_map(256) for channel in colour])
-    picture.save(path)
+    image = Image.fromarray(ids, mode="P")
+    image.putpalette([channel for colour in colour_map(256) for channel in colour])
+    image.save(path)
 
 
 def test_roboflow(tmp_path):

@@ -19,9 +19,9 @@ DEEP = np.array([[0, 300, 65535], [7, 256, 255]], np.uint16)
 ORIENTATION = 0x0112
 
 
-def packed(picture: Image.Image, kind: str, **options) -> bytes:
+def packed(image: Image.Image, kind: str, **options) -> bytes:
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 

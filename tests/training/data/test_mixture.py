@@ -49,7 +49,7 @@ def test_a_mixture_is_its_parts_one_after_the_other_in_common_classes(tmp_path):
         assert all(np.array_equal(one, other) for one, other in zip(mixed.read(), own.read(), strict=True))
 
 
-def test_what_a_part_does_not_tell_apart_is_void_in_its_pictures(tmp_path):
+def test_what_a_part_does_not_tell_apart_is_void_in_its_images(tmp_path):
     """Among the 19, CamVid's Car is no car and no background."""
     spec, examples = data.load(
         "scenes+camvid", "val", {"camvid": str(camvid_folder(tmp_path))}, "cityscapes19", **SMALL
@@ -135,7 +135,7 @@ def constant(value: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def weighted(**parts: tuple[int, float]) -> list[Example]:
-    """(count, weight) of each part; every picture and label map is filled with its place in the list."""
+    """(count, weight) of each part; every image and label map is filled with its place in the list."""
     named = [(name, weight) for name, (count, weight) in parts.items() for _ in range(count)]
     return [
         Example(str(index), partial(constant, index), part=name, weight=weight)
@@ -143,8 +143,8 @@ def weighted(**parts: tuple[int, float]) -> list[Example]:
     ]
 
 
-def test_weights_say_how_often_an_epoch_takes_each_picture():
-    """4 pictures of weight 3 and 10 of 0.5: 12 and 5 samples; over two epochs all of the 10 are not the same 5."""
+def test_weights_say_how_often_an_epoch_takes_each_image():
+    """4 images of weight 3 and 10 of 0.5: 12 and 5 samples; over two epochs all of the 10 are not the same 5."""
     examples = weighted(few=(4, 3.0), many=(10, 0.5))
     assert pipeline.samples(examples) == 17
     seen = []
@@ -161,7 +161,7 @@ def test_weights_say_how_often_an_epoch_takes_each_picture():
 
 
 def test_a_broken_weight_is_rounded_over_the_part_and_shared_out():
-    """2.5 times 4 pictures is 10 samples: each comes twice, two of them a third time."""
+    """2.5 times 4 images is 10 samples: each comes twice, two of them a third time."""
     counts = np.bincount(pipeline.epoch_order(0, 0, weighted(a=(4, 2.5), b=(3, 1.0)), 1), minlength=7)
     assert sorted(counts[:4].tolist()) == [2, 2, 3, 3] and counts[4:].tolist() == [1, 1, 1]
 
@@ -187,7 +187,7 @@ def test_a_weighted_epoch_is_resumed_at_any_step():
 
 
 def test_memory_is_estimated_part_by_part():
-    """The first picture of the list is the smallest: what all take must not be judged by it."""
+    """The first image of the list is the smallest: what all take must not be judged by it."""
     small, large = (
         (lambda: (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8))),
         (lambda: (np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40), np.uint8))),

@@ -74,7 +74,7 @@ def test_a_list_of_train_alone_stays_train_and_the_rest_is_val(tmp_path):
         "val": 4,
         "test": 4,
     }
-    assert "There is no val split. 40 pictures split with seed 0" in said(root)
+    assert "There is no val split. 40 images split with seed 0" in said(root)
     list_of(root, "train", FORTY[:20])
     list_of(root, "val", FORTY[20:30])
     assert splits_of(root) == {"train": set(FORTY[:20]), "val": set(FORTY[20:30])}

@@ -48,7 +48,7 @@ def same(left, right) -> bool:
 
 @pytest.mark.parametrize("start", [1, 3, 7, 11])
 def test_starting_anywhere_gives_what_an_uninterrupted_run_would_have_given(start):
-    """Eleven pictures in batches of four: epochs of two steps, with a remainder that is dropped."""
+    """Eleven images in batches of four: epochs of two steps, with a remainder that is dropped."""
     counted = Counted(11)
     whole = take(14, counted.examples)
     assert same(take(14 - start, counted.examples, start_step=start), whole[start:])
@@ -74,7 +74,7 @@ def test_the_order_is_numpys_permutation_of_each_epoch():
     assert seen == sum(expected, [])
 
 
-def test_fewer_pictures_than_a_batch_takes_are_repeated():
+def test_fewer_images_than_a_batch_takes_are_repeated():
     batches = take(3, Counted(3).examples, augmentation=NONE, batch=8)
     for _, labels in batches:
         counts = np.bincount(labels[:, 0, 0], minlength=3)
@@ -90,13 +90,13 @@ def test_shapes_and_types_are_static():
     assert labels.shape == (2, 10, 12) and labels.dtype == tf.uint8
 
 
-def test_a_cache_that_fits_reads_each_picture_once_and_says_so():
+def test_a_cache_that_fits_reads_each_image_once_and_says_so():
     counted, said = Counted(6), []
     cache = pipeline.DecodedCache(counted.examples, limit_bytes=10**6, say=said.append)
     take(8, counted.examples, batch=3, cache=cache)
-    # The first is also read for the estimate, and two workers may meet over one picture.
+    # The first is also read for the estimate, and two workers may meet over one image.
     assert max(counted.reads) <= 3 and sum(counted.reads) <= 10
-    assert len(said) == 1 and "kept in memory" in said[0] and "6 decoded pictures" in said[0]
+    assert len(said) == 1 and "kept in memory" in said[0] and "6 decoded images" in said[0]
 
 
 def test_a_cache_that_does_not_fit_reads_again_and_says_so():
@@ -121,7 +121,7 @@ def broken() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("evaluation", [False, True])
-def test_an_unreadable_picture_ends_in_its_own_sentence(evaluation):
+def test_an_unreadable_image_ends_in_its_own_sentence(evaluation):
     examples = [*Counted(5).examples, Example("bad", broken)]
     if evaluation:
         dataset = pipeline.evaluation_batches(examples)
@@ -140,8 +140,8 @@ def test_other_errors_are_not_dressed_up():
         tf.reshape(tf.zeros([3]), [2])
 
 
-def test_no_pictures_at_all():
-    with pytest.raises(UserError, match="no pictures"):
+def test_no_images_at_all():
+    with pytest.raises(UserError, match="no images"):
         take(1, [])
 
 

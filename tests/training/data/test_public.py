@@ -21,10 +21,10 @@ GREY = np.full((*SIZE, 3), 128, np.uint8)
 def save(path: Path, array: np.ndarray, palette: list[int] | None = None) -> Path:
     """A PNG or JPEG file; with a palette, a paletted PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.fromarray(array)
+    image = Image.fromarray(array)
     if palette:
-        picture.putpalette(palette)
-    picture.save(path)
+        image.putpalette(palette)
+    image.save(path)
     return path
 
 
@@ -88,7 +88,7 @@ def write_bdd100k(root: Path) -> Path:
     return base
 
 
-# Writer, name of the one picture of train (its label's path too), and an id that no label map may hold.
+# Writer, name of the one image of train (its label's path too), and an id that no label map may hold.
 SETS = {
     "voc": (write_voc, "JPEGImages/2007_a.jpg", "SegmentationClass/2007_a.png", 21, "0 to 20 and 255"),
     "ade20k": (
@@ -107,7 +107,7 @@ SETS = {
 
 
 def only(name: str, split: str, root: Path, **options: object) -> np.ndarray:
-    """The train ids of the first picture of a split."""
+    """The train ids of the first image of a split."""
     _, examples = data.load(name, split, root, **options)
     image, ids = examples[0].read()
     assert image.shape == (*SIZE, 3) and ids.shape == SIZE and image.dtype == ids.dtype == np.uint8
@@ -171,7 +171,7 @@ def test_halves_without_the_other_are_named(tmp_path):
     save(base / "images/10k/train/lonely.jpg", GREY)
     save(base / "labels/sem_seg/masks/train/orphan.png", ids_of(0))
     message = refusal("bdd100k", tmp_path)
-    assert "lonely.jpg has no label map in " in message and "orphan.png has no picture in " in message
+    assert "lonely.jpg has no label map in " in message and "orphan.png has no image in " in message
     assert "2 problems beside 1 good" in message
 
 
@@ -209,7 +209,7 @@ def test_voc_splits_are_its_lists(tmp_path):
 
 
 def test_train_aug_is_train_and_sbd_without_val(tmp_path):
-    """SBD's train names d, which is in VOC's val: no picture may be in both."""
+    """SBD's train names d, which is in VOC's val: no image may be in both."""
     write_voc(tmp_path)
     write_sbd(tmp_path)
     augmented = names(tmp_path, "train", sbd=True)
@@ -485,8 +485,8 @@ def test_colours_are_read_from_palettes_and_beside_alpha(tmp_path):
     rgb = np.zeros((2, 2, 3), np.uint8)
     rgb[0, 1] = (128, 0, 0)
     expected = [[30, 4], [30, 30]]
-    picture = Image.fromarray(rgb)
-    for stored in (picture, picture.convert("RGBA"), picture.quantize(2)):
+    image = Image.fromarray(rgb)
+    for stored in (image, image.convert("RGBA"), image.quantize(2)):
         stored.save(tmp_path / "label.png")
         assert label_maps.read_colours(tmp_path / "label.png", colours).tolist() == expected
     path = save(tmp_path / "label.jpg", rgb)

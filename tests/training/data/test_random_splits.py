@@ -111,7 +111,7 @@ def test_equal_groups_come_exactly():
 def test_overlap_is_one_sentence_with_names():
     random_splits.refuse_overlap({"train": ["a", "b"], "val": ["c"], "test": []})
     with pytest.raises(
-        UserError, match=r"train and test overlap in 4 pictures \(b, c, d and 1 more\)"
+        UserError, match=r"train and test overlap in 4 images \(b, c, d and 1 more\)"
     ) as caught:
         random_splits.refuse_overlap({"train": list("abcde"), "val": ["x"], "test": list("edcb")})
     assert "\n" not in str(caught.value)
@@ -121,7 +121,7 @@ def test_overlap_is_one_sentence_with_names():
 
 
 def cities(root: Path, **counts: int) -> Path:
-    """Cityscapes' layout: keyword SPLIT_CITY = number of pictures."""
+    """Cityscapes' layout: keyword SPLIT_CITY = number of images."""
     for key, count in counts.items():
         split, city = key.split("_")
         for index in range(count):
@@ -146,7 +146,7 @@ def test_cityscapes_is_divided_anew_without_its_test_split(tmp_path):
     assert len(set(together)) == 15 and not any("berlin" in name for name in together)
     said: list[str] = []
     loaded(root, "val", ratios=(0.6, 0.4), seed=0, group="^[a-z]+", say=said.append)
-    assert said == ["cityscapes: 15 pictures split with seed 0, whole groups by ^[a-z]+: train 9, val 6."]
+    assert said == ["cityscapes: 15 images split with seed 0, whole groups by ^[a-z]+: train 9, val 6."]
     by_city = {split: loaded(root, split, ratios=(0.6, 0.4), group="folder") for split in ("train", "val")}
     assert by_city["train"] == loaded(root, "train", ratios=(0.6, 0.4), group="^[a-z]+")
     towns = [{name.split("_")[0] for name in names} for names in by_city.values()]
@@ -166,12 +166,12 @@ def test_a_group_that_straddles_the_datas_own_splits_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"ratios": (8, 1, 1)}, ["8,1,1", "sum to 1", "6 pictures"]),
+        ({"ratios": (8, 1, 1)}, ["8,1,1", "sum to 1", "6 images"]),
         ({"ratios": (0.8, 0.1)}, ["0.8,0.1", "0.9"]),
         ({"ratios": 0.8}, ["ratios=0.8", "two or three"]),
         ({"ratios": "most,rest"}, ["two or three"]),
         ({"ratios": (-0.2, 1.2)}, ["two or three"]),
-        ({"ratios": (0.999, 0.001), "pool": "val"}, ["no picture", "1 pictures"]),
+        ({"ratios": (0.999, 0.001), "pool": "val"}, ["no image", "1 images"]),
         ({"ratios": (0.8, 0.2), "seed": 1.5}, ["seed=1.5"]),
         ({"ratios": (0.8, 0.2), "group": "("}, ["not a regular expression"]),
         ({"ratios": (0.8, 0.2), "group": r"drive\d"}, [r"drive\d", "finds nothing", "aachen_0"]),

@@ -138,7 +138,7 @@ def test_no_way_between_two_sets_is_refused_with_the_ways_there_are():
 
 
 def test_scenes_in_every_set_of_classes_are_their_raw_ids_mapped():
-    """The same drawn picture, read in each set, against Cityscapes' own id tables."""
+    """The same drawn image, read in each set, against Cityscapes' own id tables."""
     raw = data.load("scenes", "val", None, "cityscapes34", count=1, size=(48, 96))[1][0].read()[1]
     for name in ("cityscapes19", "cityscapes8"):
         label = data.load("scenes", "val", None, name, count=1, size=(48, 96))[1][0].read()[1]
@@ -220,7 +220,7 @@ def test_classes_known_by_their_names_are_mapped_too():
     assert list(taxonomies.extended({"own": three()})) == ["own"]
 
 
-def test_relabelled_pictures_keep_their_pixels_and_names():
+def test_relabelled_images_keep_their_pixels_and_names():
     image, label = np.zeros((2, 3, 3), np.uint8), np.array([[0, 1, 2], [255, 1, 0]], np.uint8)
     ids = taxonomies.lookup(("a", "b", "c"), {"a": "y", "b": None, "c": "x"}, ("x", "y"))
     example = taxonomies.relabelled(Example("one", lambda: (image, label)), ids)

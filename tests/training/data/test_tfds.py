@@ -21,7 +21,7 @@ def png(array: np.ndarray) -> bytes:
 
 
 def zips(root: Path, count: int = 3) -> Path:
-    """Picture k of a split is all grey 10 * k, its label all raw id 7 + k."""
+    """Image k of a split is all grey 10 * k, its label all raw id 7 + k."""
     with (
         zipfile.ZipFile(root / "leftImg8bit_trainvaltest.zip", "w") as images,
         zipfile.ZipFile(root / "gtFine_trainvaltest.zip", "w") as truth,

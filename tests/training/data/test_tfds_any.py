@@ -24,7 +24,7 @@ def png(array: np.ndarray) -> io.BytesIO:
 
 
 class KerbsideTinyStreets(tfds.core.GeneratorBasedBuilder):
-    """Pictures of one grey each, their label as a picture with names, and as a plain tensor."""
+    """Images of one grey each, their label as an image with names, and as a plain tensor."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -114,7 +114,7 @@ def test_names_and_splits_by_option(folder):
         ({"builder": ""}, ["builder=NAME"]),
         ({"builder": "no_such_streets"}, ["no_such_streets", "not found"]),
         ({"image": "photo"}, ["no feature photo", "segmentation_mask"]),
-        ({"label": "name"}, ["name", "is no picture"]),
+        ({"label": "name"}, ["name", "is no image"]),
         ({"label": "ids"}, ["classes=road,car,sky"]),
         ({"label": "ids", "classes": ("a", "b", "c")}, ["class id 3", "0 to 2 and 255"]),
         ({"label": "image", "classes": "a"}, ["class id 2"]),

@@ -28,7 +28,7 @@ from training.distributed import rendezvous
 # Seconds that the processes of a test may take: a busy machine needs most of a minute to import TensorFlow.
 PATIENCE = 800.0
 pytestmark = pytest.mark.timeout(3600)  # PATIENCE is what ends a test
-STEPS, EPOCHS = 5, 6  # an epoch, of 22 pictures in batches of 4; in all 30 steps
+STEPS, EPOCHS = 5, 6  # an epoch, of 22 images in batches of 4; in all 30 steps
 
 
 def free_addresses(count: int) -> list[str]:
@@ -265,7 +265,7 @@ def test_each_worker_reads_its_own_samples_and_together_they_are_the_batch() -> 
     assert len({*read[0][:6], *read[1][:6]}) == 12
 
 
-def test_validation_pictures_are_shared_out_once_each() -> None:
+def test_validation_images_are_shared_out_once_each() -> None:
     shown = [
         [int(index) for index, _, _ in evaluation_batches(examples(5, 1), indices=range(worker, 5, 7))]
         for worker in range(7)
@@ -473,7 +473,7 @@ def test_the_command_refuses_another_recipe_other_data_and_a_batch_that_cannot_b
         assert_refused(done, "worker 1 has another recipe than the chief", "learning rate (0.5 there")
     for done in commands(tmp_path, one, other):
         assert_refused(
-            done, "worker 1 has another data set than the chief", "train pictures (5 there, 6 on the chief)"
+            done, "worker 1 has another data set than the chief", "train images (5 there, 6 on the chief)"
         )
     for done in commands(tmp_path, *[[*one, "--batch", "3"]] * 2):
         assert_refused(done, "a batch of 3", "2 devices", "--batch 4")

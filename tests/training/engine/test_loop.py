@@ -1,4 +1,4 @@
-"""The loop with a small model in this process: callbacks, early stopping, bad steps, pictures that vanish."""
+"""The loop with a small model in this process: callbacks, early stopping, bad steps, images that vanish."""
 
 from pathlib import Path
 
@@ -27,8 +27,8 @@ def examples(count: int, seed: int) -> list[Example]:
         def read() -> tuple[np.ndarray, np.ndarray]:
             rng = np.random.default_rng([seed, index])
             ids = np.kron(rng.integers(0, 3, (4, 4)), np.ones((8, 8))).astype(np.uint8)
-            picture = np.array(SPEC.palette)[ids] * 0.8 + rng.normal(0, 5, (32, 32, 3))
-            return np.clip(picture, 0, 255).astype(np.uint8), ids
+            image = np.array(SPEC.palette)[ids] * 0.8 + rng.normal(0, 5, (32, 32, 3))
+            return np.clip(image, 0, 255).astype(np.uint8), ids
 
         return Example(f"{index}", read)
 
@@ -164,7 +164,7 @@ def test_when_memory_or_disk_ends_there_is_a_sentence(tmp_path: Path, message: s
         train(tmp_path, callbacks=[Exhausted()])
 
 
-def test_a_picture_that_vanishes_during_training_is_named(tmp_path: Path) -> None:
+def test_a_image_that_vanishes_during_training_is_named(tmp_path: Path) -> None:
     def gone() -> tuple[np.ndarray, np.ndarray]:
         raise UserError("street_7.png does not exist.")
 

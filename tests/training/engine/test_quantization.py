@@ -9,7 +9,7 @@ from export import run_tflite, tflite
 from runtime.errors import UserError
 from tests.training.engine.test_train_step import recipe, snapshot
 from training.engine import quantization
-from training.engine.train_step import make_train_step, make_trainee
+from training.engine.train_step import make_train_state, make_train_step
 
 SIZE = (16, 24)
 
@@ -106,31 +106,31 @@ def spread_channels(model: keras.Model, wide: float) -> None:
 
 
 def scenes(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures whose class is which of four colours a pixel is nearest to, in blocks, with noise."""
+    """Images whose class is which of four colours a pixel is nearest to, in blocks, with noise."""
     rng = np.random.default_rng(3)
     colours = np.array([(128, 64, 128), (70, 130, 180), (107, 142, 35), (220, 20, 60)])
     ids = rng.integers(0, 4, (count, SIZE[0] // 4, SIZE[1] // 4)).repeat(4, axis=1).repeat(4, axis=2)
-    pictures = colours[ids] + rng.normal(0, 20, (*ids.shape, 3))
-    pictures[0, 0, 0], pictures[0, 0, 1] = 0, 255
-    return pictures.clip(0, 255).astype(np.uint8), ids.astype(np.uint8)
+    pixels = colours[ids] + rng.normal(0, 20, (*ids.shape, 3))
+    pixels[0, 0, 0], pixels[0, 0, 1] = 0, 255
+    return pixels.clip(0, 255).astype(np.uint8), ids.astype(np.uint8)
 
 
-def logits(model: keras.Model, pictures: np.ndarray) -> np.ndarray:
-    return model(tf.cast(pictures, tf.float32), training=False)["logits"].numpy()
+def logits(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
+    return model(tf.cast(pixels, tf.float32), training=False)["logits"].numpy()
 
 
 @pytest.fixture(scope="module")
 def files() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logits of a model in float, with 8 bits simulated, and of its int8 file, whose ranges are of the same pictures;
+    """Logits of a model in float, with 8 bits simulated, and of its int8 file, whose ranges are of the same images;
     the file's biases are as the converter makes them."""
-    pictures, _ = scenes(8)
+    pixels, _ = scenes(8)
     model = network()
     spread_channels(model, 30.0)
-    plain = logits(model, pictures)
-    file = tflite.convert(model, SIZE, "int8", "scores", list(pictures), correct=False)
-    quantization.calibrate(model, quantization.quantize(model), pictures)
+    plain = logits(model, pixels)
+    file = tflite.convert(model, SIZE, "int8", "scores", list(pixels), correct=False)
+    quantization.calibrate(model, quantization.quantize(model), pixels)
     run = run_tflite.runner(file)
-    return plain, logits(model, pictures), np.stack([run(picture) for picture in pictures])
+    return plain, logits(model, pixels), np.stack([run(image) for image in pixels])
 
 
 def test_the_simulation_is_what_the_int8_file_gives(files):
@@ -140,45 +140,45 @@ def test_the_simulation_is_what_the_int8_file_gives(files):
 
 
 def test_weights_load_into_a_model_that_is_not_quantised(tmp_path):
-    pictures, _ = scenes(2)
+    pixels, _ = scenes(2)
     model = network()
-    before = logits(model, pictures)
-    quantization.calibrate(model, quantization.quantize(model), pictures)
+    before = logits(model, pixels)
+    quantization.calibrate(model, quantization.quantize(model), pixels)
     model.save_weights(tmp_path / "best.weights.h5")
     plain = network(seed=5)
     plain.load_weights(tmp_path / "best.weights.h5")
-    np.testing.assert_array_equal(logits(plain, pictures), before)
+    np.testing.assert_array_equal(logits(plain, pixels), before)
 
 
-def steps(model: keras.Model, count: int, pictures: np.ndarray, labels: np.ndarray, **changes) -> list[float]:
+def steps(model: keras.Model, count: int, pixels: np.ndarray, labels: np.ndarray, **changes) -> list[float]:
     chosen = recipe(ema=0.0, schedule="constant", clip_norm=0.0, **changes)
-    step = make_train_step(make_trainee(model, chosen, 10), chosen, tf.distribute.get_strategy(), None)
-    images = tf.cast(pictures, tf.float32)
+    step = make_train_step(make_train_state(model, chosen, 10), chosen, tf.distribute.get_strategy(), None)
+    images = tf.cast(pixels, tf.float32)
     return [float(step(images, tf.constant(labels))[0]) for _ in range(count)]
 
 
-def correct(model: keras.Model, pictures: np.ndarray, labels: np.ndarray) -> float:
-    return float((logits(model, pictures).argmax(-1) == labels).mean())
+def correct(model: keras.Model, pixels: np.ndarray, labels: np.ndarray) -> float:
+    return float((logits(model, pixels).argmax(-1) == labels).mean())
 
 
-def error(model: keras.Model, pictures: np.ndarray, labels: np.ndarray) -> float:
-    return float((logits(model, pictures).argmax(-1) != labels).mean())
+def error(model: keras.Model, pixels: np.ndarray, labels: np.ndarray) -> float:
+    return float((logits(model, pixels).argmax(-1) != labels).mean())
 
 
 def test_what_8_bits_break_a_few_steps_mend():
     """Channels of a depthwise convolution whose ranges are up to 800 times one another's share the one scale of the
     tensor behind them: the narrow ones are lost. The float model, which scales them back, loses nothing."""
-    pictures, labels = scenes(8)
+    pixels, labels = scenes(8)
     model = network()
-    steps(model, 150, pictures, labels, learning_rate=0.01)
-    in_float = error(model, pictures, labels)
+    steps(model, 150, pixels, labels, learning_rate=0.01)
+    in_float = error(model, pixels, labels)
     spread_channels(model, 800.0)
-    assert error(model, pictures, labels) == pytest.approx(in_float, abs=0.002)
-    quantization.calibrate(model, quantization.quantize(model), pictures)
-    broken = error(model, pictures, labels)
+    assert error(model, pixels, labels) == pytest.approx(in_float, abs=0.002)
+    quantization.calibrate(model, quantization.quantize(model), pixels)
+    broken = error(model, pixels, labels)
     assert broken > in_float + 0.1, (in_float, broken)
-    steps(model, 150, pictures, labels, learning_rate=0.01)
-    mended = error(model, pictures, labels)
+    steps(model, 150, pixels, labels, learning_rate=0.01)
+    mended = error(model, pixels, labels)
     assert mended < in_float + 0.1 * (broken - in_float), (in_float, broken, mended)
 
 
@@ -187,18 +187,18 @@ def test_a_resumed_step_is_the_same_to_the_bit():
         model = network()
         quantization.calibrate(model, quantization.quantize(model), scenes(2)[0])
         chosen = recipe(ema=0.9, learning_rate=0.01)
-        trainee = make_trainee(model, chosen, 10)
-        return trainee, make_train_step(trainee, chosen, tf.distribute.get_strategy(), None)
+        train_state = make_train_state(model, chosen, 10)
+        return train_state, make_train_step(train_state, chosen, tf.distribute.get_strategy(), None)
 
     tf.config.experimental.enable_op_determinism()
     images, labels = tf.cast(scenes(4)[0], tf.float32), tf.constant(scenes(4)[1])
-    trainee, step = begun()
-    first = snapshot(trainee)
+    train_state, step = begun()
+    first = snapshot(train_state)
     for _ in range(2):
         step(images, labels)
-    middle = snapshot(trainee)
+    middle = snapshot(train_state)
     step(images, labels)
-    last = snapshot(trainee)
+    last = snapshot(train_state)
     names = {name for name in first if not np.array_equal(first[name], middle[name])}
     other, again = begun()
     for name, variable in other.variables().items():
@@ -207,22 +207,24 @@ def test_a_resumed_step_is_the_same_to_the_bit():
     for name, value in snapshot(other).items():
         assert value.tobytes() == last[name].tobytes(), name
     moved = [
-        variable.path for variable in trainee.model.non_trainable_variables if variable.path.endswith("high")
+        variable.path
+        for variable in train_state.model.non_trainable_variables
+        if variable.path.endswith("high")
     ]
-    assert len(moved) == len(trainee.model.ranges) and len(names) > len(moved)
+    assert len(moved) == len(train_state.model.ranges) and len(names) > len(moved)
 
 
 def test_a_step_that_is_not_finite_leaves_the_ranges():
     model = network()
     quantization.calibrate(model, quantization.quantize(model), scenes(2)[0])
     chosen = recipe(ema=0.0)
-    trainee = make_trainee(model, chosen, 10)
-    step = make_train_step(trainee, chosen, tf.distribute.get_strategy(), None)
-    before = snapshot(trainee)
+    train_state = make_train_state(model, chosen, 10)
+    step = make_train_step(train_state, chosen, tf.distribute.get_strategy(), None)
+    before = snapshot(train_state)
     images, labels = scenes(4)
     _, finite = step(tf.cast(images, tf.float32) * np.nan, tf.constant(labels))
     assert not finite
-    for name, value in snapshot(trainee).items():
+    for name, value in snapshot(train_state).items():
         if not name.startswith("optimizer"):
             np.testing.assert_array_equal(value, before[name], err_msg=name)
 
@@ -232,7 +234,7 @@ def test_what_cannot_be_quantised_is_refused():
     with pytest.raises(UserError, match="no kernel"):
         quantization.quantize(keras.Model(image, {"logits": keras.layers.ReLU()(image)}))
     model = network()
-    with pytest.raises(UserError, match="no picture"):
+    with pytest.raises(UserError, match="no image"):
         quantization.calibrate(model, quantization.quantize(model), [])
     with pytest.raises(UserError, match="already"):
         quantization.quantize(model)

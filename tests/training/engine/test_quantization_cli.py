@@ -40,7 +40,7 @@ def test_a_quantised_run_goes_on_to_the_bit_and_exports(place: Path) -> None:
     assert exported.returncode == 0, exported.stderr[-3000:]
     assert "correcting biases" not in exported.stderr
     report = run(
-        place, "export.quantization_report", "runs/straight", "--pictures", "1", "--out", "report.json"
+        place, "export.quantization_report", "runs/straight", "--images", "1", "--out", "report.json"
     )
     assert report.returncode == 0, report.stderr[-3000:]
     facts = json.loads((place / "report.json").read_text(encoding="utf-8"))

@@ -18,7 +18,7 @@ from tests.zoo.test_sam import TINY
 from training import train
 from training.engine.gradients import check_logits, check_parts
 from training.engine.optimizers import build_optimizer, rate_factors
-from training.engine.train_step import make_train_step, make_trainee
+from training.engine.train_step import make_train_state, make_train_step
 from training.runs.recipe import Recipe
 
 
@@ -46,15 +46,17 @@ def batch() -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def uneven() -> tuple[tf.Tensor, tf.Tensor]:
-    """`batch` with void that lies unevenly: all of the first picture, half of the second, none of the others."""
+    """`batch` with void that lies unevenly: all of the first image, half of the second, none of the others."""
     images, labels = batch()
     void = np.zeros((4, 8, 8), bool)
     void[0], void[1, :4] = True, True
     return images, tf.where(void, tf.constant(255, tf.uint8), labels)
 
 
-def snapshot(trainee) -> dict[str, np.ndarray]:
-    return {name: np.array(keras.ops.convert_to_numpy(value)) for name, value in trainee.variables().items()}
+def snapshot(train_state) -> dict[str, np.ndarray]:
+    return {
+        name: np.array(keras.ops.convert_to_numpy(value)) for name, value in train_state.variables().items()
+    }
 
 
 @pytest.fixture
@@ -68,29 +70,29 @@ def test_steps_lower_the_loss_and_move_everything(strategy, optimizer, precision
     made = recipe(optimizer=optimizer, precision=precision, learning_rate=0.02)
     keras.mixed_precision.set_global_policy(precision)
     try:
-        trainee = make_trainee(small_model(), made, 10)
+        train_state = make_train_state(small_model(), made, 10)
     finally:
         keras.mixed_precision.set_global_policy("float32")
-    step = make_train_step(trainee, made, strategy, None)
-    before = snapshot(trainee)
+    step = make_train_step(train_state, made, strategy, None)
+    before = snapshot(train_state)
     losses = [float(step(*batch())[0]) for _ in range(20)]
     assert np.mean(losses[-3:]) < 0.7 * losses[0]
-    after = snapshot(trainee)
+    after = snapshot(train_state)
     moved = [name for name in before if not np.array_equal(before[name], after[name])]
-    for weight in range(len(trainee.model.weights)):
+    for weight in range(len(train_state.model.weights)):
         assert f"ema/{weight:04d}" in moved
 
 
 def test_a_step_that_is_not_finite_assigns_nothing(strategy) -> None:
     made = recipe()
-    trainee = make_trainee(small_model(), made, 10)
-    step = make_train_step(trainee, made, strategy, None)
+    train_state = make_train_state(small_model(), made, 10)
+    step = make_train_step(train_state, made, strategy, None)
     images, labels = batch()
     step(images, labels)
-    before = snapshot(trainee)
+    before = snapshot(train_state)
     loss, finite = step(images + tf.constant(np.nan, tf.float32), labels)
     assert not bool(finite) and not np.isfinite(float(loss))
-    after = snapshot(trainee)
+    after = snapshot(train_state)
     for name, value in before.items():  # weights, BatchNorm statistics, dropout seeds, optimizer, average
         np.testing.assert_array_equal(value, after[name], err_msg=name)
     assert bool(step(images, labels)[1])
@@ -101,12 +103,12 @@ def test_the_backbone_learns_at_its_own_rate(strategy) -> None:
     moves = {}
     for factor in (1.0, 0.25):
         made = recipe(optimizer="sgd", learning_rate=0.1, backbone_rate=factor, ema=0.0, weight_decay=1e-2)
-        trainee = make_trainee(small_model(), made, 10)
-        before = snapshot(trainee)
-        make_train_step(trainee, made, strategy, None)(*batch())
-        after = snapshot(trainee)
+        train_state = make_train_state(small_model(), made, 10)
+        before = snapshot(train_state)
+        make_train_step(train_state, made, strategy, None)(*batch())
+        after = snapshot(train_state)
         moves[factor] = [after[name] - before[name] for name in before if name.startswith("model/")]
-        factors = rate_factors(trainee.model, {"backbone": factor})
+        factors = rate_factors(train_state.model, {"backbone": factor})
         assert factors.count(factor) == (4 if factor != 1.0 else len(factors))
     kernel, head = 0, -2
     names = [variable.path for variable in small_model().variables]
@@ -118,24 +120,24 @@ def test_the_backbone_learns_at_its_own_rate(strategy) -> None:
 
 def test_the_average_is_the_exponential_one(strategy) -> None:
     made = recipe(ema=0.5, optimizer="sgd", learning_rate=0.1)
-    trainee = make_trainee(small_model(), made, 10)
-    step = make_train_step(trainee, made, strategy, None)
-    expected = [np.array(weight) for weight in trainee.model.get_weights()]
+    train_state = make_train_state(small_model(), made, 10)
+    step = make_train_step(train_state, made, strategy, None)
+    expected = [np.array(weight) for weight in train_state.model.get_weights()]
     for taken in (1, 2, 3):
         step(*batch())
         decay = min(0.5, (1 + taken) / (10 + taken))
-        weights = trainee.model.get_weights()
+        weights = train_state.model.get_weights()
         expected = [decay * e + (1 - decay) * w for e, w in zip(expected, weights, strict=True)]
-    for shadow, value in zip(trainee.ema, expected, strict=True):
+    for shadow, value in zip(train_state.ema, expected, strict=True):
         np.testing.assert_allclose(shadow.numpy(), value, rtol=1e-5, atol=1e-6)
 
 
 def after_steps(strategy, made: Recipe, model: keras.Model, steps: int = 3, **kwargs) -> tuple:
     """Losses, weights and averages after a few steps on `uneven`."""
-    trainee = make_trainee(model, made, 10)
-    step = make_train_step(trainee, made, strategy, [1.0, 2.0, 0.5], **kwargs)
+    train_state = make_train_state(model, made, 10)
+    step = make_train_step(train_state, made, strategy, [1.0, 2.0, 0.5], **kwargs)
     losses = [float(step(*uneven())[0]) for _ in range(steps)]
-    return losses, model.get_weights(), [shadow.numpy() for shadow in trainee.ema]
+    return losses, model.get_weights(), [shadow.numpy() for shadow in train_state.ema]
 
 
 @pytest.mark.parametrize("changes", [{}, {"loss": "ce+dice", "precision": "mixed_float16"}])
@@ -222,12 +224,12 @@ def test_rates_by_layer_and_decay_are_torchs_parameter_groups(strategy, optimize
     else:
         theirs = torch.optim.SGD(groups, lr=0.01, momentum=0.9, nesterov=True)
     images, labels = batch()
-    pictures = torch.tensor(images.numpy().transpose(0, 3, 1, 2) / 255.0)
-    step = make_train_step(make_trainee(model, made, 10), made, strategy, None)
+    pixels = torch.tensor(images.numpy().transpose(0, 3, 1, 2) / 255.0)
+    step = make_train_step(make_train_state(model, made, 10), made, strategy, None)
     for taken in range(1, 6):
         loss = float(step(images, labels)[0])
         theirs.zero_grad()
-        expected = torch.nn.functional.cross_entropy(network(pictures), torch.tensor(labels.numpy()).long())
+        expected = torch.nn.functional.cross_entropy(network(pixels), torch.tensor(labels.numpy()).long())
         expected.backward()
         for (
             group
@@ -266,13 +268,13 @@ def test_what_is_frozen_stays_to_the_bit(strategy, changes, moves) -> None:
     made = recipe(batch=4, accumulate=2, learning_rate=0.05, ema=0.9, **changes)
     model = small_model()
     before = {variable.path: np.array(variable) for variable in model.weights}
-    trainee = make_trainee(model, made, 10)
-    step = make_train_step(trainee, made, strategy, None)
+    train_state = make_train_state(model, made, 10)
+    step = make_train_step(train_state, made, strategy, None)
     for _ in range(3):
         assert bool(step(*uneven())[1])
     names = [variable.path for variable in model.weights]
     after = dict(zip(names, model.get_weights(), strict=True))
-    averages = {name: shadow.numpy() for name, shadow in zip(names, trainee.ema, strict=True)}
+    averages = {name: shadow.numpy() for name, shadow in zip(names, train_state.ema, strict=True)}
     backbone = {variable.path for variable in model.get_layer("backbone").weights}
     norms = {
         name for name in names if name.split("/")[-1] in ("gamma", "beta", "moving_mean", "moving_variance")
@@ -281,7 +283,7 @@ def test_what_is_frozen_stays_to_the_bit(strategy, changes, moves) -> None:
     for name in names:
         same = before[name].tobytes() == after[name].tobytes() == averages[name].tobytes()
         assert same == (name in frozen), name
-    slots = [variable.path for variable in trainee.optimizer.variables]
+    slots = [variable.path for variable in train_state.optimizer.variables]
     assert not any(name.replace("/", "_") in slot for name in frozen for slot in slots)
 
 
@@ -295,17 +297,17 @@ def test_a_frozen_norm_runs_in_inference_mode(strategy) -> None:
     expected = tf.reduce_mean(
         tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(labels, tf.int32), logits)
     )
-    loss, _ = make_train_step(make_trainee(model, made, 10), made, strategy, None)(images, labels)
+    loss, _ = make_train_step(make_train_state(model, made, 10), made, strategy, None)(images, labels)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
 def test_freezing_what_is_not_there_or_everything_is_one_sentence() -> None:
     with pytest.raises(UserError, match="--freeze encoder: no layer's path begins so"):
-        make_trainee(small_model(), recipe(freeze=("encoder",)), 10)
+        make_train_state(small_model(), recipe(freeze=("encoder",)), 10)
     with pytest.raises(UserError, match="--freeze backbone head leaves nothing to train"):
-        make_trainee(small_model(), recipe(freeze=("backbone", "head")), 10)
+        make_train_state(small_model(), recipe(freeze=("backbone", "head")), 10)
     with pytest.raises(UserError, match="--freeze-bn all finds no BatchNorm"):
-        make_trainee(small_model(norm=False), recipe(freeze_bn="all"), 10)
+        make_train_state(small_model(norm=False), recipe(freeze_bn="all"), 10)
     with pytest.raises(UserError, match="unknown frozen BatchNorm 'some'"):
         recipe(freeze_bn="some")
 
@@ -342,19 +344,19 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 from tests.test_step import uneven, recipe, small_model
 from tests.test_distillation import wise
-from training.step import make_train_step, make_trainee
+from training.step import make_train_step, make_train_state
 results = []
 for strategy in (tf.distribute.OneDeviceStrategy("/cpu:0"), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
     mirrored = strategy.num_replicas_in_sync > 1
     made = recipe(optimizer="sgd", learning_rate=0.1, batch=4, accumulate=2 if mirrored else 1, teacher_weight=0.5)
     with strategy.scope():
         model = small_model(norm=False)
-        trainee = make_trainee(model, made, 10)
-    step = make_train_step(trainee, made, strategy, [1.0, 2.0, 0.5], wise)
+        train_state = make_train_state(model, made, 10)
+    step = make_train_step(train_state, made, strategy, [1.0, 2.0, 0.5], wise)
     data = tf.data.Dataset.from_tensors(uneven()).repeat().unbatch().batch(4)
     feed = iter(strategy.experimental_distribute_dataset(data))
     losses = [float(step(*next(feed))[0]) for _ in range(4)]
-    results.append((losses, [np.array(w) for w in model.get_weights()], [e.numpy() for e in trainee.ema]))
+    results.append((losses, [np.array(w) for w in model.get_weights()], [e.numpy() for e in train_state.ema]))
 (one_losses, one, one_ema), (two_losses, two, two_ema) = results
 np.testing.assert_allclose(one_losses, two_losses, rtol=1e-5)
 for a, b in zip(one + one_ema, two + two_ema):
@@ -362,8 +364,8 @@ for a, b in zip(one + one_ema, two + two_ema):
 with strategy.scope():  # replicas meet in each part's BatchNorm
     model = small_model()
     model.get_layer("backbone").layers[-1].synchronized = True
-    trainee = make_trainee(model, made, 10)
-assert bool(make_train_step(trainee, made, strategy, None)(*next(feed))[1])
+    train_state = make_train_state(model, made, 10)
+assert bool(make_train_step(train_state, made, strategy, None)(*next(feed))[1])
 print("the same on", len(results), "strategies")
 """
 

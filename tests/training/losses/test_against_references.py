@@ -46,8 +46,8 @@ def compare(
     np.testing.assert_allclose(tape.gradient(loss, variable), reference, rtol=0, atol=2e-5 * scale)
 
 
-def each_picture(loss: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """A reference that sums over the batch it is given, a picture at a time."""
+def each_image(loss: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """A reference that sums over the batch it is given, an image at a time."""
     return lambda x, y: sum(loss(x[i : i + 1], y[i : i + 1]) for i in range(len(x))) / len(x)
 
 
@@ -140,9 +140,9 @@ def test_a_share_of_the_pixels_is_kept() -> None:
     logits, labels = batch()
     share = LOSSES["ohem"].function({"logits": logits}, labels, thresh=0.0, min_kept=0.1)
     expected = 0.0
-    for picture, truth in zip(logits, labels, strict=True):
+    for image, truth in zip(logits, labels, strict=True):
         counted = truth != VOID
-        log_p = tf.nn.log_softmax(picture).numpy()[counted][np.arange(counted.sum()), truth[counted]]
+        log_p = tf.nn.log_softmax(image).numpy()[counted][np.arange(counted.sum()), truth[counted]]
         expected -= np.sort(log_p)[: int(0.1 * counted.sum())].sum()
     np.testing.assert_allclose(share, expected / (labels != VOID).sum(), rtol=1e-5)
 
@@ -209,7 +209,7 @@ def test_dice_is_smp_s(smooth: float) -> None:
     def theirs(x: Any, y: Any) -> Any:
         return smp.losses.DiceLoss("multiclass", present(y), smooth=smooth / 2, ignore_index=VOID)(x, y)
 
-    compare("dice", each_picture(theirs), smooth=smooth)
+    compare("dice", each_image(theirs), smooth=smooth)
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [(0.3, 0.7), (0.9, 0.2)])
@@ -222,7 +222,7 @@ def test_tversky_is_smp_s(alpha: float, beta: float) -> None:
         )
         return loss(x, y)
 
-    compare("tversky", each_picture(theirs), alpha=alpha, beta=beta, smooth=1.0)
+    compare("tversky", each_image(theirs), alpha=alpha, beta=beta, smooth=1.0)
 
 
 def test_tversky_is_mmsegmentation_s() -> None:
@@ -235,7 +235,7 @@ def test_tversky_is_mmsegmentation_s() -> None:
         each = [binary_tversky_loss(p[:, c], (y == c).long(), valid_mask=valid, smooth=1) for c in present(y)]
         return sum(each) / len(each)
 
-    compare("tversky", each_picture(theirs), smooth=1.0)
+    compare("tversky", each_image(theirs), smooth=1.0)
 
 
 def test_lovasz_is_smp_s_and_mmsegmentation_s() -> None:
@@ -266,11 +266,11 @@ def test_boundary_is_the_paper_s_formulas(width: int, reach: int) -> None:
         recall = (b_true * pool(b_found, reach)).sum((1, 2)) / b_true.sum((1, 2))
         return (1 - 2 * precision * recall / (precision + recall)).mean()
 
-    compare("boundary", each_picture(theirs), void=0.0, width=width, reach=reach)
+    compare("boundary", each_image(theirs), void=0.0, width=width, reach=reach)
 
 
 def test_void_makes_no_boundary() -> None:
-    """A frame of void around a picture, with whatever logits, changes neither the loss nor the gradient."""
+    """A frame of void around an image, with whatever logits, changes neither the loss nor the gradient."""
     logits, labels = batch(void=0.0)
     framed = np.full((3, 21, 25), VOID, np.uint8)
     framed[:, 4:-4, 4:-4] = labels

@@ -10,7 +10,7 @@ from training.data.labels.class_counts import Occurrence, counted
 from training.losses.weighting import CLASS_WEIGHTS, class_weights
 from training.runs.recipe import Recipe
 
-# Class 0 is in all three pictures, class 1 in one, class 2 in two, class 3 in none.
+# Class 0 is in all three images, class 1 in one, class 2 in two, class 3 in none.
 MAPS = [
     np.array([[0, 0, 0, 1], [0, 0, 255, 255]], np.uint8),
     np.array([[0, 2, 2, 2], [0, 0, 0, 0]], np.uint8),
@@ -47,7 +47,7 @@ def test_inverse_log() -> None:
 
 
 def test_median_frequency() -> None:
-    """Frequencies 11/16, 1/6 and 4/10 of the pictures that hold the class: the median is 4/10."""
+    """Frequencies 11/16, 1/6 and 4/10 of the images that hold the class: the median is 4/10."""
     np.testing.assert_allclose(weigh("median_frequency"), [0.4 / (11 / 16), 0.4 / (1 / 6), 1.0, 0.0])
 
 

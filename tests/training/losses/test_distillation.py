@@ -15,7 +15,7 @@ from tests.training.engine.test_train_step import batch, recipe, small_model, un
 from training.data.augment import NONE
 from training.data.pipeline import DecodedCache
 from training.engine import loop, teacher
-from training.engine.train_step import make_train_step, make_trainee
+from training.engine.train_step import make_train_state, make_train_step
 from training.losses.distillation import distillation
 from training.runs import checkpoints
 
@@ -59,7 +59,7 @@ def test_without_a_pixel_that_counts_it_is_nothing_and_bfloat16_is_finite() -> N
 
 
 def wise(images: tf.Tensor) -> tf.Tensor:
-    """A teacher that is sure of the class that `batch` draws a picture's colour from."""
+    """A teacher that is sure of the class that `batch` draws an image's colour from."""
     level = tf.reduce_mean(tf.cast(images, tf.float32), -1, keepdims=True) / 80.0
     return -3.0 * (level - tf.constant([0.0, 1.0, 2.0])) ** 2
 
@@ -71,9 +71,9 @@ def test_the_step_adds_what_the_teacher_says(accumulate: int) -> None:
     made = recipe(teacher_weight=0.7, teacher_temperature=2.0, accumulate=accumulate, batch=4)
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     images, labels = uneven()
-    trainee = make_trainee(small_model(norm=False), made, 10)
-    before = trainee.model(images, training=False)["logits"].numpy()
-    loss, finite = make_train_step(trainee, made, strategy, None, wise)(images, labels)
+    train_state = make_train_state(small_model(norm=False), made, 10)
+    before = train_state.model(images, training=False)["logits"].numpy()
+    loss, finite = make_train_step(train_state, made, strategy, None, wise)(images, labels)
 
     counted = labels.numpy() != 255
     student = torch.tensor(before[counted])
@@ -92,11 +92,11 @@ def test_a_student_learns_from_its_teacher_alone() -> None:
     made = recipe(learning_rate=0.05, teacher_weight=100.0, schedule="constant", optimizer="adamw", ema=0.0)
     images, truth = batch()
     noise = tf.constant(np.random.default_rng(5).integers(0, 3, truth.shape).astype(np.uint8))
-    trainee = make_trainee(small_model(norm=False), made, 10)
-    step = make_train_step(trainee, made, tf.distribute.OneDeviceStrategy("/cpu:0"), None, wise)
+    train_state = make_train_state(small_model(norm=False), made, 10)
+    step = make_train_step(train_state, made, tf.distribute.OneDeviceStrategy("/cpu:0"), None, wise)
     for _ in range(60):
         step(images, noise)
-    found = np.argmax(trainee.model(images, training=False)["logits"], -1)
+    found = np.argmax(train_state.model(images, training=False)["logits"], -1)
     assert (found == np.argmax(wise(images), -1)).mean() > 0.9
 
 
@@ -122,7 +122,7 @@ def test_a_tflite_teacher_gives_its_scores_at_the_size_of_the_crop(tmp_path: Pat
     turned = teacher.open_teacher(taught(path), ("Blue", "red", "green"))
     assert turned is not None
     np.testing.assert_allclose(turned(tf.constant(rgb[None])), rgb[None, ..., [2, 0, 1]] * 0.5, atol=1e-5)
-    # Inside a graph, from pictures of another size, which are brought to the file's and their scores back.
+    # Inside a graph, from images of another size, which are brought to the file's and their scores back.
     large = tf.fill((3, 32, 48, 3), 0.0) + tf.constant([10.0, 20.0, 30.0])
     found = tf.function(ask)(large)
     assert found.shape == (3, 32, 48, 3)
@@ -218,7 +218,7 @@ def test_a_model_without_logits_has_no_teacher_and_a_run_is_not_its_own() -> Non
     with pytest.raises(
         UserError, match="sam gives no logits to compare with a teacher's: leave --teacher out"
     ):
-        make_train_step(make_trainee(model, made, 10), made, strategy, None, wise)
+        make_train_step(make_train_state(model, made, 10), made, strategy, None, wise)
     teacher.refuse_own_folder(made, Path("runs/other"))
     with pytest.raises(UserError, match="runs/wise/best.tflite lies in the run's own folder"):
         teacher.refuse_own_folder(made, Path("runs/wise"))

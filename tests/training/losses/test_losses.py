@@ -16,7 +16,7 @@ CLASSES = 5
 WEIGHTS = [0.5, 1.0, 2.0, 4.0, 8.0]
 SEED = (3, 4)
 PIXELWISE = [name for name, row in losses.LOSSES.items() if row.reads == losses.LOGITS]
-# What a model gives for four pictures of 12 x 10: 5 classes, 7 queries, 2 prompts.
+# What a model gives for four images of 12 x 10: 5 classes, 7 queries, 2 prompts.
 SHAPES = {
     "logits": (4, 12, 10, 5), "teacher_logits": (4, 12, 10, 5), "query_logits": (4, 7, 6), "mask_logits": (4, 7, 6, 5),
     "masks": (4, 2, 3, 6, 5), "iou": (4, 2, 3), "single_mask": (4, 2, 1, 6, 5), "single_iou": (4, 2, 1),
@@ -106,7 +106,7 @@ def test_a_batch_that_is_all_void_teaches_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PIXELWISE)
-def test_a_picture_that_is_all_void_is_no_part_of_the_mean(name: str) -> None:
+def test_a_image_that_is_all_void_is_no_part_of_the_mean(name: str) -> None:
     maps, read = label_maps(), outputs(name)
     assert (maps[3] == 255).all()
     without, _ = graded(name, {"logits": read["logits"][:3]}, tf.constant(maps[:3]))

@@ -120,8 +120,8 @@ def test_matching_is_the_reference_s(shared_points, queries: int) -> None:
     masks, classes = targets(label_maps())
     matched = matcher(torch.tensor(mask_logits), torch.tensor(query_logits), masks, classes)
     expected = np.full((3, queries), CLASSES)
-    for picture, (chosen, columns) in enumerate(matched):
-        expected[picture, chosen.numpy()] = classes[picture].numpy()[columns.numpy()]
+    for image, (chosen, columns) in enumerate(matched):
+        expected[image, chosen.numpy()] = classes[image].numpy()[columns.numpy()]
 
     labels = tf.constant(label_maps())
     cost = mask_loss.matching_cost(tf.constant(query_logits), tf.constant(mask_logits), labels, None, POINTS)
@@ -143,7 +143,7 @@ def test_present_classes() -> None:
     np.testing.assert_array_equal(mask_loss.present_classes(labels, 3), [[True, False, True], [False] * 3])
 
 
-def test_a_picture_that_is_all_void_teaches_no_object_only() -> None:
+def test_a_image_that_is_all_void_teaches_no_object_only() -> None:
     query_logits, mask_logits = (tf.Variable(array) for array in predictions(3, (2,)))
     with tf.GradientTape() as tape:
         outputs = {"query_logits": query_logits, "mask_logits": mask_logits}
@@ -294,9 +294,9 @@ def test_shares_are_what_both_means_are_over() -> None:
     """The reference's denominators: the weights of all queries, 1 or 0.1, and the number of masks."""
     for queries in (QUERIES, 3):
         query_logits, _ = predictions(0, (3,), queries)
-        per_picture = [len(np.unique(one[one != 255])) for one in label_maps()]
-        given = sum(min(queries, count) for count in per_picture)
-        expected = [given + 0.1 * (3 * queries - given), sum(per_picture)]
+        per_image = [len(np.unique(one[one != 255])) for one in label_maps()]
+        given = sum(min(queries, count) for count in per_image)
+        expected = [given + 0.1 * (3 * queries - given), sum(per_image)]
         outputs = {"query_logits": tf.constant(query_logits)}
-        got = mask_loss.mask2former_shares(outputs, tf.constant(label_maps()), None)
+        got = mask_loss.mask2former_normalisers(outputs, tf.constant(label_maps()), None)
         np.testing.assert_allclose(got, expected, rtol=1e-6)

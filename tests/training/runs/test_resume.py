@@ -66,7 +66,7 @@ def newest(run_folder: Path) -> tuple[dict[str, np.ndarray], dict]:
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    """Weights, optimizer, average, dropout seeds, best score, early-stopping count and history, to the bit."""
+    """Weights, optimizer, average, dropout seeds, best score, early-stopping count and history, bit for bit."""
     arrays, meta = newest(one)
     others, other_meta = newest(other)
     assert meta["step"] == other_meta["step"] and meta["progress"] == other_meta["progress"]
@@ -242,11 +242,11 @@ def test_a_run_whose_data_has_moved_is_evaluated_compared_and_exported(
     assert len(set(scores)) == 1
     assert compare.main(["runs/straight", "runs/lost", "--data-dir", "data", "--out", "c"]) == 0
     assert export_main([*weights, "--data-dir", "data", "--out", "by-data.weights.h5"]) == 0
-    assert export_main([*weights, "--pictures", "data/val", "--out", "by-images.weights.h5"]) == 0
+    assert export_main([*weights, "--images", "data/val", "--out", "by-images.weights.h5"]) == 0
     for more in (
         ["--data", "scenes"],
         ["--classes", "road11"],
-        ["--data-dir", "data", "--pictures", "data/val"],
+        ["--data-dir", "data", "--images", "data/val"],
     ):
         with pytest.raises(UserError, match="leave .* out|exclude each other"):
             export_main([*weights, *more])

@@ -76,15 +76,15 @@ def test_the_rebuilt_model_is_the_checkpoint_s(tmp_path, model_folder, capsys):
     assert main([str(model_folder), "--out", str(tmp_path / "t.weights.h5")]) == 0
     torch = references.torch()
     theirs = references.transformers().SegformerForSemanticSegmentation.from_pretrained(model_folder).eval()
-    pictures = references.pictures(64, 96)
-    seen = (pictures / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    images = references.images(64, 96)
+    seen = (images / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     with torch.no_grad():
         logits = theirs(torch.tensor(seen.transpose(0, 3, 1, 2), dtype=torch.float32)).logits
         expected = torch.nn.functional.interpolate(logits, (64, 96), mode="bilinear", align_corners=False)
     for path in (tmp_path / "t.json", tmp_path / "t.weights.h5"):
         for size in (None, (64, 96)):
             model = zoo.convert.rebuild(path, size)
-            found = np.asarray(model(pictures, training=False)["logits"])
+            found = np.asarray(model(images, training=False)["logits"])
             references.assert_parity(found, expected.numpy().transpose(0, 2, 3, 1))
 
 

@@ -38,17 +38,17 @@ def test_classes_and_palette_travel_into_the_exported_file(tmp_path: Path) -> No
     names = tuple(f"thing {index}" for index in range(11))
     palette = tuple((index, 2 * index, 3 * index) for index in range(11))
     weights = write(tmp_path, names, palette)
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    images = tmp_path / "pictures"
+    images.mkdir()
     for index in range(4):
         noise = np.random.default_rng(index).integers(0, 256, (40, 60, 3), np.uint8)
-        cv2.imwrite(str(pictures / f"{index}.png"), noise)
+        cv2.imwrite(str(images / f"{index}.png"), noise)
     done = run(
         tmp_path,
         "export",
         str(weights),
-        "--pictures",
-        str(pictures),
+        "--images",
+        str(images),
         "--precision",
         "fp32",
         "--size",
@@ -103,7 +103,7 @@ def test_unnamed_classes_are_numbered_and_coloured(tmp_path: Path) -> None:
 
 def test_what_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
     weights = write(tmp_path, None)
-    assert_refused(run(tmp_path, "export", str(weights)), "--data", "--pictures")
+    assert_refused(run(tmp_path, "export", str(weights)), "--data", "--images")
     assert_refused(run(tmp_path, "training.evaluate", str(weights)), "--data")
     with pytest.raises(UserError, match="is a deeplabv3plus, not a unet"):
         recipe_fields(weights, "unet")
@@ -112,9 +112,9 @@ def test_what_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
         converted_weights.load(weights)
 
 
-def test_every_picture_of_a_folder_has_its_own_name(tmp_path):
+def test_every_image_of_a_folder_has_its_own_name(tmp_path):
     for name in ("a.jpg", "a.png", "b.png", "drive/a.png", "._a.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    found = [example.name for example in converted_weights.pictures(tmp_path)]
+    found = [example.name for example in converted_weights.unlabelled(tmp_path)]
     assert sorted(found) == ["a.jpg", "a.png", "b", "drive__a"]

@@ -77,12 +77,12 @@ def assert_converts(theirs: Any, folder: Path, tmp_path: Path, sizes: list[tuple
     )
     rebuilt = card.rebuild(tmp_path / "made.json")
     for height, width in sizes:
-        pictures = references.pictures(height, width)
-        seen = pictures.astype(np.float32)
+        images = references.images(height, width)
+        seen = images.astype(np.float32)
         if theirs.preprocessor is not None:
-            seen = np.asarray(theirs.preprocessor(pictures))
+            seen = np.asarray(theirs.preprocessor(images))
         expected = np.asarray(theirs(seen, training=False))
-        references.assert_parity(np.asarray(rebuilt(pictures, training=False)["logits"]), expected)
+        references.assert_parity(np.asarray(rebuilt(images, training=False)["logits"]), expected)
 
 
 def assert_numbers_are_names(folder: Path) -> None:

@@ -69,7 +69,7 @@ def stand_apart(module, linear, wanted: float, size) -> None:
     """Random queries are much alike: let what they differ by decide, of a linear layer that reads them."""
     seen = []
     hook = linear.register_forward_hook(lambda layer, inputs, output: seen.append(output))
-    theirs(module, references.pictures(*size))
+    theirs(module, references.images(*size))
     hook.remove()
     mean, deviation = seen[-1].mean((0, 1)), seen[-1].std((0, 1)).mean()
     linear.bias.sub_(mean)
@@ -99,7 +99,7 @@ def theirs(module, images: np.ndarray):
 
 
 def semantic(outputs, size) -> np.ndarray:
-    """MaskFormer's semantic inference at the picture's size, of PyTorch's parts: (B, H, W, C)."""
+    """MaskFormer's semantic inference at the image's size, of PyTorch's parts: (B, H, W, C)."""
     torch = references.torch()
     masks = torch.nn.functional.interpolate(outputs.masks_queries_logits, size, mode="bilinear").sigmoid()
     classes = outputs.class_queries_logits.softmax(-1)[..., :-1]
@@ -114,7 +114,7 @@ def assert_close(ours, expected) -> None:
 
 def assert_same(model, module, sizes) -> None:
     for size in sizes:
-        images = references.pictures(*size)
+        images = references.images(*size)
         found, expected = model(images), theirs(module, images)
         assert_close(found["query_logits"], expected.class_queries_logits)
         assert_close(found["mask_logits"], expected.masks_queries_logits)
@@ -154,10 +154,10 @@ def test_a_tiny_mask2former_on_resnet_says_the_same():
 
 
 def test_class_ids_are_those_of_hugging_faces_post_processing():
-    """It brings masks to 384x384 whatever the picture, so there alone it does what the paper's code does."""
+    """It brings masks to 384x384 whatever the image, so there alone it does what the paper's code does."""
     module, config = huggingface(swin(**SWIN), size=(384, 384), **TINY)
     match = huggingface_mask2former.recognise(Checkpoint(references.tensors(module), "tiny", config))
-    images = references.pictures(384, 384)
+    images = references.images(384, 384)
     processor = references.transformers().Mask2FormerImageProcessor()
     expected = processor.post_process_semantic_segmentation(theirs(module, images), [(384, 384)])[0].numpy()
     found = np.asarray(converted(match)(images)["logits"])[0].argmax(-1)
@@ -207,7 +207,7 @@ def test_the_published_sizes_are_recognised_as_rows(name):
     }
 
 
-# With the first seed, the random ResNet's queries see no class at all in the second picture.
+# With the first seed, the random ResNet's queries see no class at all in the second image.
 SEEDS = {"swin_tiny": 1, "swin_large": 1, "resnet50_v1b": 5}
 
 

@@ -66,7 +66,7 @@ def converted(module: Any, meta: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def theirs(module: Any, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Logits and auxiliary logits (1, H, W, C) of an RGB picture, which the package is given as BGR."""
+    """Logits and auxiliary logits (1, H, W, C) of an RGB image, which the package is given as BGR."""
     torch = references.torch()
     bgr = torch.from_numpy(image[0, ..., ::-1].transpose(2, 0, 1).copy())
     module.data_preprocessor.test_cfg = None
@@ -80,7 +80,7 @@ def theirs(module: Any, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def assert_same(module: Any, model: Any, sizes: tuple[tuple[int, int], ...] = SIZES) -> None:
     for height, width in sizes:
-        image = references.pictures(height, width)
+        image = references.images(height, width)
         found = model(image)
         logits, auxiliary = theirs(module, image)
         references.assert_parity(np.asarray(found["logits"]), logits)
@@ -131,7 +131,7 @@ def test_one_class_becomes_two_parted_by_the_threshold():
     module = built(chosen)
     match, model = converted(module, {"cfg": chosen.pretty_text})
     assert match.arguments["classes"] == 2 and match.assumed == {} and module.decode_head.threshold == 0.3
-    image = references.pictures(64, 96)
+    image = references.images(64, 96)
     logits, _ = theirs(module, image)
     middle = np.median(logits)  # so that both classes are there
     module.decode_head.conv_seg.bias.data -= float(middle)

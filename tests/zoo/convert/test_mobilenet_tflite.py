@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from runtime.errors import UserError
-from training.runs.backbone_weights import load_backbone_weights, restate_norms
+from training.runs.backbone_weights import load_backbone_weights, recalibrate_norms
 from zoo import backbones
 from zoo.convert import mobilenet_tflite
 
@@ -25,7 +25,7 @@ PUBLISHED = {
 }
 
 
-def pictures(count: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+def images(count: int, size: tuple[int, int] = SIZE) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, *size, 3), np.uint8)
 
 
@@ -55,16 +55,16 @@ def write_tflite(backbone: keras.Model, path: Path) -> Path:
 def test_the_weights_come_back_from_a_folded_file(tmp_path, name):
     first, second = lively(name), backbones.build(name, image_size=SIZE)
     load_backbone_weights(second, str(write_tflite(first, tmp_path / "x.tflite")), name)
-    batch = pictures(2).astype("float32")
+    batch = images(2).astype("float32")
     for level, expected in first(batch, training=False).items():
         np.testing.assert_allclose(second(batch, training=False)[level], expected, atol=2e-4, err_msg=level)
 
 
-def test_restated_norms_compute_the_same_and_hold_what_they_see():
-    backbone, seen = lively(), pictures(3)
+def test_recalibrated_norms_compute_the_same_and_hold_what_they_see():
+    backbone, seen = lively(), images(3)
     batch = seen.astype("float32")
     before = {level: np.asarray(values) for level, values in backbone(batch, training=False).items()}
-    restate_norms(backbone, iter(seen))
+    recalibrate_norms(backbone, iter(seen))
     for level, values in backbone(batch, training=False).items():
         np.testing.assert_allclose(values, before[level], atol=2e-3, err_msg=level)
     # In training the norms take the batch's own mean and variance, which are now those that they hold.
@@ -87,10 +87,10 @@ def test_the_published_file_sees_what_our_backbone_sees(name):
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     litert.allocate_tensors()
-    (picture,) = pictures(1, (32, 32))
+    (image,) = images(1, (32, 32))
     blocks = np.ones((17, 17, 1), np.uint8)  # of colour: something to see
-    picture = np.kron(picture, blocks)[:side, :side]
-    litert.set_tensor(litert.get_input_details()[0]["index"], picture[None])
+    image = np.kron(image, blocks)[:side, :side]
+    litert.set_tensor(litert.get_input_details()[0]["index"], image[None])
     litert.invoke()
     (last,) = [
         tensor for tensor in litert.get_tensor_details()
@@ -100,7 +100,7 @@ def test_the_published_file_sees_what_our_backbone_sees(name):
     theirs = (litert.get_tensor(last["index"]).astype(np.float64) - zero) * scale
     backbone = backbones.build(name, image_size=(side, side), output_stride=16)
     load_backbone_weights(backbone, str(path), name)
-    ours = np.asarray(backbone(picture[None].astype("float32"), training=False)["P5"])
+    ours = np.asarray(backbone(image[None].astype("float32"), training=False)["P5"])
     assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > least
 
 

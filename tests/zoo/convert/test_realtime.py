@@ -89,7 +89,7 @@ def theirs(module: Any, image: np.ndarray) -> list[np.ndarray]:
 
 def assert_same(module: Any, model: Any, outputs: tuple[str, ...]) -> None:
     for height, width in SIZES:
-        image = references.pictures(height, width)
+        image = references.images(height, width)
         found = model(image)
         for key, expected in zip(outputs, theirs(module, image), strict=True):
             if key == "detail_logits":
@@ -335,7 +335,7 @@ def test_the_authors_own_files(name):
     module = built(chosen)
     match, model = converted(as_authors(references.tensors(module)), {})
     assert match.arguments["auxiliary"] and match.arguments["sizes"]["channels"] == 4
-    image = references.pictures(*SIZES[0])
+    image = references.images(*SIZES[0])
     expected = dict(zip(DDRNET if name == "ddrnet" else PIDNET, theirs(module, image), strict=True))
     found = model(image)
     references.assert_parity(np.asarray(found["logits"]), expected["logits"])

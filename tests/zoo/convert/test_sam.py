@@ -25,11 +25,11 @@ TINY = {
                             "iou_head_depth": 4},
 }  # fmt: skip
 SIDES = (32, 48)
-# (x, y, label) of the points and a box of each of two prompts a picture, in shares of the side; None: there is none
+# (x, y, label) of the points and a box of each of two prompts an image, in shares of the side; None: there is none
 PROMPTS = {
     "a point": ([[(0.3, 0.6, 1)], [(0.9, 0.2, 1)]], None),
     "points": ([[(0.3, 0.6, 1), (0.5, 0.1, 0)], [(0.9, 0.2, 1), (0.7, 0.8, 1)]], None),
-    "filled up": ([[(0.3, 0.6, 1), (0.5, 0.1, -10)], [(0.9, 0.2, -1), (0.7, 0.8, 1)]], None),
+    "padded": ([[(0.3, 0.6, 1), (0.5, 0.1, -10)], [(0.9, 0.2, -1), (0.7, 0.8, 1)]], None),
     "a box": (None, [(0.1, 0.2, 0.7, 0.9), (0.4, 0.0, 0.9, 0.5)]),
     "both": ([[(0.3, 0.6, 1)], [(0.9, 0.2, 0)]], [(0.1, 0.2, 0.7, 0.9), (0.4, 0.0, 0.9, 0.5)]),
 }
@@ -107,7 +107,7 @@ def assert_near(ours, theirs):
 
 
 def assert_same(module, model, side):
-    image = references.pictures(side, side).astype(np.float32)
+    image = references.images(side, side).astype(np.float32)
     pixels = references.torch().from_numpy(((image - MEAN) / DEVIATION).transpose(0, 3, 1, 2))
     their_embedding = module.get_image_embeddings(pixels)
     our_embedding = np.asarray(model.get_layer("image_encoder")(image))
@@ -127,7 +127,7 @@ def assert_same(module, model, side):
 
 @pytest.mark.parametrize("side", SIDES)
 def test_masks_and_iou_are_those_of_hugging_face(side, monkeypatch):
-    if side == SIDES[1]:  # and with heads one after the other, as large pictures have them
+    if side == SIDES[1]:  # and with heads one after the other, as large images have them
         monkeypatch.setattr(vit, "MANY", 10)
     module, config = huggingface(side, **TINY)
     match = huggingface_sam.recognise(Checkpoint(references.tensors(module), "sam", config=config))

@@ -57,7 +57,7 @@ def attentive(module):
 
 
 def theirs(forward, image: np.ndarray) -> np.ndarray:
-    """Logits (B, H, W, C) at the picture's size; both references leave the last resize to the caller."""
+    """Logits (B, H, W, C) at the image's size; both references leave the last resize to the caller."""
     torch = references.torch()
     pixels = torch.from_numpy(((image - MEAN) / DEVIATION).transpose(0, 3, 1, 2))
     with torch.no_grad():
@@ -75,7 +75,7 @@ def converted(match):
 
 def assert_same(model, forward, sizes) -> None:
     for height, width in sizes:
-        image = references.pictures(height, width).astype(np.float32)
+        image = references.images(height, width).astype(np.float32)
         references.assert_parity(np.asarray(model(image)["logits"]), theirs(forward, image))
 
 
@@ -118,7 +118,7 @@ def test_images_are_prepared_as_the_preprocessor_says(tmp_path, said):
     processor = transformers.SegformerImageProcessor.from_pretrained(tmp_path)
     match = recognise(readers.read(tmp_path).checkpoint)
     assert match.assumed == {}
-    image = references.pictures(64, 96)
+    image = references.images(64, 96)
     pixels = processor(images=[image[0]], return_tensors="pt")["pixel_values"]
     torch = references.torch()
     with torch.no_grad():
@@ -146,7 +146,7 @@ def test_one_class_becomes_two_whose_first_is_nothing():
     module, config = huggingface(**{**TINY, "num_labels": 1, "id2label": {0: "road"}})
     match = recognise(Checkpoint(references.tensors(module), "binary", config))
     assert match.classes == ("background", "road") and match.assumed["threshold"] == 0.5
-    image = references.pictures(64, 64).astype(np.float32)
+    image = references.images(64, 64).astype(np.float32)
     one = theirs(lambda x: module(x).logits, image)
     references.assert_parity(
         np.asarray(converted(match)(image)["logits"]), np.concatenate([np.zeros_like(one), one], axis=-1)

@@ -27,7 +27,7 @@ def reference(network: str, encoder: str, **options):
 
 
 def their_logits(module, images: np.ndarray) -> np.ndarray:
-    """uint8 (B, H, W, 3) -> logits (B, H, W, C), the picture normalised as that library's examples do."""
+    """uint8 (B, H, W, 3) -> logits (B, H, W, C), the image normalised as that library's examples do."""
     torch = references.torch()
     normal = (images / 255.0 - np.array(MEAN)) / np.array(DEVIATION)
     with torch.inference_mode():
@@ -49,7 +49,7 @@ def converted(module, config=None, left_over=()):
 
 def assert_same_logits(module, model, sizes) -> None:
     for height, width in sizes:
-        images = references.pictures(height, width)
+        images = references.images(height, width)
         references.assert_parity(np.asarray(model(images)["logits"]), their_logits(module, images))
 
 
@@ -140,7 +140,7 @@ def test_images_as_that_library_s_examples_prepare_them():
     match = recognise(Checkpoint(references.tensors(module), "x", options=Options({"factor": 1})))
     model = zoo.build(match.model, **match.arguments)
     assign(model, match)
-    images = references.pictures(64, 64)
+    images = references.images(64, 64)
     expected = their_logits(module, 255.0 * images)
     references.assert_parity(np.asarray(model(images)["logits"]), expected)
 
@@ -167,14 +167,14 @@ def test_one_class_becomes_two_of_which_the_first_is_nothing():
     match = recognise(Checkpoint(references.tensors(module), "binary"))
     model = zoo.build(match.model, **match.arguments)
     assign(model, match)
-    images = references.pictures(64, 96)
+    images = references.images(64, 96)
     ours, theirs = np.asarray(model(images)["logits"]), their_logits(module, images)
     assert np.all(ours[..., 0] == 0)
     references.assert_parity(ours, np.concatenate([np.zeros_like(theirs), theirs], axis=-1))
 
 
 def test_a_wrapped_network_with_a_classifier_beside_it():
-    """As a PyTorch Lightning module keeps it, and with aux_params, whose head tells classes of pictures."""
+    """As a PyTorch Lightning module keeps it, and with aux_params, whose head tells classes of images."""
     module = reference("Unet", "mobilenet_v2", decoder_channels=(16, 12, 8, 8, 8), aux_params={"classes": 3})
     tensors = {f"model.{name}": array for name, array in references.tensors(module).items()}
     match = recognise(Checkpoint({**tensors, "mean": np.zeros(3)}, "wrapped"))

@@ -51,7 +51,7 @@ def theirs(module, image: np.ndarray) -> dict[str, np.ndarray]:
 
 def assert_same(module, model) -> None:
     for height, width in SIZES:
-        image = references.pictures(height, width)
+        image = references.images(height, width)
         expected, found = theirs(module, image), model(image)
         assert len(expected) == len(found)
         references.assert_parity(np.asarray(found["logits"]), expected["out"])
@@ -75,7 +75,7 @@ def test_an_auxiliary_head_of_other_classes_is_left_out():
     module.classifier[4] = references.torch().nn.Conv2d(256, 5, 1)
     match, ours = converted(references.randomise(module))
     assert match.arguments["classes"] == 5 and "auxiliary" not in match.arguments and match.classes is None
-    image = references.pictures(64, 96)
+    image = references.images(64, 96)
     references.assert_parity(np.asarray(ours(image)["logits"]), theirs(module, image)["out"])
 
 
@@ -84,7 +84,7 @@ def test_one_class_becomes_two():
     match = recognise(Checkpoint(references.tensors(module), "binary"))
     model = zoo.build(match.model, **match.arguments)
     assign.assign(model, match)
-    image = references.pictures(64, 96)
+    image = references.images(64, 96)
     found, expected = model(image), theirs(module, image)
     for ours, name in (("logits", "out"), ("aux_logits", "aux")):
         one = expected[name]

@@ -1,4 +1,4 @@
-"""What a data folder holds: its files by name, its split lists, and which pictures have label maps.
+"""What a data folder holds: its files by name, its split lists, and which images have label maps.
 
 Nothing is decoded here. Each problem of a pair is one sentence that names the file; a folder or a list that cannot
 be used at all is a UserError.
@@ -54,7 +54,7 @@ def files(folder: Path, suffix: str = ".png", end: str = "") -> dict[str, Path]:
 def split_lists(paths: dict[str, Path]) -> dict[str, list[str]]:
     """Split to the names in its text file: the first word of each line, without folder and suffix.
 
-    UserError when a file cannot be read or is empty, or when two splits share a picture.
+    UserError when a file cannot be read or is empty, or when two splits share an image.
     """
     lists = {}
     for split, path in paths.items():
@@ -65,7 +65,7 @@ def split_lists(paths: dict[str, Path]) -> dict[str, list[str]]:
         for name in names:
             if seen.setdefault(name, split) != split:
                 raise UserError(
-                    f"{name} is in both {paths[seen[name]]} and {paths[split]}; splits must not share pictures."
+                    f"{name} is in both {paths[seen[name]]} and {paths[split]}; splits must not share images."
                 )
     return lists
 
@@ -81,12 +81,10 @@ def pairs(
 ) -> tuple[list[Example], list[str]]:
     """The Examples of the names that are in both, and a sentence for each file that lacks its other half.
 
-    What is read and how: see `labels.pair`; `group(name)` is what neighbouring pictures share.
+    What is read and how: see `labels.pair`; `group(name)` is what neighbouring images share.
     """
     if not images or not annotations:
-        raise UserError(
-            "There are no pictures with label maps of this split; check --data-dir and the split."
-        )
+        raise UserError("There are no images with label maps of this split; check --data-dir and the split.")
     found = [
         pair(
             *(name, images[name], annotations[name]),
@@ -97,7 +95,7 @@ def pairs(
         )
         for name in sorted(images.keys() & annotations.keys())
     ]
-    halves = ((images, annotations, "label map"), (annotations, images, "picture"))
+    halves = ((images, annotations, "label map"), (annotations, images, "image"))
     problems = [
         f"{mine[name]} has no {other} in {next(iter(theirs.values())).parent}."
         for mine, theirs, other in halves

@@ -1,6 +1,6 @@
-"""Splits by ratio and seed, picture by picture or in whole groups (city, drive, sequence). NumPy only.
+"""Splits by ratio and seed, image by image or in whole groups (city, drive, sequence). NumPy only.
 
-A video's neighbouring frames are nearly one picture: when some are trained on and the others tested on, the
+A video's neighbouring frames are nearly one image: when some are trained on and the others tested on, the
 score says little about a new street. Groups keep them together.
 """
 
@@ -34,8 +34,8 @@ Listing = Callable[[str], tuple[list[Example], list[str]]]
 class Rule(NamedTuple):
     """How a data set is divided anew.
 
-    `ratios` are shares that sum to 1, or counts that sum to the number of pictures, for train, val and perhaps
-    test. `group` is "" (picture by picture), "folder", or a regular expression on the picture's name: its
+    `ratios` are shares that sum to 1, or counts that sum to the number of images, for train, val and perhaps
+    test. `group` is "" (image by image), "folder", or a regular expression on the image's name: its
     first bracket, or all that it matches, is the group. `pool` are the data's own splits that are divided.
     """
 
@@ -123,13 +123,13 @@ def examples(rule: Rule, split: str, listing: Listing) -> tuple[list[Example], l
     groups = groups_of(found, rule.group) if rule.group else None
     parts = divide([example.name for example in found], rule.ratios, seed=rule.seed, groups=groups)
     sizes = ", ".join(f"{name} {len(part)}" for name, part in zip(made, parts, strict=True))
-    how = f"whole groups by {rule.group}" if groups else "picture by picture"
-    note = f"{len(found)} pictures split with seed {rule.seed}, {how}: {sizes}."
+    how = f"whole groups by {rule.group}" if groups else "image by image"
+    note = f"{len(found)} images split with seed {rule.seed}, {how}: {sizes}."
     return [found[index] for index in parts[made.index(split)]], problems, note
 
 
 def refuse_straddling(own: Sequence[str], group: str, listing: Listing) -> None:
-    """UserError when a group of neighbouring pictures lies in two of the data's own splits."""
+    """UserError when a group of neighbouring images lies in two of the data's own splits."""
     found = {}
     for name in own:
         with contextlib.suppress(UserError):  # a split that is not there: the test split, mostly
@@ -138,7 +138,7 @@ def refuse_straddling(own: Sequence[str], group: str, listing: Listing) -> None:
 
 
 def pooled(listed: Mapping[str, tuple[list[Example], list[str]]]) -> tuple[list[Example], list[str]]:
-    """Several splits as one: the split's name goes before the pictures' names where these come twice."""
+    """Several splits as one: the split's name goes before the images' names where these come twice."""
     found = [(name, example) for name, (own, _) in listed.items() for example in own]
     twice = len({example.name for _, example in found}) < len(found)
     if twice:
@@ -169,7 +169,7 @@ def divide(
 
 
 def counts(total: int, ratios: Sequence[float]) -> list[int]:
-    """How many of `total` pictures go where.
+    """How many of `total` images go where.
 
     Counts are taken as they are. Of shares, all but the first are rounded up and the first takes what is left,
     as scikit-learn's train_test_split rounds: 0.85, 0.075, 0.075 of 3475 are 2953, 261, 261.
@@ -182,12 +182,10 @@ def counts(total: int, ratios: Sequence[float]) -> list[int]:
     else:
         raise UserError(
             f"ratios={_shown(ratios)} sum to {sum(ratios):g}: they have to be shares that sum to 1, "
-            f"or counts that sum to the {total} pictures that there are."
+            f"or counts that sum to the {total} images that there are."
         )
     if any(count < 1 for count, part in zip(found, ratios, strict=True) if part > 0):
-        raise UserError(
-            f"ratios={_shown(ratios)} leave no picture for a split, with {total} pictures in all."
-        )
+        raise UserError(f"ratios={_shown(ratios)} leave no image for a split, with {total} images in all.")
     return found
 
 
@@ -196,7 +194,7 @@ def groups_of(examples: Sequence[Example], group: str) -> list[str]:
     if group == FOLDER:
         found = [example.group for example in examples]
         if "" in found:
-            raise UserError("group=folder: these pictures lie in no folders; name a regular expression.")
+            raise UserError("group=folder: these images lie in no folders; name a regular expression.")
         return found
     try:
         pattern = re.compile(group)
@@ -205,7 +203,7 @@ def groups_of(examples: Sequence[Example], group: str) -> list[str]:
     return [_group(pattern, example.name) for example in examples]
 
 
-def refuse_overlap(splits: Mapping[str, Sequence[str]], what: str = "picture") -> None:
+def refuse_overlap(splits: Mapping[str, Sequence[str]], what: str = "image") -> None:
     """UserError when two splits share a name, in one sentence that says which."""
     listed = list(splits.items())
     for place, (first, mine) in enumerate(listed):
@@ -247,7 +245,7 @@ def _whole_groups(
 
 
 def _cuts(ends: np.ndarray, targets: np.ndarray) -> list[int]:
-    """Where to cut groups that end at the pictures `ends` into as many parts as `targets`, none of them empty."""
+    """Where to cut groups that end at the images `ends` into as many parts as `targets`, none of them empty."""
     cuts: list[int] = []
     for place, target in enumerate(np.cumsum(targets)[:-1]):
         nearest = int(np.abs(ends - target).argmin()) + 1
@@ -259,7 +257,7 @@ def _cuts(ends: np.ndarray, targets: np.ndarray) -> list[int]:
 def _group(pattern: re.Pattern[str], name: str) -> str:
     found = pattern.search(name)
     if not found:
-        raise UserError(f"group={pattern.pattern} finds nothing in the picture's name {name}.")
+        raise UserError(f"group={pattern.pattern} finds nothing in the image's name {name}.")
     return str(found.group(1) if pattern.groups else found.group())
 
 

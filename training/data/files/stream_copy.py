@@ -1,8 +1,8 @@
-"""A stream of pictures copied into a folder, once.
+"""A stream of images copied into a folder, once.
 
-Training wants any picture by its number: an epoch's order is a permutation of all of them, its length is known, and
+Training wants any image by its number: an epoch's order is a permutation of all of them, its length is known, and
 a run that was stopped goes on in the middle of an epoch. A stream has none of that, and shuffling a buffer of one
-would neither resume exactly nor give every picture once an epoch. So a stream is copied, as far as it is wanted,
+would neither resume exactly nor give every image once an epoch. So a stream is copied, as far as it is wanted,
 into files that are then read like any others; a copy that was cut short goes on where it stopped.
 
     PLACE/000000.image PLACE/000000.label ...     the very bytes of the source
@@ -20,10 +20,10 @@ from runtime.errors import UserError
 from training.progress_bar import bar
 from training.runs.checkpoints import write_atomically
 
-NOTED_EVERY = 64  # pictures: what a killed copy reads again at most
+NOTED_EVERY = 64  # images: what a killed copy reads again at most
 
 Pair = tuple[bytes, bytes]
-# state of the stream, or None for its beginning -> (pictures with their labels, the state after those taken so far)
+# state of the stream, or None for its beginning -> (images with their labels, the state after those taken so far)
 Start = Callable[[Any], tuple[Iterator[Pair], Callable[[], Any]]]
 
 
@@ -52,7 +52,7 @@ def _fetch(
     number = index["count"]
     total = min(count or expected or 0, expected or count) or None
     pairs, state = start(index["state"])
-    with bar(total, "picture", number) as progress:
+    with bar(total, "image", number) as progress:
         progress.set_description(f"copying {place.name}")
         while not count or number < count:
             pair = next(pairs, None)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from runtime.errors import UserError
-from training.data.spec import IGNORE_ID, DatasetSpec, Example
+from training.data.spec import VOID_ID, DatasetSpec, Example
 
 LISTED = 10  # names of classes in a sentence
 LOOKED_AT = 40  # label maps whose raw ids are counted, where a sentence says what they hold
@@ -18,7 +18,7 @@ _EXACT = 1 << 24  # OpenCV counts in float32, exact up to here
 
 
 def _zeros() -> np.ndarray:
-    return np.zeros(IGNORE_ID + 1, np.int64)
+    return np.zeros(VOID_ID + 1, np.int64)
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Occurrence:
         """Count one image, by its `counted`; -1 times takes it back."""
         self.pixels += times * pixels
         self.images += times * (pixels > 0)
-        self.around[pixels > 0] += times * pixels[:IGNORE_ID].sum()
+        self.around[pixels > 0] += times * pixels[:VOID_ID].sum()
 
     def of(self, classes: int) -> "Occurrence":
         """That of the first ids alone, which are the classes."""
@@ -46,7 +46,7 @@ class Occurrence:
 
     def void(self) -> float:
         """The share of the pixels that are void, 0..1."""
-        return float(self.pixels[IGNORE_ID] / max(1, self.pixels.sum()))
+        return float(self.pixels[VOID_ID] / max(1, self.pixels.sum()))
 
 
 def counted(labels: np.ndarray) -> np.ndarray:
@@ -119,7 +119,7 @@ def raw_shares(examples: Sequence[Example]) -> list[tuple[int | str, float, bool
         for code, at, count in zip(found.tolist(), first.tolist(), counts.tolist(), strict=True):
             key = f"#{code:06x}" if raw.ndim == 3 else code
             pixels[key] += count
-            void[key] = bool(ids.flat[at] == IGNORE_ID)
+            void[key] = bool(ids.flat[at] == VOID_ID)
     total = sum(pixels.values())
     return [(key, count / total, void[key]) for key, count in pixels.most_common()]
 

@@ -28,7 +28,7 @@ from runtime.errors import UserError
 from training.data.labels import label_maps
 from training.data.labels.label_maps import Colour
 from training.data.labels.masks import Repainted, read_painted
-from training.data.spec import IGNORE_ID, MOST_IDS, lookup_table
+from training.data.spec import MOST_IDS, VOID_ID, lookup_table
 
 KEYS = ("name", "by", "classes", "ignore", "nearest", "images", "masks", "image_end", "mask_end")
 CLASS_KEYS = ("name", "id", "ids", "colour", "colours")
@@ -133,16 +133,16 @@ _OF_CLASSES = ("classes", "ignore", "nearest")
 def _made_of_ids(entries: list[dict[str, Any]], ignore: list[Any], dropped: Collection[int]) -> Classes:
     said = [_id(value) for value in ignore]
     owned = {_id(raw) for entry in entries for raw in entry.get("ids", [entry["id"]])}
-    if IGNORE_ID in said and IGNORE_ID in owned:
-        raise ValueError(f"the id {IGNORE_ID} is both a class and ignored")
+    if VOID_ID in said and VOID_ID in owned:
+        raise ValueError(f"the id {VOID_ID} is both a class and ignored")
     # 255 is what painting tools write for "nothing", unless it is a class here.
-    unnamed = {*dropped} - ({IGNORE_ID} & owned)
+    unnamed = {*dropped} - ({VOID_ID} & owned)
     entries = [entry for entry in entries if "ids" in entry or _id(entry["id"]) not in unnamed]
     entries, alone = _with_background(entries, {*said, *unnamed}, "id", 0)
     mapping = _by_id(entries, [*said, *unnamed])
     names, palette = _shown(entries)
-    table = lookup_table({IGNORE_ID: IGNORE_ID} | mapping)
-    return Classes(names, palette, table, frozenset({*mapping, IGNORE_ID}), alone=alone)
+    table = lookup_table({VOID_ID: VOID_ID} | mapping)
+    return Classes(names, palette, table, frozenset({*mapping, VOID_ID}), alone=alone)
 
 
 def _made_of_colours(entries: list[dict[str, Any]], ignore: list[Any], content: dict[str, Any]) -> Classes:
@@ -210,17 +210,17 @@ def _by_id(entries: list[dict[str, Any]], ignore: list[int]) -> dict[int, int]:
     for raw in ignore:
         if raw in found:
             raise ValueError(f"the id {raw} is both {found[raw][1]!r} and ignored")
-    return {raw: IGNORE_ID for raw in ignore} | {raw: train for raw, (train, _) in found.items()}
+    return {raw: VOID_ID for raw in ignore} | {raw: train for raw, (train, _) in found.items()}
 
 
 def _by_colour(names: tuple[str, ...], given: list[list[Colour]], ignore: list[Colour]) -> dict[Colour, int]:
-    found: dict[Colour, int] = {colour: IGNORE_ID for colour in ignore}
+    found: dict[Colour, int] = {colour: VOID_ID for colour in ignore}
     for train, colours in enumerate(given):
         if not colours:
             raise ValueError(f'the class {names[train]!r} has no "colour", by which the masks tell it')
         for colour in colours:
             if colour in found:
-                other = "ignored" if found[colour] == IGNORE_ID else repr(names[found[colour]])
+                other = "ignored" if found[colour] == VOID_ID else repr(names[found[colour]])
                 raise ValueError(f"the colour {colour} is both {other} and {names[train]!r}")
             found[colour] = train
     return found
@@ -271,22 +271,22 @@ IdsOf = Callable[[Any, str], np.ndarray]  # a label that is no file of colours, 
 def decode(
     rgb: np.ndarray, label: Any, table: Classes, ids_of: IdsOf, shown: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A record's picture and its train ids; `shown` names the record. UserError when the label cannot be trusted."""
-    picture, name = f"{shown} picture", f"{shown} label"
+    """A record's image and its train ids; `shown` names the record. UserError when the label cannot be trusted."""
+    image, name = f"{shown} image", f"{shown} label"
     colours = table.colours if isinstance(label, bytes | Path) else None
     ids = (
         ids_of(label, name)
         if colours is None
         else label_maps.read_colours(label, colours, name, nearest=table.nearest)
     )
-    label_maps.check_sizes(rgb, ids, picture, name)
+    label_maps.check_sizes(rgb, ids, image, name)
     return rgb, label_maps.to_train_ids(ids, table.table, table.allowed, name)
 
 
 def as_stored(
     rgb: np.ndarray, label: Any, table: Classes, ids_of: IdsOf, shown: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A record's picture and its label as the data set has it: raw ids (H, W), or colours (H, W, 3)."""
+    """A record's image and its label as the data set has it: raw ids (H, W), or colours (H, W, 3)."""
     name = f"{shown} label"
     coloured = table.colours is not None and isinstance(label, bytes | Path)
     return rgb, read_painted(label, name)[0] if coloured else ids_of(label, name)

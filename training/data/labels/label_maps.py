@@ -1,4 +1,4 @@
-"""Label maps: raw ids to train ids, and images paired with their label maps (decoded by training/data/labels/masks.py)."""
+"""Label maps: raw ids to train ids, and images paired with their label maps (decoded by masks.py)."""
 
 import functools
 from collections.abc import Callable, Collection
@@ -54,10 +54,10 @@ def _ranges(ids: Collection[int]) -> str:
 
 
 def check_sizes(image: np.ndarray, ids: np.ndarray, image_name: str, label_name: str) -> None:
-    """UserError unless picture and label map have the same height and width."""
+    """UserError unless image and label map have the same height and width."""
     if image.shape[:2] != ids.shape:
         raise UserError(
-            f"{label_name} is {ids.shape[1]}x{ids.shape[0]} pixels but its picture {image_name} is "
+            f"{label_name} is {ids.shape[1]}x{ids.shape[0]} pixels but its image {image_name} is "
             f"{image.shape[1]}x{image.shape[0]}; both have to be the same size."
         )
 
@@ -72,10 +72,10 @@ def pair(
     read: ReadIds = read_ids,
     group: str = "",
 ) -> Example:
-    """The Example of a picture file and its label file; nothing is read until `read()` is called.
+    """The Example of an image file and its label file; nothing is read until `read()` is called.
 
     `read` turns the label file into raw ids, of which those in `allowed` become train ids through `table`.
-    The group is the picture's folder, unless `group` says another.
+    The group is the image's folder, unless `group` says another.
     """
     reader = functools.partial(read_pair, image, label, table=table, allowed=allowed, read=read)
     raw = functools.partial(read_raw, image, label, read=read)

@@ -59,27 +59,27 @@ def read_ids(source: str | os.PathLike[str] | bytes, name: str | None = None) ->
 
     Raises UserError when the file cannot be trusted or holds colours instead of ids.
     """
-    shown, picture, bits = _decoded(source, name)
-    array = np.array(picture)  # a copy: Pillow's own buffer is read-only
-    if picture.mode == "1":
+    shown, image, bits = _decoded(source, name)
+    array = np.array(image)  # a copy: Pillow's own buffer is read-only
+    if image.mode == "1":
         return array.astype(np.uint8)
-    if picture.mode in ("L", "P"):
-        return array // np.uint8(GREY_STEP.get(bits, 1) if picture.mode == "L" else 1)
-    if picture.mode.startswith("I"):
+    if image.mode in ("L", "P"):
+        return array // np.uint8(GREY_STEP.get(bits, 1) if image.mode == "L" else 1)
+    if image.mode.startswith("I"):
         if array.min(initial=0) < 0 or array.max(initial=0) > 65535:
             wrong = int(array.min() if array.min() < 0 else array.max())
             raise UserError(f"{shown} holds the class id {wrong}; ids are whole numbers from 0 to 65535.")
         return array.astype(np.uint16)
-    if picture.mode in ("LA", "RGB", "RGBA") and bits <= 8:
+    if image.mode in ("LA", "RGB", "RGBA") and bits <= 8:
         first = array[..., 0]
-        if all(np.array_equal(first, array[..., channel]) for channel in range(1, _colours(picture.mode))):
+        if all(np.array_equal(first, array[..., channel]) for channel in range(1, _colours(image.mode))):
             return np.ascontiguousarray(first)
         raise UserError(
             f"{shown} holds colours; a label map has one class id a pixel, grey or paletted (where colours stand for "
             'classes, classes.json says "by": "colours" and the "colour" of each).'
         )
     raise UserError(
-        f"{shown} has {bits}-bit pixels of mode {picture.mode}; a label map has one class id a pixel, grey of up to "
+        f"{shown} has {bits}-bit pixels of mode {image.mode}; a label map has one class id a pixel, grey of up to "
         "16 bits or paletted."
     )
 
@@ -115,20 +115,20 @@ def read_colours(
 
 def read_painted(source: str | os.PathLike[str] | bytes, name: str | None = None) -> tuple[np.ndarray, str]:
     """The colours of a label file, uint8 (H, W, 3), and its name for messages."""
-    shown, picture, bits = _decoded(source, name)
-    if bits > 8 or picture.mode not in ("P", "RGB", "RGBA"):
+    shown, image, bits = _decoded(source, name)
+    if bits > 8 or image.mode not in ("P", "RGB", "RGBA"):
         raise UserError(
-            f"{shown} has {bits}-bit pixels of mode {picture.mode}; here a label map has to be colour-coded, "
+            f"{shown} has {bits}-bit pixels of mode {image.mode}; here a label map has to be colour-coded, "
             "in 8 bits a channel."
         )
-    return np.array(picture.convert("RGB")), shown
+    return np.array(image.convert("RGB")), shown
 
 
 def orientation(path: Path) -> int:
     """1 to 8: how EXIF says that the stored pixels lie (1: as they are seen; 5 to 8: a quarter turn)."""
     try:
-        with Image.open(path) as picture:
-            found = picture.getexif().get(ORIENTATION, 1)
+        with Image.open(path) as image:
+            found = image.getexif().get(ORIENTATION, 1)
     except Exception:  # who decodes it says what is wrong with it
         return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
@@ -141,7 +141,7 @@ def turned(ids: np.ndarray, quarter: int) -> np.ndarray:
 
 
 def _decoded(source: str | os.PathLike[str] | bytes, name: str | None) -> tuple[str, Image.Image, int]:
-    """Its name for messages, the decoded picture, upright and without transparency, and its bits a channel."""
+    """Its name for messages, the decoded image, upright and without transparency, and its bits a channel."""
     data, shown = file_bytes(source, name)
     tiff = data[:4] in (b"II*\0", b"MM\0*")
     kind, bits = ("TIFF", 8) if tiff else _checked(data, shown)
@@ -151,18 +151,18 @@ def _decoded(source: str | os.PathLike[str] | bytes, name: str | None) -> tuple[
                 bits = _check_tiff(file, shown)
             file.load()
             # Of a TIFF Pillow applies it unasked.
-            picture = ImageOps.exif_transpose(file) if "exif" in file.info and not tiff else file
+            image = ImageOps.exif_transpose(file) if "exif" in file.info and not tiff else file
     except UserError:
         raise
     except Image.DecompressionBombError as error:
         raise UserError(_too_large(shown)) from error
     except Exception as error:  # Pillow has another kind for each way in which a file can be damaged
         raise UserError(f"{shown} is a truncated or damaged {kind} file; copy or export it again.") from error
-    if picture.mode in ("LA", "RGBA") and np.array(picture.getchannel("A")).min() < 255:
+    if image.mode in ("LA", "RGBA") and np.array(image.getchannel("A")).min() < 255:
         raise UserError(
             f"{shown} is partly transparent, which leaves open what a pixel means; save it without an alpha channel."
         )
-    return shown, picture, bits
+    return shown, image, bits
 
 
 def _checked(data: bytes, shown: str) -> tuple[str, int]:
@@ -192,11 +192,11 @@ def _webp_kind(data: bytes) -> str:
     return "lossy"
 
 
-def _check_tiff(picture: Image.Image, shown: str) -> int:
+def _check_tiff(image: Image.Image, shown: str) -> int:
     """Bits a channel of a TIFF that keeps ids exactly, by its tags, before anything is decoded."""
-    tags = getattr(picture, "tag_v2", {})
+    tags = getattr(image, "tag_v2", {})
     packed = tags.get(259, 1)
-    if picture.width * picture.height > MAX_PIXELS:
+    if image.width * image.height > MAX_PIXELS:
         raise UserError(_too_large(shown))
     if packed in TIFF_LOSSY:
         raise UserError(f"{shown} is a TIFF with {TIFF_LOSSY[packed]} inside, which changes ids; {READ}.")
@@ -206,7 +206,7 @@ def _check_tiff(picture: Image.Image, shown: str) -> int:
         raise UserError(
             f"{shown} is a TIFF in which white is 0, so its ids are turned round; save it with black as 0."
         )
-    if (pages := getattr(picture, "n_frames", 1)) > 1:
+    if (pages := getattr(image, "n_frames", 1)) > 1:
         raise UserError(f"{shown} is a TIFF of {pages} pages; a label map is one image.")
     return max(tags.get(258, (1,)))
 

@@ -30,7 +30,7 @@ from runtime import strict_json
 from runtime.bundle import spread_palette
 from runtime.class_names import check_names
 from runtime.errors import UserError
-from training.data.spec import IGNORE_ID, DatasetSpec, Example
+from training.data.spec import VOID_ID, DatasetSpec, Example
 
 Colour = tuple[int, int, int]
 Targets = Mapping[str, str | None]  # class of the source -> class of the target; None: void on purpose
@@ -209,7 +209,7 @@ def lookup(source: Sequence[str], mapping: Targets, target: Sequence[str]) -> np
             f"The mapping of classes leaves {', '.join(map(repr, forgotten))} without a target; name one of "
             f"{', '.join(dict.fromkeys(target))}, or null, which makes it void."
         )
-    found = np.full(256, IGNORE_ID, np.uint8)
+    found = np.full(256, VOID_ID, np.uint8)
     for index, name in enumerate(source):
         to = mapping[name]
         if to is not None and to not in target:
@@ -222,7 +222,7 @@ def lookup(source: Sequence[str], mapping: Targets, target: Sequence[str]) -> np
 
 
 def spec(name: str, *, splits: tuple[str, ...], size: tuple[int, int]) -> DatasetSpec:
-    """A known set of classes as those of a data set; `size` is the usual (height, width) of its pictures."""
+    """A known set of classes as those of a data set; `size` is the usual (height, width) of its images."""
     palette = tuple(row.colour for row in SETS[name].values())
     return DatasetSpec(name=name, classes=classes(name), palette=palette, splits=splits, size=size)
 
@@ -288,8 +288,8 @@ def mapped(source: DatasetSpec, name: str, mapping: Targets) -> tuple[DatasetSpe
     A new class has the colour of the first class that becomes it. UserError as in `lookup`, and over 255 classes.
     """
     new = tuple(dict.fromkeys(to for to in mapping.values() if to is not None))
-    if len(new) > IGNORE_ID:
-        raise UserError(f"The mapping of classes makes {len(new)} classes; a label map holds {IGNORE_ID}.")
+    if len(new) > VOID_ID:
+        raise UserError(f"The mapping of classes makes {len(new)} classes; a label map holds {VOID_ID}.")
     try:
         check_names(new)
     except ValueError as error:
@@ -306,7 +306,7 @@ def mapped(source: DatasetSpec, name: str, mapping: Targets) -> tuple[DatasetSpe
 
 
 def relabelled(example: Example, ids: np.ndarray) -> Example:
-    """The same picture, its label map looked up in `ids`, uint8 (256,)."""
+    """The same image, its label map looked up in `ids`, uint8 (256,)."""
 
     def read() -> tuple[np.ndarray, np.ndarray]:
         image, label = example.read()
