@@ -19,8 +19,8 @@ def load_backbone_weights(model: keras.Model, source: str, backbone_name: str) -
     `source` is "none" (random weights stay), "imagenet" (keras.applications' published weights, downloaded
     once and cached by Keras) or the path of a file: an HDF5 one (.weights.h5 or keras.applications' older .h5, of a
     keras.applications model, of our backbone, or of a whole zoo model), or the .tflite of a network on MobileNetV2 or
-    MobileNetEdgeTPU, after which `recalibrate_norms` is due. Raises UserError when the weights cannot be had or do not fit;
-    the model is then as it was.
+    MobileNetEdgeTPU, after which `recalibrate_norms` is due. Raises UserError when the weights cannot be had or do not
+    fit; the model is then as it was.
     """
     if source == "none":
         return

@@ -19,8 +19,8 @@ from runtime.errors import UserError
 from runtime.folders import distinct, files_below
 from runtime.image import IMAGE_SUFFIXES, read_rgb
 from training.data import DATASETS, spec, specs
-from training.data.spec import VOID_ID, DatasetSpec, Example, Taxonomies
 from training.data.labels.taxonomies import plain_names
+from training.data.spec import VOID_ID, DatasetSpec, Example, Taxonomies
 from zoo.convert import card
 
 

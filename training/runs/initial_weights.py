@@ -9,10 +9,10 @@ import keras
 
 from runtime.bundle import numbered
 from runtime.errors import UserError
-from training.runs import best_weights, recipe, trained_run
-from training.runs.converted_weights import recipe_fields
 from training.data.labels.same_classes import same_classes
 from training.data.labels.taxonomies import Targets, plain_names
+from training.runs import best_weights, recipe, trained_run
+from training.runs.converted_weights import recipe_fields
 from zoo.convert import card, ours
 
 SHOWN = 12  # names that a line lists before it counts the rest

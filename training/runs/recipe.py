@@ -16,12 +16,12 @@ import zoo
 from runtime import strict_json
 from runtime.errors import UserError
 from training import data as data_sets
-from training.engine import schedules
 from training.data import mixture
 from training.data.augment import Augmentation
+from training.engine import schedules
+from training.engine.schedules import SCHEDULES
 from training.losses import MODEL_LOSSES, check_class_weights, parse, written
 from training.runs.recipes import QUANTIZED, RECIPES
-from training.engine.schedules import SCHEDULES
 from zoo.backbones import BACKBONES
 
 OPTIMIZERS = ("adamw", "sgd")

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import UserError
+from training.data.mixture import MAPPING, WEIGHTS
 from training.runs import best_weights
 from training.runs.checkpoints import make_folder
-from training.data.mixture import MAPPING, WEIGHTS
-from training.runs.run_folders import write_text
 from training.runs.recipe import Recipe, at, from_json
+from training.runs.run_folders import write_text
 
 # What may stand beside --resume: where things lie now, and what is no part of the recipe.
 BESIDE = ("resume", "data_dir", "teacher", "epochs", "worker_timeout", "track", "track_uri")

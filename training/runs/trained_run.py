@@ -13,16 +13,16 @@ import keras
 import zoo
 from runtime import strict_json
 from runtime.errors import UserError
-from training.runs import best_weights, checkpoints, converted_weights
 from training import data
-from training.runs.converted_weights import Converted, Origin
 from training.data.files import fingerprint
 from training.data.labels.class_counts import Occurrence
 from training.data.spec import DatasetSpec, Example
-from training.runs.run_folders import write_text
 from training.progress_bar import counter
-from training.runs.recipe import Recipe, at, from_json, split_options
+from training.runs import best_weights, checkpoints, converted_weights
+from training.runs.converted_weights import Converted, Origin
 from training.runs.load_weights import load_weights
+from training.runs.recipe import Recipe, at, from_json, split_options
+from training.runs.run_folders import write_text
 from zoo.convert import card
 
 CLASSES = "classes.json"

@@ -13,9 +13,9 @@ from runtime.errors import UserError
 from tests.small import PROMPTED, SMALL
 from tests.zoo.test_sam import TINY as TINY_SAM
 from tests.zoo.test_zoo import ALIKE
-from training.runs import initial_weights
 from training.data.labels.same_classes import reordered, same_classes
 from training.data.labels.taxonomies import classes
+from training.runs import initial_weights
 from training.runs.trained_run import load
 from zoo import contract
 from zoo.convert import __main__ as convert

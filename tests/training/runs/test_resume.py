@@ -15,8 +15,8 @@ import pytest
 from export.__main__ import main as export_main
 from runtime.errors import UserError
 from tests.tiny import TINY_MODEL, assert_refused, command, environment, run, write_camvid
-from training.runs import checkpoints
 from training import compare, evaluate, train
+from training.runs import checkpoints
 from training.runs.recipe import from_json
 
 EPOCHS = 5

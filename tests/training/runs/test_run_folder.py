@@ -12,8 +12,8 @@ import pytest
 from runtime.errors import UserError
 from tests.tiny import REPOSITORY, environment
 from training.runs import best_weights, checkpoints, run_folders
-from training.runs.run_folders import claim, held
 from training.runs.recipe import Recipe, from_json
+from training.runs.run_folders import claim, held
 
 RECIPE = Recipe(model="deeplabv3plus", data="camvid", data_dir="d")
 HOLD = """

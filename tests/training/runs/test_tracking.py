@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
+from evaluation import report
 from runtime.errors import UserError
 from tests.tiny import TINY_MODEL, run, write_camvid
-from evaluation import report
 from training import tracking, train
 from training.engine.loop import Stopped
 from training.runs.recipe import Recipe
