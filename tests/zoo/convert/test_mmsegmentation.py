@@ -177,7 +177,7 @@ PREFIXES = (
 
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_prefixes_of_lightning_compile_and_dataparallel(fcn_tensors, prefix):
-    """On mmsegmentation's layout; test_convert_names.py has the others."""
+    """On mmsegmentation's layout; test_prefixed_names.py has the others."""
     named = {f"{prefix}{name}": array for name, array in fcn_tensors.items()}
     named = state_dicts.without_wrapping({**named, "criterion.weight": np.ones(5)})
     match = recognise(Checkpoint(named, "x"))
