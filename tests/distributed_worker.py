@@ -30,6 +30,7 @@ def train(folder: Path, changes: dict[str, Any], cluster: distributed.Cluster) -
 
     from tests.training.engine.test_loop import SPEC, examples
     from training.data.augment import Augmentation
+    from training.data.files.fingerprint import of as known_by
     from training.data.pipeline import DecodedCache
     from training.engine import loop, prepare_training
     from training.runs.recipe import Recipe
@@ -55,8 +56,8 @@ def train(folder: Path, changes: dict[str, Any], cluster: distributed.Cluster) -
     }
     facts = {
         f"{split} {key}": value
-        for split in caches
-        for key, value in distributed.fingerprint(caches[split]).items()
+        for split, cache in caches.items()
+        for key, value in distributed.fingerprint(known_by(cache.examples, cache.read)).items()
     }
     distributed.agree(cluster, "data set", facts)
     values = {"model": "deeplabv3plus", "data": "camvid", "data_dir": "d", "crop": (32, 32), "batch": 4, "epochs": 6,

@@ -1,60 +1,43 @@
 """The workers of one training run on several machines: who is there, what they agree on, who is gone.
 
-TensorFlow moves the tensors (tf.distribute.MultiWorkerMirroredStrategy). What is small or comes before TensorFlow
-starts goes through one TCP connection between the chief (worker 0) and each other worker: that all have one recipe,
-one data set and one version, whether somebody asks to stop, the counts of the validation, the state of a resumed run.
-The chief waits for the connections at its own address in TF_CONFIG, then leaves the port to TensorFlow; the
-connections stay, and a worker that dies closes its own. Messages are JSON and arrays, never pickled objects.
+All of it goes through TensorFlow: tf.distribute.MultiWorkerMirroredStrategy trains, its collectives carry what is small
+too (facts, counts, whether somebody asks to stop, the state of a resumed run), and its coordination service, in
+coordination.py, knows who has come, who is lost and what a worker says when it stops. Nothing here opens a port.
 """
 
 import hashlib
+import itertools
+import json
 import os
-import select
-import socket
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib import metadata
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
 from runtime import strict_json
 from runtime.errors import UserError
-from training.distributed.rendezvous import (
-    PeerLost,
-    Say,
-    connections,
-    drain,
-    receive,
-    receive_bytes,
-    send,
-    send_bytes,
-)
+from training.start_tensorflow import start_tensorflow
 
-if TYPE_CHECKING:
-    from training.data.pipeline import DecodedCache
-
-LAST_WORDS_SECONDS = 60.0  # the chief may take a while to notice that TensorFlow has lost a worker
-FAREWELL_SECONDS = 2.0
-COMPARED_IMAGES = 8
+GROUP = 1 << 30  # of our collectives; the strategy counts its groups from 1
+PIECE = 1 << 26  # bytes of one broadcast: a message has to stay below 2 GB
 STARTED_OVER = "KERBSIDE_STARTED_OVER"
-
-
-class PeerStopped(UserError):
-    """Another worker has ended with this sentence."""
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """The workers of a run and this one's place among them. `links` are the chief's connections to workers 1, 2, ...
-    in their order, or a worker's one connection to the chief; one process alone has none."""
+    """The workers of a run and this one's place among them; one process alone has no strategy of a cluster."""
 
     addresses: tuple[str, ...] = ("",)
     index: int = 0
-    links: tuple[socket.socket, ...] = ()
+    strategy: Any = None  # tf.distribute.MultiWorkerMirroredStrategy
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))  # of what is done together
 
     @property
     def size(self) -> int:
@@ -67,29 +50,19 @@ class Cluster:
 
     def exchange(self, value: Any) -> list[Any]:
         """Every worker's value, in the order of the workers; all have to call it. A value is what JSON can hold:
-        floats keep every bit. Raises PeerLost, or UserError when another worker has stopped with a sentence."""
+        floats keep every bit."""
         if self.size == 1:
             return [value]
-        if not self.chief:
-            if select.select(self.links, [], [], 0)[
-                0
-            ]:  # before anything is asked, only a farewell can be there
-                self._heard(self.links[0])
-            send(self.links[0], {"value": value})
-            return self._heard(self.links[0])["values"]
-        found, waiting = {}, list(self.links)
-        while waiting:  # whoever comes first, so that a lost worker is noticed while another is slow
-            for link in select.select(waiting, [], [])[0]:
-                found[link] = self._heard(link)["value"]
-                waiting.remove(link)
-        values = [value, *(found[link] for link in self.links)]
-        for link in self.links:
-            send(link, {"values": values})
-        return values
+        content = json.dumps([self.index, value]).encode()
+        longest = int(self._gather([len(content)]).max())
+        rows = self._gather(_words(content.ljust(longest)))
+        found = [strict_json.parse(row.tobytes(), row.nbytes, nan=True) for row in rows]
+        return [theirs for _, theirs in sorted(found, key=itemgetter(0))]
 
-    def any(self, value: object) -> bool:
-        """Whether any worker says so."""
-        return any(self.exchange(bool(value)))
+    def any(self, *values: object) -> list[bool]:
+        """Of each value, whether any worker says so."""
+        flags = [bool(value) for value in values]
+        return flags if self.size == 1 else [bool(column.any()) for column in self._gather(flags).T]
 
     def interleaved(self, mine: list[Any]) -> list[Any]:
         """All workers' items in one order, where this one has items index, index + size, index + 2 size, ..."""
@@ -101,35 +74,50 @@ class Cluster:
 
     def share(self, content: bytes = b"") -> bytes:
         """The chief's `content`, on every worker."""
-        if self.chief:
-            for link in self.links:
-                send(link, {"bytes": len(content)})
-                send_bytes(link, content)
-            return content
-        self._heard(self.links[0])
-        return receive_bytes(self.links[0])
+        length = self.exchange(len(content))[0]
+        received = b"".join(
+            self._broadcast(content[start : start + PIECE], min(PIECE, length - start))
+            for start in range(0, length, PIECE)
+        )
+        return content if self.chief else received
 
-    def _heard(self, link: socket.socket) -> dict[str, Any]:
-        try:
-            message = receive(link)
-        except PeerLost as lost:
-            raise PeerLost(f"{_name(self.links.index(link) + 1 if self.chief else 0)}: {lost}") from lost
-        if "stopped" in message:
-            raise PeerStopped(message["stopped"])
-        return message
+    def _gather(self, row: Any) -> np.ndarray:
+        """Everybody's row of int32 (N), below each other: (workers, N), in no certain order."""
+        import tensorflow as tf
 
-    def farewell(self, sentence: str) -> None:
-        """Tell the other workers why this one stops, so that they stop too, with the same sentence."""
-        for link in self.links:
-            with suppress(PeerLost, OSError):
-                send(link, {"stopped": sentence})
-                link.shutdown(socket.SHUT_WR)
-        # To close a connection whose last message lies unread at this end would take back our own last message.
-        for link in self.links:
-            drain(link, FAREWELL_SECONDS)
+        with tf.device("CPU:0"):  # where NCCL plays no part
+            gathered: np.ndarray = tf.raw_ops.CollectiveGatherV2(
+                input=np.array([row], np.int32),
+                group_size=self.size,
+                group_key=GROUP,
+                instance_key=next(self.numbers),
+                ordering_token=[],
+                communication_hint="ring",
+            ).numpy()
+        return gathered
+
+    def _broadcast(self, piece: bytes, length: int) -> bytes:
+        """The chief's piece of so many bytes, to those who do not have it."""
+        import tensorflow as tf
+
+        place = {"group_size": self.size, "group_key": GROUP, "instance_key": next(self.numbers)}
+        with tf.device("CPU:0"):
+            if self.chief:
+                tf.raw_ops.CollectiveBcastSendV2(input=_words(piece), communication_hint="ring", **place)
+                return b""
+            words = tf.raw_ops.CollectiveBcastRecvV2(
+                T=tf.int32, shape=[-(-length // 4)], communication_hint="ring", **place
+            )
+        content: bytes = words.numpy().tobytes()[:length]
+        return content
 
 
 ALONE = Cluster()
+
+
+def _words(content: bytes) -> np.ndarray:
+    """Bytes as the int32 that collectives can carry, the last padded with spaces."""
+    return np.frombuffer(content.ljust(-(-len(content) // 4) * 4), np.int32)
 
 
 def from_environment(text: str | None) -> tuple[tuple[str, ...], int] | None:
@@ -188,32 +176,36 @@ def joined(text: str | None, *, seconds: float, say: Say = print) -> Iterator[Cl
         yield ALONE
         return
     addresses, index = place
-    cluster = Cluster(addresses, index, connections(addresses, index, seconds, say))
+    say(f"worker {index} of {len(addresses)}: waiting up to {seconds:.0f} s for the others.")
+    os.environ.setdefault(
+        "TF_CPP_MIN_LOG_LEVEL", "3"
+    )  # its own lines on a lost worker would bury our sentence
+    start_tensorflow(devices=False)
+    from training.distributed import coordination
+
     try:
-        yield cluster
-    except PeerStopped as stopped:
-        cluster.farewell(str(stopped))  # the chief tells those who have no connection to each other
+        yield Cluster(addresses, index, coordination.start(addresses, index, seconds))
+    except coordination.Known:
         raise
-    except UserError as error:
-        cluster.farewell(f"{_name(cluster.index)} stopped: {error}")
+    except (Exception, KeyboardInterrupt) as error:
+        if coordination.failed_together(error):
+            _start_over(coordination.last_words(error, index == 0), say)
+        coordination.tell(f"{coordination.name(index)} {_ended(error)}")
         raise
-    except KeyboardInterrupt:
-        cluster.farewell(f"{_name(cluster.index)} was interrupted")
-        raise
-    except PeerLost as lost:
-        _start_over(cluster, str(lost), say)
-    except Exception as error:
-        if not _collective_failed(error):
-            cluster.farewell(f"{_name(cluster.index)} failed: {type(error).__name__}")
-            raise
-        _start_over(cluster, _last_words(cluster), say)
     finally:
-        for link in cluster.links:
-            link.close()
+        coordination.leave(index == 0)
+
+
+def _ended(error: BaseException) -> str:
+    if isinstance(error, UserError):
+        return f"stopped: {error}"
+    return "was interrupted" if isinstance(error, KeyboardInterrupt) else f"failed: {type(error).__name__}"
 
 
 def agree(cluster: Cluster, what: str, facts: Mapping[str, Any]) -> None:
     """UserError, the same on every worker, when one has other facts than the chief, naming worker and facts."""
+    from training.distributed.coordination import Known
+
     everybody = cluster.exchange(dict(facts))
     for number, theirs in enumerate(everybody):
         different = [key for key in {**everybody[0], **theirs} if everybody[0].get(key) != theirs.get(key)]
@@ -222,7 +214,7 @@ def agree(cluster: Cluster, what: str, facts: Mapping[str, Any]) -> None:
                 f"{key.replace('_', ' ')} ({theirs.get(key)} there, {everybody[0].get(key)} on the chief)"
                 for key in different
             )
-            raise UserError(
+            raise Known(
                 f"worker {number} has another {what} than the chief, which differs in {listed}: "
                 "start every worker with the same command, version and data"
             )
@@ -231,7 +223,7 @@ def agree(cluster: Cluster, what: str, facts: Mapping[str, Any]) -> None:
 def versions() -> dict[str, Any]:
     """What decides beside recipe and data what a run computes: TensorFlow, Keras, and the files of this program."""
     digest = hashlib.sha256()
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     for room in ("runtime", "training", "zoo"):
         for path in sorted((root / room).rglob("*.py")):
             digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
@@ -239,54 +231,21 @@ def versions() -> dict[str, Any]:
     return {**packages, "sources": digest.hexdigest()[:12]}
 
 
-def fingerprint(images: "DecodedCache") -> dict[str, Any]:
-    """A split in three facts: how many images, their names, and what a few of them hold."""
-    names, content = hashlib.sha256(), hashlib.sha256()
-    for example in images.examples:
-        names.update(example.name.encode() + b"\n")
-    for index in np.linspace(0, len(images.examples) - 1, COMPARED_IMAGES).astype(int):
-        for array in images.read(int(index)):
-            content.update(array.tobytes())
-    return {
-        "pictures": len(images.examples),
-        "names": names.hexdigest()[:12],
-        "content": content.hexdigest()[:12],
-    }
+def fingerprint(images: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """A split, as training.data.files.fingerprint knows it, in three facts: how many images, their names, what they hold."""
+    parts = {"names": [name for name, _ in images], "content": [checksums for _, checksums in images]}
+    hashes = {key: hashlib.sha256("\n".join(part).encode()).hexdigest() for key, part in parts.items()}
+    return {"images": len(images), **{key: digest[:12] for key, digest in hashes.items()}}
 
 
-def _collective_failed(error: Exception) -> bool:
-    """Whether TensorFlow lost a worker in the middle of an all-reduce."""
-    if "tensorflow" not in sys.modules:
-        return False
-    from tensorflow import errors
-
-    return isinstance(error, errors.UnavailableError | errors.AbortedError | errors.CancelledError)
-
-
-def _last_words(cluster: Cluster) -> str:
-    """What is known of a worker that TensorFlow has lost; UserError when it has said itself why it stopped."""
-    for link in select.select(cluster.links, [], [], LAST_WORDS_SECONDS)[0]:
-        try:
-            cluster._heard(link)
-        except PeerLost as lost:
-            return str(lost)
-    return "a worker no longer answers"
-
-
-def _start_over(cluster: Cluster, reason: str, say: Say) -> NoReturn:
+def _start_over(lost: str, say: Say) -> NoReturn:
     """Become a new process with the same command. TensorFlow cannot leave a broken cluster in any other way."""
-    say(f"a worker is lost ({reason}); starting over from the last checkpoint when it is back.")
+    say(f"a worker is lost ({lost}); starting over from the last checkpoint when it is back.")
     sys.stdout.flush()
     sys.stderr.flush()
-    for link in cluster.links:
-        link.close()
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, STARTED_OVER: "1"})
 
 
 def started_over() -> bool:
     """Whether this process took the place of one that lost another worker: it must not throw the run away."""
     return STARTED_OVER in os.environ
-
-
-def _name(index: int) -> str:
-    return f"worker {index}" if index else "the chief"

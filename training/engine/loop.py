@@ -73,8 +73,6 @@ def train(
     if progress.step >= total or progress.stopped_early:
         say(f"this run is finished: {progress.step} steps, best mIoU {percent(progress.best_miou)}.")
         return progress
-    if cluster.chief:
-        checkpoints.begin(run_folder / "checkpoints")
     step = make_train_step(train_state, recipe, strategy, class_weights, teacher)
     task = task_of(recipe.model)
     loss_of = partial(validation_loss, parse(recipe.loss, recipe.loss_options))
@@ -82,6 +80,8 @@ def train(
     feed = _Feed(_batches(recipe, model, task, training, progress.step, strategy, cluster))
     hooks = _begin(model, callbacks if cluster.chief else (), recipe.epochs)
     saving = _Saving(run_folder, train_state, progress, cluster.chief)
+    if cluster.chief:
+        checkpoints.begin(run_folder / "checkpoints")
     stopping = ended = False
     line = bar(total, "step", progress.step, hidden=not cluster.chief)
     with noted_signals() as stop, read_errors(), _enough_memory(recipe), line:
@@ -95,7 +95,7 @@ def train(
                 _tell(line, row, recipe, progress, track, cluster)
                 hooks.on_epoch_end(epoch, row)
                 _refuse_lost_epoch(row)
-            stopping, ended = cluster.any(stop), cluster.any(progress.stopped_early or model.stop_training)
+            stopping, ended = cluster.any(stop, progress.stopped_early or model.stop_training)
             saving.perhaps(last or stopping)
         cluster.exchange("done")  # nobody leaves while the chief may still find the disk full
     if stopping:

@@ -13,7 +13,6 @@ from evaluation import report
 from evaluation.metrics import percent
 from runtime.errors import UserError
 from runtime.image import resize_rgb
-from runtime.stderr import stderr_closed
 from training import data, tracking
 from training.data import is_drawn
 from training.data.files.fingerprint import of as known_by
@@ -37,13 +36,9 @@ RECALIBRATED = 48  # train images that BatchNorms which were folded are recalibr
 
 
 def strategy(cluster: Cluster = ALONE) -> tf.distribute.Strategy:
-    """All workers of the cluster with all their GPUs; alone, all GPUs of this machine, or the one device there is.
-
-    Of a cluster, to be called before TensorFlow runs its first operation.
-    """
-    if cluster.size > 1:
-        with stderr_closed():  # a dozen lines of who has connected to whom
-            return tf.distribute.MultiWorkerMirroredStrategy()
+    """All workers of the cluster with all their GPUs; alone, all GPUs of this machine, or the one device there is."""
+    if cluster.strategy:
+        return cluster.strategy
     gpus = tf.config.list_logical_devices("GPU")
     if len(gpus) > 1:
         return tf.distribute.MirroredStrategy()
@@ -159,7 +154,9 @@ def _data(
         say(doubt)
     if cluster.size > 1:
         facts = {
-            f"{split} {key}": value for split in caches for key, value in fingerprint(caches[split]).items()
+            f"{split} {key}": value
+            for split, cache in caches.items()
+            for key, value in fingerprint(known_by(cache.examples, cache.read)).items()
         }
         agree(cluster, "data set", {"classes": list(spec.classes), **facts})
     return spec, caches, occurrence

@@ -8,14 +8,14 @@ import json
 import signal
 import socket
 import subprocess
-import threading
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from runtime.errors import UserError
 from tests.tiny import assert_refused, command, environment, write_camvid
@@ -23,7 +23,7 @@ from tests.training.engine.test_loop import examples
 from training import distributed
 from training.data.augment import Augmentation
 from training.data.pipeline import DecodedCache, epoch_order, evaluation_batches, training_batches
-from training.distributed import rendezvous
+from training.distributed import coordination
 
 # Seconds that the processes of a test may take: a busy machine needs most of a minute to import TensorFlow.
 PATIENCE = 800.0
@@ -77,158 +77,191 @@ def test_who_is_who() -> None:
         assert distributed.from_environment(text) == (("a:1", "b:2", "c:3"), index)
 
 
-# ---- how they find each other and what they agree on, with threads for workers
+# ---- how they find each other and what they agree on
 
 
-def together(
-    count: int,
-    work: Callable[[distributed.Cluster], Any],
-    configs: list[str] | None = None,
-    seconds: float = 60.0,
-) -> list[Any]:
-    """What `work` gives, or the error that it ends with, on each of `count` workers."""
-    addresses = free_addresses(count)
-    configs = configs or [tf_config(addresses, index) for index in range(count)]
-    results: list[Any] = [None] * len(configs)
+class Told(distributed.Cluster):
+    """A chief that hears what `others` say."""
 
-    def worker(number: int) -> None:
-        try:
-            with distributed.joined(configs[number], seconds=seconds, say=lambda text: None) as cluster:
-                results[number] = work(cluster)
-        except Exception as error:
-            results[number] = error
+    others: tuple[Any, ...] = ()
 
-    threads = [threading.Thread(target=worker, args=(number,)) for number in range(len(configs))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
-    return results
+    def exchange(self, value: Any) -> list[Any]:
+        return [value, *self.others]
 
 
-def test_everybody_hears_everybody_in_order_and_floats_keep_their_bits() -> None:
-    def work(cluster: distributed.Cluster) -> Any:
-        told = cluster.exchange([cluster.index, 0.1 + cluster.index / 3, float("nan")])
-        stop = cluster.any(cluster.index == 2), cluster.any(False)
-        content = cluster.share(bytes(range(256)) * 5000 if cluster.chief else b"")
-        return (
-            [row[:2] for row in told],
-            stop,
-            len(content),
-            cluster.interleaved([cluster.index] * (2 if cluster.index else 3)),
-        )
-
-    expected = [[index, 0.1 + index / 3] for index in range(3)]
-    for result in together(3, work):
-        assert result == (expected, (True, False), 1_280_000, [0, 1, 2, 0, 1, 2, 0])
-
-
-def test_other_facts_than_the_chief_s_end_every_worker_with_the_same_sentence() -> None:
-    def work(cluster: distributed.Cluster) -> None:
-        distributed.agree(cluster, "version", {"keras": "3.15.1"})
-        distributed.agree(cluster, "recipe", {"batch": 8, "learning_rate": 0.1 if cluster.index < 2 else 0.2})
-
-    errors = together(3, work)
-    assert (
-        all(isinstance(error, UserError) for error in errors) and len({str(error) for error in errors}) == 1
+def test_worker_and_field_that_differ_are_named() -> None:
+    cluster, facts = Told(("a:1", "b:2", "c:3")), {"batch": 8, "learning_rate": 0.1}
+    Told.others = (facts, facts)
+    distributed.agree(cluster, "recipe", facts)
+    Told.others = (facts, {**facts, "learning_rate": 0.2})
+    with pytest.raises(UserError) as raised:
+        distributed.agree(cluster, "recipe", facts)
+    assert str(raised.value) == (
+        "worker 2 has another recipe than the chief, which differs in learning rate (0.2 there, 0.1 on the chief): "
+        "start every worker with the same command, version and data"
     )
+
+
+def test_versions_know_every_file_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = distributed.versions()
+    assert distributed.versions() == before and {"tensorflow", "keras", "numpy", "sources"} == set(before)
+    read = Path.read_bytes
+    for changed in ("zoo/fcn.py", "training/engine/loop.py", "runtime/errors.py"):
+        monkeypatch.setattr(
+            Path, "read_bytes", lambda path, end=changed: read(path) + b"#" * path.as_posix().endswith(end)
+        )
+        assert distributed.versions()["sources"] != before["sources"], changed
+
+
+def test_a_split_is_known_by_its_names_and_by_what_its_images_hold() -> None:
+    images = [("a", "1-2"), ("b", "3-4")]
+    known = distributed.fingerprint(images)
+    assert known["images"] == 2
+    for other in ([("a", "1-2"), ("b", "3-5")], [("a", "1-2"), ("c", "3-4")], images[::-1], images[:1]):
+        assert distributed.fingerprint(other) != known
+
+
+def test_a_sentence_is_found_in_what_tensorflow_makes_of_it() -> None:
+    """As it was seen: twice, each time with words around it."""
+    said = f"{coordination.BEGIN}worker 1 stopped: straße.png does not exist{coordination.END}"
+    error = tf.errors.AbortedError(
+        None,
+        None,
+        f"Collective ops is aborted by: {said}\n:UNKNOWN:Error received from peer  {{grpc_message:{said}}}",
+    )
+    with pytest.raises(coordination.Known) as raised:
+        coordination.last_words(error, chief=True)
+    assert str(raised.value) == "worker 1 stopped: straße.png does not exist"
+
+
+class Talk:
+    """Workers of tests/distributed_talk.py, a process for each of `configs`."""
+
+    def __init__(self, work: str, configs: list[str], seconds: float = PATIENCE, **variables: str) -> None:
+        self.processes = [
+            subprocess.Popen(
+                command("tests.distributed_talk", work, str(seconds)),
+                env={**quiet_environment(config), **variables},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for config in configs
+        ]
+
+    def ended(self) -> list[subprocess.CompletedProcess[str]]:
+        try:
+            spoken = [process.communicate(timeout=PATIENCE) for process in self.processes]
+        finally:
+            for process in self.processes:
+                process.kill()
+        return [
+            subprocess.CompletedProcess(process.args, process.returncode, *texts)
+            for process, texts in zip(self.processes, spoken, strict=True)
+        ]
+
+
+def together(count: int, work: str, **variables: str) -> list[subprocess.CompletedProcess[str]]:
+    addresses = free_addresses(count)
+    return Talk(work, [tf_config(addresses, index) for index in range(count)], **variables).ended()
+
+
+def sentence(done: subprocess.CompletedProcess[str]) -> str:
+    """The one with which a worker has ended."""
+    assert_refused(done)
+    return done.stderr.rpartition("error: ")[2].strip()
+
+
+@pytest.mark.slow
+def test_everybody_hears_everybody_in_order_and_only_the_port_of_tf_config_is_open() -> None:
+    addresses = free_addresses(3)
+    expected = [[index, 0.1 + index / 3, "ü" * index] for index in range(3)]
+    talk = Talk("hear", [tf_config(addresses, index) for index in range(3)])
+    for address, done in zip(addresses, talk.ended(), strict=True):
+        assert done.returncode == 0, done.stderr[-3000:]
+        ports = [int(address.partition(":")[2])]
+        found = json.loads(done.stdout.splitlines()[-1])
+        assert found == [expected, [True, False, True], True, True, [0, 1, 2, 0, 1, 2, 0], ports]
+
+
+@pytest.mark.slow
+def test_other_facts_than_the_chief_s_end_every_worker_with_the_same_sentence() -> None:
+    (told,) = {sentence(done) for done in together(3, "disagree")}
     for part in ("worker 2 has another recipe than the chief", "learning rate (0.2 there, 0.1 on the chief)"):
-        assert part in str(errors[0])
-    assert "batch" not in str(errors[0])
+        assert part in told
+    assert "batch" not in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unlucky", [0, 1, 2])
 def test_the_sentence_that_ends_one_worker_ends_them_all(unlucky: int) -> None:
-    def work(cluster: distributed.Cluster) -> None:
-        cluster.exchange("begin")
-        if cluster.index == unlucky:
-            raise UserError("street_7.png does not exist")
-        cluster.exchange("a step")
-
-    errors = [str(error) for error in together(3, work)]
-    told = f"{'the chief' if unlucky == 0 else f'worker {unlucky}'} stopped: street_7.png does not exist"
-    assert errors == ["street_7.png does not exist" if index == unlucky else told for index in range(3)]
+    told = f"{'worker ' * bool(unlucky)}{unlucky or 'the chief'} stopped: street_7.png does not exist"
+    done = together(3, "stop", KERBSIDE_UNLUCKY=f"{unlucky} sentence")
+    expected = ["street_7.png does not exist" if index == unlucky else told for index in range(3)]
+    assert [sentence(worker) for worker in done] == expected
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "code", "words"),
+    [
+        ("error", 1, "failed: ZeroDivisionError"),
+        ("SIGTERM", 130, "was interrupted"),
+        ("SIGINT", 130, "was interrupted"),
+    ],
+)
+def test_a_worker_that_fails_or_is_stopped_between_steps_ends_the_others(
+    how: str, code: int, words: str
+) -> None:
+    chief, worker = together(2, "stop", KERBSIDE_UNLUCKY=f"1 {how}")
+    assert sentence(chief) == f"worker 1 {words}"
+    assert worker.returncode == code, worker.stderr[-3000:]
+
+
+@pytest.mark.slow
 def test_a_worker_that_does_not_come_is_named_after_the_time_that_was_said() -> None:
     addresses = free_addresses(3)
-    chief, worker = together(
-        0, lambda cluster: None, [tf_config(addresses, index) for index in (0, 1)], seconds=2.0
-    )
-    assert str(chief) == (
-        f"worker 2 ({addresses[2]}) did not come within 2 s: start it with the same command and its own TF_CONFIG, "
-        "or wait longer with --worker-timeout"
-    )
-    assert str(worker) == f"the chief stopped: {chief}"
-    (alone,) = together(0, lambda cluster: None, [tf_config(addresses, 1)], seconds=1.0)
-    assert str(alone).startswith(
-        f"the chief at {addresses[0]} could not be reached within 1 s (Connection refused)"
-    )
+    again = "start it with the same command and its own TF_CONFIG, or wait longer with --worker-timeout"
+    for done in Talk("hear", [tf_config(addresses, index) for index in (0, 1)], seconds=20.0).ended():
+        assert sentence(done) == f"worker 2 ({addresses[2]}) did not come within 20 s: {again}"
+    (alone,) = Talk("hear", [tf_config(addresses, 1)], seconds=1.0).ended()
+    assert sentence(alone) == f"the chief at {addresses[0]} could not be reached within 1 s: {again}"
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_named() -> None:
-    with socket.create_server(("localhost", 0)) as taken:
+    with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
-        (error,) = together(0, lambda cluster: None, [tf_config([f"localhost:{port}", "localhost:1"], 0)])
-    assert f"the port {port}" in str(error) and "every worker's TF_CONFIG" in str(error)
+        (done,) = Talk("hear", [tf_config([f"localhost:{port}", "localhost:1"], 0)]).ended()
+    assert_refused(done, f"the port {port}", "every worker's TF_CONFIG")
 
 
-def test_strangers_at_the_port_are_sent_away_and_a_second_worker_1_too() -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_worker_of_another_cluster_ends_all_with_that_sentence(count: int) -> None:
+    """It has another address for itself, or thinks that there is one more worker."""
     addresses = free_addresses(3)
-    results: dict[str, Any] = {}
+    other = tf_config([addresses[0], addresses[2], addresses[1]][:count], 1 if count == 2 else 2)
+    configs = [tf_config(addresses[:2], 0), other]
+    *_, done = Talk("hear", configs, seconds=40.0).ended()
+    assert_refused(done, "its TF_CONFIG names another cluster than the chief's")
 
-    def join(name: str, index: int, known: list[str]) -> None:
-        try:
-            with distributed.joined(tf_config(known, index), seconds=60, say=lambda text: None) as cluster:
-                results[name] = cluster.exchange(name)
-        except UserError as error:
-            results[name] = str(error)
 
-    def start(*args: Any) -> threading.Thread:
-        thread = threading.Thread(target=join, args=args)
-        thread.start()
-        return thread
-
-    threads = [start("chief", 0, addresses), start("first", 1, addresses)]
+@pytest.mark.slow
+def test_strangers_at_the_port_are_sent_away_and_the_workers_still_meet() -> None:
+    addresses = free_addresses(2)
+    first = Talk("hear", [tf_config(addresses, 0)])
     host, port = addresses[0].split(":")
-    for (
-        greeting
-    ) in (  # what TensorFlow's own server is called with, and what knows the first line but not the rest
-        *(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b""),
-        *map(greeted, (b"no JSON", b"[1]", b"[" * 1000, b'{"index": 1}', b'{"index": "1", "addresses": []}')),
-        *(
-            greeted(json.dumps({"index": index, "addresses": addresses}).encode())
-            for index in (0, -1, 3, 1.0)
-        ),
-        rendezvous.GREETING + b"\xff" * 8,  # a message of 2**64 bytes
-    ):
-        while True:
-            try:
-                stranger = socket.create_connection((host, int(port)))
+    for greeting in (b"kerbside worker 1\n", b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 100_000, b""):
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until and first.processes[0].poll() is None:
+            with suppress(OSError), socket.create_connection((host, int(port))) as stranger:
+                stranger.sendall(greeting)
                 break
-            except OSError:
-                time.sleep(0.05)
-        stranger.sendall(greeting)
-        stranger.close()
-    other = start("other", 2, [addresses[0], free_addresses(1)[0], addresses[2]])
-    other.join(60)
-    assert "names another cluster" in results["other"]
-    while "second" not in results:  # the first worker 1 may not have arrived yet
-        second = start("second", 1, addresses)
-        second.join(1)
-        if "second" not in results:
-            break
-    threads.append(start("last", 2, addresses))
-    for thread in [*threads, second]:
-        thread.join(60)
-    refused = [name for name in ("first", "second") if "a worker 1 already" in results[name]]
-    assert len(refused) == 1
-    came = ({"first", "second"} - set(refused)).pop()
-    assert results["chief"] == results["last"] == results[came] == ["chief", came, "last"]
-
-
-def greeted(data: bytes) -> bytes:
-    return rendezvous.GREETING + len(data).to_bytes(8, "big") + data
+            time.sleep(0.05)
+    second = Talk("hear", [tf_config(addresses, 1)])
+    for done in [*second.ended(), *first.ended()]:
+        assert done.returncode == 0, done.stderr[-3000:]
 
 
 # ---- who reads which sample
@@ -486,6 +519,6 @@ def test_the_command_trains_on_two_workers(tmp_path: Path) -> None:
     chief, worker = commands(tmp_path, *[["--data-dir", "data"]] * 2)
     assert (chief.returncode, worker.returncode) == (0, 0), chief.stderr[-3000:] + worker.stderr[-3000:]
     assert "python -m training.evaluate runs/run" in chief.stdout
-    assert worker.stdout.startswith("worker 1 of 2") and "epoch" not in worker.stdout
+    assert worker.stdout.startswith("worker 1 of 2: waiting up to") and "epoch" not in worker.stdout
     for name in ("recipe.json", "best.weights.h5", "history.csv", "curves.png", "classes.json"):
         assert (tmp_path / "runs/run" / name).stat().st_size > 0
