@@ -1,5 +1,6 @@
 """One worker that does not train, as tests/training/engine/test_distributed.py starts it: python -m
-tests.distributed_talk WORK SECONDS, with TF_CONFIG in its environment. What WORK gives is printed as JSON; it ends as training.train does."""
+tests.distributed_talk WORK SECONDS, with TF_CONFIG in its environment. What WORK gives is printed as JSON; it ends as
+training.train does."""
 
 import json
 import os

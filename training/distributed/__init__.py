@@ -224,15 +224,15 @@ def versions() -> dict[str, Any]:
     """What decides beside recipe and data what a run computes: TensorFlow, Keras, and the files of this program."""
     digest = hashlib.sha256()
     root = Path(__file__).parents[2]
-    for room in ("runtime", "training", "zoo"):
-        for path in sorted((root / room).rglob("*.py")):
+    for package in ("drawing", "evaluation", "runtime", "training", "zoo"):
+        for path in sorted((root / package).rglob("*.py")):
             digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
     packages = {name: metadata.version(name) for name in ("tensorflow", "keras", "numpy")}
     return {**packages, "sources": digest.hexdigest()[:12]}
 
 
 def fingerprint(images: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """A split, as training.data.files.fingerprint knows it, in three facts: how many images, their names, what they hold."""
+    """A split, by its names and checksums, in three facts: how many images, which, and what they hold."""
     parts = {"names": [name for name, _ in images], "content": [checksums for _, checksums in images]}
     hashes = {key: hashlib.sha256("\n".join(part).encode()).hexdigest() for key, part in parts.items()}
     return {"images": len(images), **{key: digest[:12] for key, digest in hashes.items()}}
