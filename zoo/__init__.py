@@ -56,6 +56,9 @@ VARIANTS: dict[str, type[heads.Variant]] = {
     "fcn": Fcn,
 }
 
+# Keywords that had another name before 0.2: cards, recipes and --set may still use it.
+FORMER = {"multiple": "size_divisor"}
+
 
 def names() -> tuple[str, ...]:
     """The names that `build` knows."""
@@ -82,11 +85,17 @@ def build(name: str, **arguments: Any) -> keras.Model:
     """
     if name not in MODELS:
         raise ValueError(f"unknown model {name!r}; choose one of {', '.join(MODELS)}")
+    arguments = renamed(arguments)
     valid = keywords(name)
     for argument in arguments:
         if argument not in valid:
             raise ValueError(f"{name} has no argument {argument!r}; it takes {', '.join(valid)}")
     return MODELS[name](**_with_sizes(name, arguments))
+
+
+def renamed(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords of `build` by their names of today."""
+    return {FORMER.get(key, key): value for key, value in arguments.items()}
 
 
 def keywords(name: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Deviations from the paper, which are those of mmsegmentation (`bisenetv2_fcn_*`)
   context embedding and of the aggregation (figures 4 and 5 have none there).
 - The mean pooling of the aggregation is 3x3 and counts the zeros around the map.
 - Resizing is bilinear with half-pixel centres, or with aligned corners (`align_corners`).
-- `multiple=32` pads an image with grey below and on the right to multiples of 32 and cuts the logits, so that maps
+- `size_divisor=32` pads an image with grey below and on the right to multiples of 32 and cuts the logits, so that maps
   lie at every size as at sizes that 32 divides.
 """
 
@@ -47,7 +47,7 @@ def bisenetv2(
     auxiliary_filters: tuple[int, ...] = (16, 64, 256, 1024),
     dropout: float = 0.1,
     align_corners: bool = False,
-    multiple: int = 1,
+    size_divisor: int = 1,
     batch_norm_momentum: float = 0.99,
 ) -> keras.Model:
     """BiSeNetV2: image (B, H, W, 3), RGB 0..255 -> {"logits": (B, H, W, classes) float32}.
@@ -55,16 +55,16 @@ def bisenetv2(
     image_size is (H, W), or None for any size; `detail_filters` and `semantic_filters` are the channels of the
     branches' stages, both ending in the same number (table 1); `expansion` is the factor of the depthwise layers;
     `auxiliary` adds the booster (section 3.5): "aux_logits_1" to "aux_logits_4", as large as the logits, for the loss
-    alone, from heads of `auxiliary_filters` on the stages of the semantic branch; `align_corners` and `multiple` see
-    above. Raises ValueError on a value that makes no sense.
+    alone, from heads of `auxiliary_filters` on the stages of the semantic branch; `align_corners` and
+    `size_divisor` see above. Raises ValueError on a value that makes no sense.
     """
     contract.check_classes(classes)
-    contract.check_counts(head_filters=head_filters, expansion=expansion, multiple=multiple)
+    contract.check_counts(head_filters=head_filters, expansion=expansion, size_divisor=size_divisor)
     contract.check_fraction("dropout", dropout)
     _check_filters(detail_filters, semantic_filters, auxiliary_filters)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
     image = contract.image_input(contract.check_image_size(image_size))
-    seen, _ = padded(image, multiple)
+    seen, _ = padded(image, size_divisor)
 
     x = imagenet_normalisation(seen)
     details = _details(x, detail_filters, momentum)
@@ -89,7 +89,7 @@ def bisenetv2(
                 output=key,
                 **shared,
             )
-    return keras.Model(image, cut(outputs, image, multiple), name="bisenetv2")
+    return keras.Model(image, cut(outputs, image, size_divisor), name="bisenetv2")
 
 
 def _check_filters(detail: Sequence[int], semantic: Sequence[int], auxiliary: Sequence[int]) -> None:

@@ -5,7 +5,7 @@ Deviations from the paper, which are those of the authors' code:
 - The last ReLU of each stage stands outside of it, so that the branches exchange their maps before it (figure 3).
 - The auxiliary head reads the fine branch after its first exchange (section 3.4: 0.4 times its loss is added).
 - Resizing is bilinear with half-pixel centres; sides that 8 does not divide are rounded up, as the convolutions do.
-- `multiple=64` pads an image with grey below and on the right to multiples of 64 and cuts the logits, so that maps
+- `size_divisor=64` pads an image with grey below and on the right to multiples of 64 and cuts the logits, so that maps
   lie at every size as at sizes that 64 divides.
 """
 
@@ -61,21 +61,21 @@ def ddrnet(
     sizes: Mapping[str, Any] | None = None,
     auxiliary: bool = True,
     align_corners: bool = False,
-    multiple: int = 1,
+    size_divisor: int = 1,
     batch_norm_momentum: float = 0.99,
 ) -> keras.Model:
     """DDRNet: image (B, H, W, 3), RGB 0..255 -> {"logits": (B, H, W, classes) float32}.
 
     image_size is (H, W), or None for any size; `variant` is a row of SIZES and `sizes` replaces fields of it;
     `auxiliary` adds "aux_logits", as large as the logits, for the loss alone; `align_corners` says how both are
-    resized; `multiple` see above. Raises ValueError on a value that makes no sense.
+    resized; `size_divisor` see above. Raises ValueError on a value that makes no sense.
     """
     contract.check_classes(classes)
-    contract.check_count("multiple", multiple)
+    contract.check_count("size_divisor", size_divisor)
     row = contract.variant(SIZES, variant, sizes)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
     image = contract.image_input(contract.check_image_size(image_size))
-    seen, _ = padded(image, multiple)
+    seen, _ = padded(image, size_divisor)
 
     x = stem(imagenet_normalisation(seen), row.channels, 2, momentum)  # (B, H/8, W/8, 2 * channels)
     first, last = _branches(x, row, momentum)
@@ -90,7 +90,7 @@ def ddrnet(
         outputs[contract.AUX_LOGITS] = heads(
             first, seen, classes, prefix="auxiliary_", output=contract.AUX_LOGITS
         )
-    return keras.Model(image, cut(outputs, image, multiple), name="ddrnet")
+    return keras.Model(image, cut(outputs, image, size_divisor), name="ddrnet")
 
 
 def stem(x: Any, channels: int, blocks: int, momentum: float) -> Any:

@@ -7,7 +7,7 @@ Deviations from the paper:
 - The auxiliary head is torchvision's and mmsegmentation's; the paper has none. What else these libraries, whose
   weights convert, have otherwise is in VARIANTS.
 - Resizing is bilinear with half-pixel centres; the reference code aligns corners (`sizes={"align_corners": True}`).
-- `multiple=16` pads an image with grey below and on the right to multiples of 16 and cuts the logits, so that
+- `size_divisor=16` pads an image with grey below and on the right to multiples of 16 and cuts the logits, so that
   maps lie at every size as at sizes that 16 divides.
 """
 
@@ -58,7 +58,7 @@ def deeplabv3(
     aspp_filters: int = 256,
     aspp_separable: bool = False,
     dropout: float = 0.1,
-    multiple: int = 1,
+    size_divisor: int = 1,
     auxiliary: bool = False,
     auxiliary_filters: int = 256,
     variant: str = "paper",
@@ -70,12 +70,12 @@ def deeplabv3(
     image_size is (H, W), or None for any size; `backbone_sizes` are the `sizes` of backbones.build;
     `output_stride` (8, 16 or 32) is the backbone's stride where ASPP reads it; `rates` are ASPP's atrous rates, one
     branch each, which the paper doubles at output stride 8 (section 3.3); `aspp_separable` makes those branches
-    depthwise separable, for small backbones; `multiple` see above; `auxiliary` adds "aux_logits", as large as the
+    depthwise separable, for small backbones; `size_divisor` see above; `auxiliary` adds "aux_logits", as large as the
     logits, for the loss alone, from the backbone's P4; `variant` is a row of VARIANTS and `sizes` replaces fields of
     it. Raises ValueError on a value that makes no sense.
     """
     contract.check_classes(classes)
-    contract.check_counts(aspp_filters=aspp_filters, multiple=multiple)
+    contract.check_counts(aspp_filters=aspp_filters, size_divisor=size_divisor)
     contract.check_fraction("dropout", dropout)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
     rates = contract.check_rates(rates)
@@ -84,7 +84,7 @@ def deeplabv3(
     atrous = partial(separable_conv_norm_relu if aspp_separable else conv_norm_relu, **norm)
 
     image = contract.image_input(contract.check_image_size(image_size))
-    seen, size = padded(image, multiple)
+    seen, size = padded(image, size_divisor)
     pyramid = backbones.build(backbone, size, output_stride, momentum, backbone_sizes)(seen)
     x = aspp(pyramid["P5"], rates, aspp_filters, row.projection_kernel, atrous=atrous, **norm)
     x = layers.Dropout(dropout, name="aspp_dropout")(x)  # (B, H/output_stride, W/output_stride, aspp_filters)
@@ -94,7 +94,7 @@ def deeplabv3(
         x, pyramid, seen, classes, row, filters=auxiliary_filters if auxiliary else None,
         dropout=dropout, momentum=momentum,
     )  # fmt: skip
-    return keras.Model(image, cut(outputs, image, multiple), name="deeplabv3")
+    return keras.Model(image, cut(outputs, image, size_divisor), name="deeplabv3")
 
 
 def aspp(

@@ -10,7 +10,7 @@ Deviations from the paper:
 - The low-level features are the backbone's P2, at stride 4.
 - Resizing is bilinear with half-pixel centres; the reference code aligns corners. `sizes={"align_corners": True}`
   does that from gathers and a weighted mean, as Keras has no such resizing.
-- `multiple=16` pads an image with grey below and on the right to multiples of 16 and cuts the logits, so that
+- `size_divisor=16` pads an image with grey below and on the right to multiples of 16 and cuts the logits, so that
   maps lie at every size as at sizes that 16 divides. The reference code has sides of 16 n + 1 to the same end.
 - `auxiliary` adds mmsegmentation's second head; the paper has none.
 
@@ -67,7 +67,7 @@ def deeplabv3plus(
     decoder_filters: int = 256,
     decoder_separable: bool = False,
     dropout: float = 0.1,
-    multiple: int = 1,
+    size_divisor: int = 1,
     auxiliary: bool = False,
     auxiliary_filters: int = 256,
     variant: str = "paper",
@@ -79,11 +79,12 @@ def deeplabv3plus(
     image_size is (H, W), or None for any size; `backbone_sizes` are the `sizes` of backbones.build;
     `output_stride` (8, 16 or 32) is the backbone's stride where ASPP reads it; `rates` are ASPP's atrous rates,
     one branch each (none at all: the 1x1 and the image's mean alone, as the reference code has it on MobileNetV2);
-    `dropout` follows ASPP; `multiple` see above; `auxiliary` adds "aux_logits", as large as the logits, for the loss
-    alone, from the backbone's P4; `variant` is a row of VARIANTS and `sizes` replaces fields of it. Raises ValueError.
+    `dropout` follows ASPP; `size_divisor` see above; `auxiliary` adds "aux_logits", as large as the logits, for the
+    loss alone, from the backbone's P4; `variant` is a row of VARIANTS and `sizes` replaces fields of it.
+    Raises ValueError.
     """
     contract.check_classes(classes)
-    contract.check_counts(aspp_filters=aspp_filters, multiple=multiple)
+    contract.check_counts(aspp_filters=aspp_filters, size_divisor=size_divisor)
     contract.check_counts(low_level_filters=low_level_filters, decoder_filters=decoder_filters)
     contract.check_fraction("dropout", dropout)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
@@ -95,7 +96,7 @@ def deeplabv3plus(
     atrous, convolution = (separable if wanted else plain for wanted in (aspp_separable, decoder_separable))
 
     image = contract.image_input(contract.check_image_size(image_size))
-    seen, size = padded(image, multiple)
+    seen, size = padded(image, size_divisor)
     pyramid = backbones.build(backbone, size, output_stride, momentum, backbone_sizes)(seen)
     x = aspp(pyramid["P5"], rates, aspp_filters, row.projection_kernel, atrous=atrous, **norm)
     x = layers.Dropout(dropout, name="aspp_dropout")(x)
@@ -110,4 +111,4 @@ def deeplabv3plus(
         x, pyramid, seen, classes, row, filters=auxiliary_filters if auxiliary else None,
         dropout=dropout, momentum=momentum,
     )  # fmt: skip
-    return keras.Model(image, cut(outputs, image, multiple), name="deeplabv3plus")
+    return keras.Model(image, cut(outputs, image, size_divisor), name="deeplabv3plus")

@@ -49,7 +49,7 @@ def fcn(
     output_stride: int = 8,
     head_filters: int = 512,
     dropout: float = 0.1,
-    multiple: int = 1,
+    size_divisor: int = 1,
     auxiliary: bool = False,
     auxiliary_filters: int = 256,
     variant: str = "paper",
@@ -59,20 +59,20 @@ def fcn(
     """FCN on any backbone: image (B, H, W, 3), RGB 0..255 -> {"logits": (B, H, W, classes) float32}.
 
     image_size is (H, W), or None for any size; `backbone_sizes` are the `sizes` of backbones.build;
-    `output_stride` (8, 16 or 32) is the backbone's stride where the head reads it; `multiple` is what the sides are
+    `output_stride` (8, 16 or 32) is the backbone's stride where the head reads it; `size_divisor` is what the sides are
     padded to, with grey, before the logits are cut again; `auxiliary` adds "aux_logits", as large as the logits, for
     the loss alone, from a head of one convolution on the backbone's P4; `variant` is a row of VARIANTS and `sizes`
     replaces fields of it. Raises ValueError on a value that makes no sense.
     """
     contract.check_classes(classes)
-    contract.check_counts(head_filters=head_filters, multiple=multiple)
+    contract.check_counts(head_filters=head_filters, size_divisor=size_divisor)
     contract.check_fraction("dropout", dropout)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
     row = contract.variant(VARIANTS, variant, sizes)
     norm: dict[str, Any] = {"momentum": momentum, "epsilon": row.norm_epsilon}
 
     image = contract.image_input(contract.check_image_size(image_size))
-    seen, size = padded(image, multiple)
+    seen, size = padded(image, size_divisor)
     pyramid = backbones.build(backbone, size, output_stride, momentum, backbone_sizes)(seen)
     x = pyramid["P5"]
     for index in range(1, row.head_convolutions + 1):
@@ -85,4 +85,4 @@ def fcn(
         x, pyramid, seen, classes, row, filters=auxiliary_filters if auxiliary else None, rate=row.auxiliary_rate,
         dropout=dropout, momentum=momentum,
     )  # fmt: skip
-    return keras.Model(image, cut(outputs, image, multiple), name="fcn")
+    return keras.Model(image, cut(outputs, image, size_divisor), name="fcn")

@@ -43,36 +43,36 @@ class ResizeLike(layers.Layer):
 
 @keras.saving.register_keras_serializable("kerbside")
 class PadToMultiple(layers.Layer):
-    """`pad_to_multiple` as a layer: (B, H, W, C) -> (B, H', W', C), both sides multiples of `multiple`; see `CropLike`.
+    """`pad_to_multiple` as a layer: (B, H, W, C) -> (B, H', W', C), both sides multiples of `size_divisor`.
 
     At sides that a network's stride does not divide, "same" padding puts the windows of a strided convolution elsewhere
     than at the sides of its training crops, and resizing back stretches what it found. On an image that is padded,
     every map lies as in training. A transformer takes grey better than black.
     """
 
-    def __init__(self, multiple: int, value: float = 0.0, **kwargs: Any) -> None:
+    def __init__(self, size_divisor: int, value: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.multiple = multiple
+        self.size_divisor = size_divisor
         self.value = value
 
     def call(self, x: Any) -> Any:
-        return pad_to_multiple(x, self.multiple, self.value)
+        return pad_to_multiple(x, self.size_divisor, self.value)
 
     def compute_output_spec(self, x: Any) -> keras.KerasTensor:
-        sides = [side and side + -side % self.multiple for side in x.shape[1:3]]
+        sides = [side and side + -side % self.size_divisor for side in x.shape[1:3]]
         return keras.KerasTensor((x.shape[0], *sides, x.shape[3]), dtype=self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "multiple": self.multiple, "value": self.value}
+        return {**super().get_config(), "size_divisor": self.size_divisor, "value": self.value}
 
 
-def pad_to_multiple(x: Any, multiple: int, value: float = 0.0) -> Any:
-    """x, (B, H, W, C), with `value` below and on the right, up to multiples of `multiple`."""
+def pad_to_multiple(x: Any, size_divisor: int, value: float = 0.0) -> Any:
+    """x, (B, H, W, C), with `value` below and on the right, up to multiples of `size_divisor`."""
     height, width = ops.shape(x)[1:3]
-    below, right = -height % multiple, -width % multiple
+    below, right = -height % size_divisor, -width % size_divisor
     if isinstance(below, int) and isinstance(right, int):
         return _padded_by(x, below, right, value) if below or right else x
-    most = multiple - 1  # sides known only when the graph runs: more than enough, then cut
+    most = size_divisor - 1  # sides known only when the graph runs: more than enough, then cut
     return _padded_by(x, most, most, value)[:, : height + below, : width + right]
 
 
@@ -100,16 +100,18 @@ class CropLike(layers.Layer):
         return keras.KerasTensor((x.shape[0], *reference.shape[1:3], x.shape[3]), dtype=self.compute_dtype)
 
 
-def padded(image: Any, multiple: int) -> tuple[Any, tuple[int, int] | None]:
+def padded(image: Any, size_divisor: int) -> tuple[Any, tuple[int, int] | None]:
     """An image as a network of this stride sees it (`PadToMultiple`; 1: as it is), and its (H, W), None where free."""
-    seen = PadToMultiple(multiple, GREY, dtype="float32", name="pad")(image) if multiple > 1 else image
+    seen = (
+        PadToMultiple(size_divisor, GREY, dtype="float32", name="pad")(image) if size_divisor > 1 else image
+    )
     height, width = seen.shape[1:3]
     return seen, (height, width) if height else None
 
 
-def cut(outputs: dict[str, Any], image: Any, multiple: int) -> dict[str, Any]:
+def cut(outputs: dict[str, Any], image: Any, size_divisor: int) -> dict[str, Any]:
     """What a network gives for an image that was `padded`, at the size of the image itself."""
-    if multiple == 1:
+    if size_divisor == 1:
         return outputs
     return {key: CropLike(dtype="float32", name=f"{key}_cut")([x, image]) for key, x in outputs.items()}
 

@@ -8,7 +8,7 @@ details, and not context, are to be trusted. Deviations from the paper, which ar
   does with corners aligned; half-pixel centres are LiteRT's own and faster there.
 - `after_relu` lets both heads for the loss read their maps after the ReLU that follows, as those of the authors' own
   checkpoints do, whose ReLU overwrites what they read.
-- `multiple=64` pads an image with grey below and on the right to multiples of 64 and cuts the logits, so that maps
+- `size_divisor=64` pads an image with grey below and on the right to multiples of 64 and cuts the logits, so that maps
   lie at every size as at sizes that 64 divides.
 """
 
@@ -75,22 +75,22 @@ def pidnet(
     auxiliary: bool = True,
     after_relu: bool = False,
     align_corners: bool = False,
-    multiple: int = 1,
+    size_divisor: int = 1,
     batch_norm_momentum: float = 0.99,
 ) -> keras.Model:
     """PIDNet: image (B, H, W, 3), RGB 0..255 -> {"logits": (B, H, W, classes) float32}.
 
     image_size is (H, W), or None for any size; `variant` is a row of SIZES and `sizes` replaces fields of it;
     `auxiliary` adds what the loss "pidnet" reads (figure 4): "aux_logits" of P, as large as the logits, and
-    "boundary_logits" (B, H, W, 1) of D; `after_relu`, `align_corners` and `multiple` see above. Raises ValueError on a
-    value that makes no sense.
+    "boundary_logits" (B, H, W, 1) of D; `after_relu`, `align_corners` and `size_divisor` see above. Raises ValueError
+    on a value that makes no sense.
     """
     contract.check_classes(classes)
-    contract.check_count("multiple", multiple)
+    contract.check_count("size_divisor", size_divisor)
     row = contract.variant(SIZES, variant, sizes)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
     image = contract.image_input(contract.check_image_size(image_size))
-    seen, _ = padded(image, multiple)
+    seen, _ = padded(image, size_divisor)
 
     x = stem(imagenet_normalisation(seen), row.channels, row.stem_blocks, momentum)
     details, fused, boundary = _branches(x, row, momentum)
@@ -110,7 +110,7 @@ def pidnet(
         outputs[contract.BOUNDARY_LOGITS] = heads(
             boundary, seen, 1, filters=row.channels, prefix="boundary_", output=contract.BOUNDARY_LOGITS
         )
-    return keras.Model(image, cut(outputs, image, multiple), name="pidnet")
+    return keras.Model(image, cut(outputs, image, size_divisor), name="pidnet")
 
 
 def _branches(x: Any, row: Sizes, momentum: float) -> tuple[Any, Any, Any]:

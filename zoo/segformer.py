@@ -7,7 +7,7 @@ Deviations from the paper:
   so it is the same function; at 512x1024 it takes a third of the multiplications, and no map of 4C channels.
 - The encoder's deviations are listed in backbones/mix_transformer.py. Other backbones of the zoo fit the decoder.
 - `decoder_norm` gives the head of mmsegmentation: batch norm and ReLU follow each level's linear layer.
-- `multiple=32` pads an image with grey below and on the right to multiples of 32 and cuts the logits, so that maps
+- `size_divisor=32` pads an image with grey below and on the right to multiples of 32 and cuts the logits, so that maps
   lie at every size as at sizes that 32 divides; the references stretch the maps of other sizes.
 - Batch norm and ReLU follow the fusion and dropout precedes the classifier, as in the authors' code.
 """
@@ -35,7 +35,7 @@ def segformer(
     backbone_sizes: Mapping[str, Any] | None = None,
     decoder_filters: int | None = None,
     decoder_norm: bool = False,
-    multiple: int = 1,
+    size_divisor: int = 1,
     dropout: float = 0.1,
     batch_norm_momentum: float = 0.99,
 ) -> keras.Model:
@@ -43,24 +43,24 @@ def segformer(
 
     image_size is (H, W), or None for any size of 29 pixels a side or more; `backbone_sizes` replaces
     fields of the backbone's row, such as {"drop_path": 0.0} of a Mix Transformer's `Layout`; `decoder_filters`
-    None takes the paper's for the backbone; `decoder_norm` and `multiple` see above; `dropout` drops whole
+    None takes the paper's for the backbone; `decoder_norm` and `size_divisor` see above; `dropout` drops whole
     channels before the classifier. Raises ValueError on a value that makes no sense.
     """
     contract.check_classes(classes)
     contract.check_fraction("dropout", dropout)
-    contract.check_count("multiple", multiple)
+    contract.check_count("size_divisor", size_divisor)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
     if decoder_filters is None:
         decoder_filters = DECODER_FILTERS.get(backbone, OTHER_DECODER_FILTERS)
     contract.check_count("decoder_filters", decoder_filters)
 
     image = contract.image_input(contract.check_image_size(image_size))
-    seen, size = padded(image, multiple)
+    seen, size = padded(image, size_divisor)
     features = backbones.build(backbone, size, 32, momentum, sizes=backbone_sizes)
     x = _decoder(features(seen), decoder_filters, decoder_norm, momentum)
     x = layers.SpatialDropout2D(dropout, name="dropout")(x)  # (B, H/4, W/4, decoder_filters)
     outputs = {contract.LOGITS: logits(x, seen, classes)}
-    return keras.Model(image, cut(outputs, image, multiple), name="segformer")
+    return keras.Model(image, cut(outputs, image, size_divisor), name="segformer")
 
 
 def _decoder(pyramid: Mapping[str, Any], filters: int, norm: bool, momentum: float) -> Any:

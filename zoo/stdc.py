@@ -7,7 +7,7 @@ Deviations from the paper, which are those of the authors' code and of mmsegment
 - The backbone ends at its last module; the classifier's 1x1 convolution is left out.
 - Logits are resized bilinearly with half-pixel centres, or with aligned corners (`align_corners`), as in both.
 - mmsegmentation's detail head has a second channel for what is no detail; here it has the paper's one.
-- `multiple=32` pads an image with grey below and on the right to multiples of 32 and cuts the logits, so that maps
+- `size_divisor=32` pads an image with grey below and on the right to multiples of 32 and cuts the logits, so that maps
   lie at every size as at sizes that 32 divides.
 """
 
@@ -63,7 +63,7 @@ def stdc(
     auxiliary: bool = True,
     dropout: float = 0.1,
     align_corners: bool = False,
-    multiple: int = 1,
+    size_divisor: int = 1,
     batch_norm_momentum: float = 0.99,
 ) -> keras.Model:
     """STDC-Seg: image (B, H, W, 3), RGB 0..255 -> {"logits": (B, H, W, classes) float32}.
@@ -71,16 +71,16 @@ def stdc(
     image_size is (H, W), or None for any size; `variant` is a row of SIZES and `sizes` replaces fields of it;
     `auxiliary` adds what the losses "ohem" and "detail" read (figure 5): "aux_logits_1" and "aux_logits_2" of the
     context path at stride 8 and 16, as large as the logits, and "detail_logits" (B, H, W, 1) of the backbone at
-    stride 8; `align_corners` and `multiple` see above. Raises ValueError on a value that makes no sense.
+    stride 8; `align_corners` and `size_divisor` see above. Raises ValueError on a value that makes no sense.
     """
     contract.check_classes(classes)
-    contract.check_count("multiple", multiple)
+    contract.check_count("size_divisor", size_divisor)
     contract.check_fraction("dropout", dropout)
     row = contract.variant(SIZES, variant, sizes)
     _check_sizes(row)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
     image = contract.image_input(contract.check_image_size(image_size))
-    seen, _ = padded(image, multiple)
+    seen, _ = padded(image, size_divisor)
 
     early, middle, late = _backbone(imagenet_normalisation(seen), row, momentum)
     fine, coarse = _context_path(early, middle, late, row.context_filters, momentum)
@@ -108,7 +108,7 @@ def stdc(
                 output=key,
                 **shared,
             )
-    return keras.Model(image, cut(outputs, image, multiple), name="stdc")
+    return keras.Model(image, cut(outputs, image, size_divisor), name="stdc")
 
 
 def _check_sizes(row: Sizes) -> None:

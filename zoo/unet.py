@@ -12,7 +12,7 @@ up is that of segmentation_models_pytorch. Deviations from the paper:
 - With a backbone: doubling by nearest neighbour, or bilinearly (`interpolation`), without a convolution, then two 3x3
   convolutions. A level that the backbone lacks (the full size; half of it too where it begins at stride 4) is joined
   by nothing. The classifier is a 3x3 convolution.
-- `multiple=32` pads an image with grey below and on the right to multiples of 32 and cuts the logits, so that maps
+- `size_divisor=32` pads an image with grey below and on the right to multiples of 32 and cuts the logits, so that maps
   lie at every size as at sizes that 32 divides: on a backbone a matter of ten points (docs/ablations.md).
 """
 
@@ -83,7 +83,7 @@ def unet(
     auxiliary: bool = False,
     auxiliary_filters: int = 64,
     interpolation: str = "nearest",
-    multiple: int = 1,
+    size_divisor: int = 1,
     batch_norm_momentum: float = 0.99,
 ) -> keras.Model:
     """U-Net: image (B, H, W, 3), RGB 0..255 -> {"logits": (B, H, W, classes) float32}.
@@ -95,13 +95,13 @@ def unet(
     `scale` and `offset`: image * scale + offset, by channel, then stands in place of ImageNet's normalisation.
     `head_filters` puts a 3x3 convolution before the classifier, 0 none; `dropout` comes before the classifier.
     `auxiliary` adds "aux_logits", as large as the logits, for the loss alone, from a 3x3 convolution of
-    `auxiliary_filters`; `multiple` see above. Raises ValueError on a value that makes no sense.
+    `auxiliary_filters`; `size_divisor` see above. Raises ValueError on a value that makes no sense.
     """
     contract.check_classes(classes)
     contract.check_count("base_filters", base_filters)
     contract.check_count("depth", depth, at_least=2)
     contract.check_count("head_filters", head_filters, at_least=0)
-    contract.check_counts(auxiliary_filters=auxiliary_filters, multiple=multiple)
+    contract.check_counts(auxiliary_filters=auxiliary_filters, size_divisor=size_divisor)
     contract.check_fraction("dropout", dropout)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
     if interpolation not in ("nearest", "bilinear"):
@@ -109,7 +109,7 @@ def unet(
     image_size = contract.check_image_size(image_size)
 
     image = contract.image_input(image_size)
-    seen, size = padded(image, multiple)
+    seen, size = padded(image, size_divisor)
     if backbone is None:
         filters = [base_filters * 2**level for level in range(depth)]
         pyramid = _encoder(filters, size, momentum, _check_sizes(backbone_sizes))(seen)
@@ -127,7 +127,7 @@ def unet(
         outputs[contract.AUX_LOGITS] = auxiliary_head(
             half, seen, classes, auxiliary_filters, dropout=dropout, momentum=momentum, epsilon=TORCH_EPSILON
         )
-    return keras.Model(image, cut(outputs, image, multiple), name="unet")
+    return keras.Model(image, cut(outputs, image, size_divisor), name="unet")
 
 
 def _encoder(

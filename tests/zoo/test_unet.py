@@ -68,13 +68,13 @@ def test_doubling_takes_what_stands_at_half_the_position(old, new):
 @pytest.mark.parametrize(
     "model",
     [
-        {"name": "unet", "backbone": "mobilenet_v2", "multiple": 32, **NARROW},
-        {"name": "deeplabv3plus", "backbone": "mobilenet_v2", "multiple": 16, "rates": (1, 2), "aspp_filters": 8,
+        {"name": "unet", "backbone": "mobilenet_v2", "size_divisor": 32, **NARROW},
+        {"name": "deeplabv3plus", "backbone": "mobilenet_v2", "size_divisor": 16, "rates": (1, 2), "aspp_filters": 8,
          "auxiliary": True},
-        {"name": "deeplabv3", "backbone": "mobilenet_v2", "multiple": 16, "rates": (1, 2), "aspp_filters": 8,
+        {"name": "deeplabv3", "backbone": "mobilenet_v2", "size_divisor": 16, "rates": (1, 2), "aspp_filters": 8,
          "auxiliary": True},
-        {"name": "fcn", "backbone": "mobilenet_v2", "output_stride": 16, "multiple": 16, "head_filters": 8},
-        {"name": "segformer", "multiple": 32, "decoder_filters": 8},
+        {"name": "fcn", "backbone": "mobilenet_v2", "output_stride": 16, "size_divisor": 16, "head_filters": 8},
+        {"name": "segformer", "size_divisor": 32, "decoder_filters": 8},
     ],
     ids=["unet", "deeplabv3plus", "deeplabv3", "fcn", "segformer"],
 )  # fmt: skip
@@ -82,7 +82,7 @@ def test_a_image_that_the_stride_does_not_divide_is_filled_up_with_grey(model):
     """The image with the grey drawn by hand, and the logits cut by hand: 45x70 is 64x96, or 48x80."""
     keras.utils.set_random_seed(0)
     net = zoo.build(**model, classes=3)
-    whole = references.images(48, 80) if model.get("multiple") == 16 else references.images(64, 96)
+    whole = references.images(48, 80) if model.get("size_divisor") == 16 else references.images(64, 96)
     whole[:, 45:], whole[:, :, 70:] = 116, 116
     found, expected = net(whole[:, :45, :70], training=False), net(whole, training=False)
     again = keras.Model.from_config(net.get_config())

@@ -111,6 +111,16 @@ def test_a_recipe_of_before_opens_and_says_the_same(tmp_path):
     assert model.get_layer("decoder_2_conv").kernel_size == (1, 1)
 
 
+@pytest.mark.parametrize("model", ["deeplabv3plus", "segformer", "ddrnet"])
+def test_a_keyword_by_its_former_name_builds_the_same(model):
+    sizes = {"classes": 3} if model in ("segformer", "ddrnet") else TINY
+    former = zoo.build(model, **sizes, multiple=64)
+    assert layers(former) == layers(zoo.build(model, **sizes, size_divisor=64))
+    assert former.get_layer("pad").size_divisor == 64
+    made = Recipe(model, "scenes", model_options={"multiple": 32})
+    assert not made.differences(Recipe(model, "scenes", model_options={"size_divisor": 32}))
+
+
 def test_the_rows_of_mmsegmentations_schedules_are_the_heads_of_its_networks():
     """Those rows leave the norms' epsilon as it is elsewhere here; a run of before must go on by them."""
     for model in ("fcn", "deeplabv3"):

@@ -83,6 +83,7 @@ class Recipe:
         if wrong := strict_json.wrong_field(self):
             raise UserError(wrong)
         _one_of("model", self.model, zoo.names())
+        object.__setattr__(self, "model_options", zoo.renamed(self.model_options))
         # Classes that come with the data are checked when it is loaded: a recipe has to open without its data.
         names: tuple[str, ...] = ()
         if known := data_sets.static(self.data):

@@ -111,7 +111,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
         **CAMVID_SHIPPED,
         "backbone": "mobilenet_v2",
         "model_options": {"rates": (3, 6, 9, 12), "aspp_filters": 128, "decoder_filters": 128,
-                          "aspp_separable": True, "decoder_separable": True, "multiple": 16},
+                          "aspp_separable": True, "decoder_separable": True, "size_divisor": 16},
     },
     # mmsegmentation's 80k schedule and auxiliary head (80.20 mIoU there). Needs a GPU; not measured here.
     ("deeplabv3", "cityscapes"): {
@@ -141,13 +141,13 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
         **CAMVID,
         "backbone": "mobilenet_v2",
         "output_stride": 16,
-        "model_options": {"rates": (3, 6, 9), "aspp_filters": 128, "aspp_separable": True, "multiple": 16},
+        "model_options": {"rates": (3, 6, 9), "aspp_filters": 128, "aspp_separable": True, "size_divisor": 16},
     },
     ("fcn", "camvid"): {
         **CAMVID,
         "backbone": "mobilenet_v2",
         "output_stride": 16,
-        "model_options": {"head_filters": 128, "multiple": 16},
+        "model_options": {"head_filters": 128, "size_divisor": 16},
     },
     # The paper's schedule (section 4.1): 160,000 steps of 8 images, the decoder at ten times the encoder's rate.
     # It starts from an encoder trained on ImageNet, by `init`. Needs a GPU; not measured here.
@@ -176,7 +176,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
         "crop": (256, 256),
         "epochs": 70,
         "backbone": "mit_b0",
-        "model_options": {"multiple": 32},
+        "model_options": {"size_divisor": 32},
         "learning_rate": 6e-4,
         "weight_decay": 0.01,
         "bn_momentum": 0.9,
@@ -280,7 +280,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
         **CAMVID_SHIPPED,
         "epochs": 60,
         "backbone": "mobilenet_v2",
-        "model_options": {"decoder_filters": (128, 96, 64, 32, 16), "multiple": 32},
+        "model_options": {"decoder_filters": (128, 96, 64, 32, 16), "size_divisor": 32},
     },
     # Prompts of drawn regions, from scratch: an encoder of 4 small blocks, a decoder of a quarter of SAM's width.
     # The masks stay empty for some 200 steps, until places are told from each other; then they grow fast.
