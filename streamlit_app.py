@@ -2,16 +2,8 @@
 
 import streamlit as st
 
-from app import (
-    common,
-    compare_tab,
-    correct_tab,
-    prompted_tab,
-    results_tab,
-    saved_tab,
-    segment_tab,
-    truth_tab,
-)
+from app import compare_tab, correct_tab, prompted_tab, results_tab, saved_tab, segment_tab, truth_tab
+from app.frontend import FOLDER
 
 # Address, title and what shows it.
 TABS = (
@@ -25,7 +17,7 @@ TABS = (
 )
 
 st.set_page_config(page_title="Kerbside", layout="wide", initial_sidebar_state="collapsed")
-st.html(common.STYLE)
+st.html(FOLDER / "page.css")
 st.markdown("#### Kerbside &ensp;:gray[:small[what every pixel of a road scene is]]")
 pages = [st.Page(show, title=title, url_path=path, default=path == TABS[0][0]) for path, title, show in TABS]
 st.navigation(pages, position="top").run()

@@ -4,190 +4,18 @@ By keyboard: Tab to the image, arrow keys move the cross (with Shift by ten), En
 the last corner, Escape all of them, C closes the polygon.
 """
 
-import base64
 import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
-from streamlit.components.v2 import component
 
-from runtime.encoding import encoded
+from app.frontend import address, registered
 
 SHOWN_SIDE = 1200  # pixels: what is sent to the browser is at most as large
 
-_HTML = """
-<div class="frame" tabindex="0" role="application"><img alt="" draggable="false"><svg></svg></div>
-<div class="bar">
-  <button type="button" class="close">Close the polygon</button>
-  <button type="button" class="back">Take back the last corner</button>
-  <span class="place" role="status"></span>
-</div>
-"""
-
-_CSS = """
-:host {display: block}
-.frame {position: relative; line-height: 0; cursor: crosshair; touch-action: manipulation; border-radius: 4px}
-.frame:focus-visible {outline: 3px solid var(--st-primary-color); outline-offset: 2px}
-img {width: 100%; height: auto; user-select: none; border-radius: 4px}
-svg {position: absolute; inset: 0; width: 100%; height: 100%; pointer-events: none}
-svg * {vector-effect: non-scaling-stroke}
-.under {fill: none; stroke: #000; stroke-width: 4; stroke-opacity: 0.55}
-.line {fill: rgba(255, 255, 255, 0.18); stroke: #fff; stroke-width: 2}
-.cross {fill: none; stroke: #fff; stroke-width: 1.5}
-.bar {display: flex; flex-wrap: wrap; gap: 0.5rem; align-items: center; padding-top: 0.4rem; min-height: 1.6rem;
-  font: 0.85rem var(--st-font); color: var(--st-text-color)}
-.bar button {font: inherit; color: inherit; background: var(--st-secondary-background-color); cursor: pointer;
-  border: 1px solid var(--st-border-color); border-radius: var(--st-base-radius); padding: 0.25rem 0.6rem}
-.bar button:disabled {opacity: 0.45; cursor: default}
-.bar button:focus-visible {outline: 2px solid var(--st-primary-color)}
-"""
-
-_JS = """
-const SVG = "http://www.w3.org/2000/svg";
-const states = new WeakMap();
-
-function draw(svg, name, attributes) {
-  const made = document.createElementNS(SVG, name);
-  Object.entries(attributes).forEach(([key, value]) => made.setAttribute(key, value));
-  svg.appendChild(made);
-}
-
-export default function ({ data, parentElement, setTriggerValue }) {
-  const frame = parentElement.querySelector(".frame"), svg = parentElement.querySelector("svg");
-  const image = parentElement.querySelector("img");
-  const close = parentElement.querySelector(".close"), back = parentElement.querySelector(".back");
-  const place = parentElement.querySelector(".place");
-  const { width, height, mode } = data;
-  let state = states.get(frame);
-  const size = `${width}x${height}`;
-  if (!state || state.serial !== data.serial || state.mode !== mode || state.size !== size) {
-    const cross = state && state.size === size ? state.cross : [width >> 1, height >> 1];
-    state = { serial: data.serial, mode, size, corners: [], cross, keyed: false };
-    states.set(frame, state);
-  }
-  if (image.src !== data.image) image.src = data.image;
-  frame.setAttribute("aria-label", data.label);
-  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  svg.setAttribute("preserveAspectRatio", "none");
-  close.hidden = back.hidden = mode !== "polygon";
-
-  function show() {
-    svg.replaceChildren();
-    const unit = width / Math.max(1, frame.clientWidth);
-    if (data.box) {
-      const [x1, y1, x2, y2] = data.box;
-      const shape = { x: x1, y: y1, width: x2 - x1, height: y2 - y1 };
-      draw(svg, "rect", { ...shape, class: "under" });
-      draw(svg, "rect", { ...shape, class: "line" });
-    }
-    data.marks.forEach(([x, y, inside]) => draw(svg, "circle", {
-      cx: x + 0.5, cy: y + 0.5, r: 6 * unit, fill: inside ? "#1c7ed6" : "#e8590c", stroke: "#fff" }));
-    let corners = state.corners.map(([x, y]) => [x + 0.5, y + 0.5]);
-    if (mode === "box" && corners.length) {
-      const [[x1, y1]] = corners, [x2, y2] = state.cross;
-      corners = [[x1, y1], [x2, y1], [x2, y2], [x1, y2], [x1, y1]];
-    }
-    const line = corners.map(pair => pair.join(",")).join(" ");
-    ["under", "line"].forEach(name => draw(svg, "polyline", { points: line, class: name }));
-    state.corners.forEach(([x, y]) => draw(svg, "circle", {
-      cx: x + 0.5, cy: y + 0.5, r: 4 * unit, fill: "#fff", stroke: "#000" }));
-    if (state.keyed) {
-      const [x, y] = state.cross, arm = 12 * unit;
-      const path = `M${x - arm},${y}h${2 * arm}M${x},${y - arm}v${2 * arm}`;
-      ["under", "cross"].forEach(name => draw(svg, "path", { d: path, class: name }));
-    }
-    close.disabled = state.corners.length < 3;
-    back.disabled = !state.corners.length;
-  }
-
-  function tell() {
-    const [x, y] = state.cross;
-    place.textContent = `x ${x}, y ${y}` + (state.corners.length ? `, corners ${state.corners.length}` : "");
-  }
-
-  function send(points) {
-    state.corners = [];
-    setTriggerValue("drawn", { kind: mode, points });
-  }
-
-  function finish() {
-    if (state.corners.length > 2) send(state.corners);
-    show();
-  }
-
-  function click(x, y) {
-    state.cross = [x, y];
-    if (mode === "point") send([[x, y]]);
-    else {
-      const first = state.corners[0], near = 8 * width / Math.max(1, frame.clientWidth);
-      const closes = mode === "polygon" && state.corners.length > 2;
-      if (closes && Math.hypot(x - first[0], y - first[1]) < near) return finish();
-      state.corners = [...state.corners, [x, y]];
-      if (mode === "box" && state.corners.length === 2) {
-        const [[x1, y1], [x2, y2]] = state.corners;
-        send([[Math.min(x1, x2), Math.min(y1, y2)], [Math.max(x1, x2), Math.max(y1, y2)]]);
-      }
-    }
-    show();
-    tell();
-  }
-
-  function at(event) {
-    const frame_at = image.getBoundingClientRect();
-    const x = Math.floor((event.clientX - frame_at.left) / frame_at.width * width);
-    const y = Math.floor((event.clientY - frame_at.top) / frame_at.height * height);
-    return [Math.min(width - 1, Math.max(0, x)), Math.min(height - 1, Math.max(0, y))];
-  }
-
-  frame.onpointerdown = event => {
-    if (event.button || mode !== "box" || state.corners.length) return;
-    state.pressed = at(event);
-  };
-  frame.onpointermove = event => {
-    state.cross = at(event);
-    state.keyed = false;
-    if (state.pressed && !state.corners.length) {
-      const far = Math.hypot(state.cross[0] - state.pressed[0], state.cross[1] - state.pressed[1]);
-      if (far > 5 * width / Math.max(1, frame.clientWidth)) state.corners = [state.pressed];
-    }
-    if (mode !== "point") show();
-    tell();
-  };
-  frame.onclick = event => {
-    frame.focus({ preventScroll: true });
-    state.pressed = null;
-    state.keyed = false;
-    click(...at(event));
-  };
-  frame.onkeydown = event => {
-    const step = event.shiftKey ? 10 : 1;
-    const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
-    if (moves[event.key]) {
-      const [dx, dy] = moves[event.key], [x, y] = state.cross;
-      state.cross = [Math.min(width - 1, Math.max(0, x + dx)), Math.min(height - 1, Math.max(0, y + dy))];
-      state.keyed = true;
-    } else if (event.key === "Enter" || event.key === " ") click(...state.cross);
-    else if (event.key === "Backspace") state.corners = state.corners.slice(0, -1);
-    else if (event.key === "Escape") state.corners = [];
-    else if (event.key.toLowerCase() === "c" && !event.ctrlKey && !event.metaKey) finish();
-    else return;
-    event.preventDefault();
-    event.stopPropagation();
-    show();
-    tell();
-  };
-  frame.onfocus = () => { state.keyed = frame.matches(":focus-visible"); show(); };
-  frame.onblur = () => { state.keyed = false; show(); };
-  close.onclick = finish;
-  back.onclick = () => { state.corners = state.corners.slice(0, -1); show(); tell(); };
-  image.onload = show;
-  show();
-}
-"""
-
-_component = component("kerbside_canvas", html=_HTML, css=_CSS, js=_JS)
+_component = registered("canvas")
 
 
 def canvas(
@@ -210,9 +38,8 @@ def canvas(
     height, width = size or rgb.shape[:2]
     scale = min(1.0, SHOWN_SIDE / max(rgb.shape[:2]))
     small = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else rgb
-    coded = encoded(small, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, 90])
     data: dict[str, Any] = {
-        "image": "data:image/jpeg;base64," + base64.b64encode(coded).decode(),
+        "image": address(small),
         "width": width,
         "height": height,
         "mode": mode,

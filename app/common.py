@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from app.palettes import NAMES as PALETTES
+from app.views import for_a_screen
 from runtime import installation
 from runtime.encoding import memory_for
 from runtime.errors import UserError
 from runtime.fit import FITS
 from runtime.image import read_rgb
-from runtime.palettes import NAMES as PALETTES
 from runtime.segmenter import Segmentation, Segmenter
 from runtime.threshold_segmenter import SIDES, binary, multi_otsu, multi_otsu_values, otsu, otsu_value
-from runtime.views import for_a_screen
 
 UPLOAD_MB = 20
 IMAGES = ["png", "jpg", "jpeg", "webp", "bmp"]
@@ -41,21 +41,6 @@ HOW_TO_GET_A_MODEL = """\
 **No model yet.** `make train` trains one, and
 `python -m export runs/NAME --format tflite --precision int8 --size 512x1024` turns it into the `.tflite` file
 that appears here. Until then, the two thresholds need no model."""
-
-STYLE = """
-<style>
-.block-container, [data-testid="stMainBlockContainer"] {padding: 4.2rem 2rem 2rem; max-width: 90rem}
-@media (max-width: 640px) {[data-testid="stMainBlockContainer"] {padding: 4.2rem 1rem 1rem}}
-.legend {width: 100%; border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums}
-.legend td {padding: 0.22rem 0.3rem; border: 0; vertical-align: middle}
-.legend .swatch {display: block; width: 1rem; height: 1rem; border-radius: 0.2rem;
-  box-shadow: inset 0 0 0 1px rgba(0, 0, 0, 0.25)}
-.legend .name {overflow-wrap: break-word; min-width: 6.4rem}
-.legend .bar {width: 30%}
-.legend .bar span {display: block; height: 0.45rem; border-radius: 0.2rem; min-width: 2px}
-.legend .share {text-align: right; width: 3.6rem}
-</style>
-"""
 
 
 def root() -> Path:

@@ -5,8 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import common
-from runtime import agreement, palettes, views
+from app import agreement, common, palettes, views
 from runtime.bundle import same_weights
 from runtime.errors import UserError
 from runtime.image import read_rgb

@@ -7,10 +7,10 @@ import streamlit as st
 
 from app import common, feedback_folder
 from app.clickable_image import canvas
+from app.edits import Edit, Polygon, Region, corrected
+from app.painted import IGNORED
 from runtime import corrections
-from runtime.correct import Edit, Polygon, Region, corrected
 from runtime.errors import UserError
-from runtime.painted import IGNORED
 from runtime.segmenter import Segmentation
 
 REGION, POLYGON = "a region, by a click into it", "a polygon, corner by corner"

@@ -5,9 +5,9 @@ from typing import Any
 
 import streamlit as st
 
-from app import common
+from app import archive, common, palettes, views
 from app.sources import Image
-from runtime import archive, palettes, views
+from runtime.image import png
 from runtime.segmenter import Segmentation
 
 
@@ -38,7 +38,7 @@ def show(
     stem = archive.safe_stem(next(mine for mine, one in zip(own, images, strict=True) if one is shown))
 
     def overlay() -> bytes:
-        return views.encoded(views.overlay(result, opacity, hidden), ".png")
+        return png(views.overlay(result, opacity, hidden))
 
     files = (
         ("Mask (class ids)", f"{stem}_mask.png", "image/png", result.mask_png),

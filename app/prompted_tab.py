@@ -1,7 +1,6 @@
 """The tab that cuts out one object: click points or draw a box, with an exported SAM."""
 
 import hashlib
-import json
 import threading
 import time
 from pathlib import Path
@@ -12,6 +11,8 @@ import streamlit as st
 from app import common
 from app.clickable_image import canvas
 from app.correct_tab import points_of
+from app.edits import check_inside
+from runtime import strict_json
 from runtime.errors import UserError
 from runtime.image import overlay, png, read_rgb
 from runtime.prompted import BACKGROUND, FOREGROUND, PromptedSegmenter
@@ -136,8 +137,7 @@ def show_prompt(rgb: np.ndarray, found: dict, pair: tuple[Path, Path], way: str,
 def take(drawn: list[list[int]], way: str, found: dict, shape: tuple[int, ...], slots: int) -> None:
     """Add what was drawn to the prompt; UserError when it lies outside the image or is one point too many."""
     for x, y in drawn:
-        if not (0 <= x < shape[1] and 0 <= y < shape[0]):
-            raise UserError(f"the point {x}, {y} lies outside the image of {shape[1]}x{shape[0]} pixels.")
+        check_inside(shape, x, y)
     if len(drawn) == 2:
         (x1, y1), (x2, y2) = drawn
         found["box"] = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
@@ -191,7 +191,7 @@ def show_downloads(rgb: np.ndarray, mask: np.ndarray, score: float, found: dict,
     for label, end, mime, make in (
         ("Mask (PNG)", "_object.png", "image/png", lambda: png(255 * mask.astype(np.uint8))),
         ("Cut-out (PNG)", "_cutout.png", "image/png", lambda: png(cut)),
-        ("Prompt (JSON)", "_prompt.json", "application/json", lambda: json.dumps(facts, indent=2).encode()),
+        ("Prompt (JSON)", "_prompt.json", "application/json", lambda: strict_json.written(facts)),
     ):
         st.download_button(
             label, data=make, file_name=stem + end, mime=mime, on_click="ignore", width="stretch"

@@ -4,8 +4,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import common, downloads, image_viewer, sources, video_clip
-from runtime import palettes, views
+from app import common, downloads, image_viewer, palettes, sources, video_clip, views
 from runtime.errors import UserError
 from runtime.segmenter import Segmentation
 

@@ -9,32 +9,23 @@ from typing import Literal
 import numpy as np
 import streamlit as st
 
-from app import common
+from app import common, painted
+from app.frontend import FOLDER
+from app.painted import IGNORED, Legend, PaintedMask, Value
 from evaluation import metrics
-from runtime import figures, painted
+from runtime import figures
 from runtime.errors import UserError
 from runtime.image import png
-from runtime.painted import IGNORED, Legend, PaintedMask, Value
 from runtime.segmenter import Segmentation
 
 ROWS = 64  # values of a mask that get a row; the rest, rare ones, stay as they were suggested
 COLUMNS = ("iou", "dice", "precision", "recall", "specificity", "share")
 HEADS = {"iou": "IoU", "dice": "Dice"}
 HEADLINES = (("Pixel accuracy", "pixel_accuracy"), ("mIoU", "miou"), ("Mean accuracy", "mean_accuracy"))
-STYLE = """
-<style>
-.scores-frame {overflow-x: auto}
-.scores {width: 100%; border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums}
-.scores th, .scores td {padding: 0.25rem 0.5rem; border: 0; border-bottom: 1px solid rgba(128, 128, 128, 0.3);
-  text-align: right; font-weight: 400}
-.scores th:first-child {text-align: left}
-.scores thead th {font-weight: 600}
-</style>
-"""
 
 
 def show() -> None:
-    st.html(STYLE)
+    st.html(FOLDER / "scores.css")
     controls, main = st.columns([1.1, 3], gap="medium")
     try:
         with controls:

@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from app import common, downloads
-from runtime.archive import safe_stem
+from app.archive import safe_stem
 from runtime.confined_video import Made, segment_safely
 from runtime.video import SUFFIXES
 

@@ -30,7 +30,8 @@ import numpy as np
 import tensorflow as tf
 
 from runtime.errors import UserError, exit_on_user_error
-from runtime.image import write_png
+from runtime.files import write_whole
+from runtime.image import png
 from training import data
 from training.data import augment, pipeline
 from training.data.labels import label_maps
@@ -80,8 +81,8 @@ def write_files(folder: Path, examples: list[Example]) -> list[tuple[Path, Path]
     for index, example in enumerate(examples):
         image, label = example.read()
         pair = folder / f"{index}.png", folder / f"{index}_ids.png"
-        write_png(pair[0], image)
-        write_png(pair[1], label)
+        write_whole(pair[0], png(image))
+        write_whole(pair[1], png(label))
         pairs.append(pair)
     return pairs
 

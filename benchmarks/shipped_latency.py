@@ -7,14 +7,13 @@ turn, medians over 60 runs.
 """
 
 import argparse
-import json
 import sys
 from datetime import date
 from pathlib import Path
 
 from benchmarks.zoo_page import machine
 from runtime.errors import UserError, exit_on_user_error
-from runtime.files import write_whole
+from runtime.files import write_json
 from runtime.image import read_rgb, resize_rgb
 from runtime.segmenter import Segmenter
 from runtime.shipped_files import measured
@@ -47,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         "runs": options.runs,
         "milliseconds": found,
     }
-    write_whole(OUT, (json.dumps(facts, indent=2) + "\n").encode())
+    write_json(OUT, facts)
     print("\n".join(f"{name}: {value} ms" for name, value in found.items()), f"-> {OUT}")
     return 0
 

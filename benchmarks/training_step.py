@@ -27,7 +27,8 @@ import numpy as np
 from benchmarks.turns import Step, print_table, race, serve
 from benchmarks.zoo_rows import SMP_PLUS
 from runtime.errors import UserError, exit_on_user_error
-from runtime.image import write_png
+from runtime.files import write_whole
+from runtime.image import png
 
 CLASSES = 19
 THREADS = 2
@@ -236,7 +237,7 @@ def png_files(truth: np.ndarray, predicted: np.ndarray) -> tuple[Path, Path]:
     folder = Path(tempfile.mkdtemp(prefix="kerbside-benchmark-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name, ids in (("truth", truth), ("predicted", predicted)):
-        write_png(folder / f"{name}.png", ids)
+        write_whole(folder / f"{name}.png", png(ids))
     return folder / "truth.png", folder / "predicted.png"
 
 

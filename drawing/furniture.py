@@ -255,21 +255,6 @@ def _veil(canvas: Canvas, quad: np.ndarray, tone: Colour, cover: float) -> None:
     canvas.image[top:bottom, left:right] = blend.astype(np.uint8)
 
 
-def cross_fence(canvas: Canvas, x0: float, x1: float, z: float, height: float, colour: Colour) -> None:
-    """A fence that faces the camera."""
-    quad = np.array([[x0, 0, z], [x1, 0, z], [x1, height, z], [x0, height, z]])
-    canvas.fill(quad, None, FENCE)
-    tone = canvas.tone(colour, TOWARD, z)
-    if canvas.pixels(z) * 0.16 > 1.5:
-        x = np.arange(x0, x1, 0.16)
-        corners = [(x, 0.05), (x + 0.09, 0.05), (x + 0.09, height), (x, height)]
-        canvas.fill_many(np.stack([np.stack([a, 0 * a + y, 0 * a + z], -1) for a, y in corners], 1), tone)
-    else:
-        _veil(canvas, quad, tone, 0.6)
-    for y in (0.15, height - 0.2):
-        canvas.fill([[x0, y, z], [x1, y, z], [x1, y + 0.08, z], [x0, y + 0.08, z]], tone)
-
-
 def bank(canvas: Canvas, x0: float, x1: float, z: float, height: float, grass: Colour, stone: bool) -> None:
     """A railway bank or viaduct across the view at distance z, for a train to stand on."""
     if stone:

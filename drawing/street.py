@@ -12,7 +12,6 @@ from drawing.canvas import NEAR, Canvas, Colour, cut, scale, tile
 ROAD, SIDEWALK, PARKING, TERRAIN = 7, 8, 9, 22
 FAR = 320.0
 WHITE = (222.0, 222.0, 214.0)
-YELLOW = (226.0, 184.0, 60.0)
 
 
 @dataclass(frozen=True)

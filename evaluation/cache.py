@@ -1,6 +1,5 @@
 """Evaluations that were made already: what they are of, and what is kept of each image."""
 
-import hashlib
 import json
 import zipfile
 import zlib
@@ -12,6 +11,7 @@ import numpy as np
 from evaluation.measurement import Evaluation
 from evaluation.predictor import Predictor
 from runtime import strict_json
+from runtime.files import file_sha256
 from training.data.spec import DatasetSpec
 
 
@@ -21,7 +21,7 @@ def provenance(
     """What an evaluation is of, for scores.json: two of one provenance have the same scores, as long as the files of
     the data stay what they are."""
     return {
-        "weights_sha256": _sha256(found.weights) if found.weights else "",
+        "weights_sha256": file_sha256(found.weights) if found.weights else "",
         **({"fit": found.fit} if found.fit else {}),
         "data": {
             "name": data,
@@ -30,11 +30,6 @@ def provenance(
             "options": json.loads(json.dumps(options)),
         },
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _absolute(folder: Any) -> Any:

@@ -18,13 +18,13 @@ from PIL import Image
 
 from evaluation.confusion_counts import pairs
 from evaluation.metric import Metric, Prediction
-from runtime.errors import UserError
+from runtime.errors import UserError, WriteError
+from runtime.files import make_folder, write_whole
 from runtime.folders import leftover
-from runtime.image import read_rgb, write_png
+from runtime.image import png, read_rgb
 from training.data.cityscapes import CATEGORIES, IMAGE_END, LABELS, TRAIN_ID_TO_ID
 from training.data.labels import label_maps
 from training.data.spec import VOID_ID, Example, lookup_table
-from training.runs.checkpoints import write_atomically
 
 IDS = len(LABELS)  # 34, from 0 on
 # The classes that a prediction in label ids can be made of; what is none of them is id 0, unlabeled, which is wrong.
@@ -227,9 +227,9 @@ def submission(classes: str, names: Sequence[str], folder: Path) -> Callable[[Pr
             f"{strange[0]} is no official name, CITY_000000_000000, so --submission cannot name its prediction."
         )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--submission {folder} cannot be made: {error.strerror or error}.") from error
+        make_folder(folder)
+    except WriteError as error:
+        raise UserError(f"--submission {error.what}.") from error
     others = sorted(
         path
         for path in folder.rglob("*.png")
@@ -240,7 +240,7 @@ def submission(classes: str, names: Sequence[str], folder: Path) -> Callable[[Pr
 
     def write(seen: Prediction) -> None:
         ids = LABEL_IDS[classes][seen.predicted]
-        write_atomically(folder / f"{seen.name}{SUBMISSION_END}", lambda path: write_png(path, ids))
+        write_whole(folder / f"{seen.name}{SUBMISSION_END}", png(ids))
 
     return write
 

@@ -103,7 +103,7 @@ def measure(
                 add(*counting.result())
             counting = pool.submit(count, seen)
             line.set_postfix_str(
-                f"mIoU {_percent(float(metrics.mean_iou(metrics.counts(matrix))))}", refresh=False
+                f"mIoU {metrics.percent(float(metrics.mean_iou(metrics.counts(matrix))), 1)}", refresh=False
             )
             line.update()
         if counting:
@@ -237,8 +237,4 @@ def text(scores: dict[str, Any]) -> str:
 
 
 def _number(fraction: float) -> str:
-    return "-" if np.isnan(fraction) else f"{100 * fraction:.2f}"
-
-
-def _percent(fraction: float) -> str:
-    return "-" if np.isnan(fraction) else f"{100 * fraction:.1f}%"
+    return metrics.percent(fraction, unit="")

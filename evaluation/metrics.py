@@ -7,11 +7,12 @@ whole split (one matrix, not an average over images).
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+
+from runtime.strict_json import without_nan, written
 
 DRAWN_AT_ONCE = 100  # resamples of the bootstrap whose images are in memory
 
@@ -146,27 +147,22 @@ def total_matrix(pairs: Iterable[tuple[np.ndarray, np.ndarray]], classes: int) -
     return matrix
 
 
-def strict(value: Any) -> Any:
-    """The same with None where a number does not exist: JSON has no NaN."""
-    if isinstance(value, dict):
-        return {key: strict(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(entry) for entry in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
 def as_json(result: dict[str, Any], matrix: np.ndarray) -> bytes:
     """The scores with their confusion matrix as JSON; null where a score does not exist."""
-    content = strict({**result, "confusion_matrix": matrix.tolist()})
-    return json.dumps(content, indent=2, allow_nan=False).encode() + b"\n"
+    return written({**result, "confusion_matrix": matrix.tolist()})
 
 
 def as_csv(result: dict[str, Any]) -> bytes:
-    """The scores of the classes, one class a line; empty where a score does not exist."""
-    text = io.StringIO(newline="")
+    """The scores of the classes, one class a line."""
     columns = list(next(iter(result["classes"].values())))
-    rows = [[name, *strict([row[column] for column in columns])] for name, row in result["classes"].items()]
-    csv.writer(text).writerows([["class", *columns], *rows])
+    rows = [[name, *(row[column] for column in columns)] for name, row in result["classes"].items()]
+    return csv_bytes([["class", *columns], *rows])
+
+
+def csv_bytes(rows: Sequence[Sequence[Any]]) -> bytes:
+    """Rows as a CSV file; empty where a number does not exist."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(without_nan(rows))
     return text.getvalue().encode()
 
 

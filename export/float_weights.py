@@ -9,8 +9,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from export import Examples, Job, parity, provenance
+from export import Examples, Job, parity
 from runtime.errors import UserError
+from runtime.files import file_sha256, make_folder
 from zoo.convert import card
 
 
@@ -24,9 +25,9 @@ def export(run: Any, job: Job, examples: Examples) -> Path:
         "arguments": run.arguments,
         "classes": list(spec.classes),
         "palette": [[int(value) for value in colour] for colour in spec.palette],
-        "source": {"kind": "Kerbside", "name": run.folder.resolve().name, "sha256": card.file_sha256(source)},
+        "source": {"kind": "Kerbside", "name": run.folder.resolve().name, "sha256": file_sha256(source)},
     }
-    provenance.make_folder(job.out.parent)
+    make_folder(job.out.parent)
     partial = job.out.with_name(f".{job.out.name}.{os.getpid()}.partial")
     written = partial / job.out.name
     try:

@@ -13,7 +13,7 @@ import numpy as np
 
 from export import OUTPUTS, PRECISIONS, Examples, Job, tflite
 from runtime.bundle import Colour, spread_palette
-from runtime.errors import UserError
+from runtime.errors import UserError, first_line
 from training.data.labels.label_maps import check_sizes
 from training.data.spec import VOID_ID, DatasetSpec, Example
 from training.runs.converted_weights import Origin, unlabelled
@@ -94,8 +94,7 @@ def _spec(
     try:
         given = model.compute_output_spec(image, training=False)
     except (ValueError, TypeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise UserError(f"the model takes no image of {size[0]}x{size[1]}: {reason}") from error
+        raise UserError(f"the model takes no image of {size[0]}x{size[1]}: {first_line(error)}") from error
     logits = given.get(LOGITS) if isinstance(given, dict) else None
     if logits is None:
         raise UserError(

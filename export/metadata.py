@@ -17,7 +17,8 @@ import flatbuffers
 import numpy as np
 from flatbuffers import number_types
 
-from export import provenance, surgery
+from export import surgery
+from runtime.bundle import LABELS
 
 NAME = "TFLITE_METADATA"  # of the entry in Model.metadata
 IDENTIFIER = b"M001"
@@ -96,7 +97,7 @@ def _image(
 def _label_file(builder: Any, kind: int) -> int:
     """An AssociatedFile."""
     told = {
-        0: builder.CreateString(provenance.LABELS_NAME),
+        0: builder.CreateString(LABELS),
         1: builder.CreateString("one label a line; the line is the class id, from 0"),
     }
     return _table(builder, told, {2: ("int8", kind)})

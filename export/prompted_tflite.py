@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from export import Examples, Job, parity, provenance, tflite
+from runtime.bundle import FORMAT
 from runtime.errors import UserError
+from runtime.files import file_sha256
 from runtime.prompted import PromptedSegmenter, fit, full_size
 from runtime.stderr import stderr_on_failure
 from training.data.spec import VOID_ID, Example
@@ -30,7 +32,6 @@ from training.progress_bar import counter
 SLOTS = 8  # points that a prompt of the exported decoder may have
 DECODER_PRECISION = {"fp32": "fp32", "fp16": "fp16", "dynamic": "dynamic", "int8": "dynamic"}
 PARTS = ("encoder", "decoder")
-OUTPUTS = ("masks", "iou", "single_mask", "single_iou")
 Answer = tuple[np.ndarray, np.ndarray]  # mask logits (3, h, w), and the IoU that the model expects of each
 
 
@@ -53,8 +54,7 @@ def export(run: Any, job: Job, examples: Examples) -> Path:
     for part in PARTS:
         precision = job.precision if part == "encoder" else DECODER_PRECISION[job.precision]
         what = facts(run, part, precision, size, record)
-        provenance.write_file(path_of(job.out, part), provenance.append(flatbuffers[part], what))
-        provenance.write_file(path_of(job.out, part).with_suffix(".json"), provenance.to_text(what).encode())
+        provenance.write(path_of(job.out, part), flatbuffers[part], what)
     return path_of(job.out, "encoder")
 
 
@@ -119,7 +119,7 @@ def calibration_images(examples: Sequence[Example], count: int, size: Sequence[i
 def facts(run: Any, part: str, precision: str, size: Sequence[int], record: dict[str, Any]) -> dict[str, Any]:
     """The note inside a file, see bundle.facts; a mask has one class and what is not of it."""
     return {
-        "format": provenance.FORMAT,
+        "format": FORMAT,
         "labels": ["outside", "inside"],
         "palette": [[0, 0, 0], [255, 255, 255]],
         "ignore_id": VOID_ID,
@@ -130,7 +130,7 @@ def facts(run: Any, part: str, precision: str, size: Sequence[int], record: dict
         "data": run.recipe.data,
         "taxonomy": run.recipe.taxonomy,
         "recipe_sha256": run.recipe.sha256(),
-        "weights_sha256": provenance.sha256_of(Path(run.weights_path).read_bytes()),
+        "weights_sha256": file_sha256(Path(run.weights_path)),
         "precision": precision,
         "versions": provenance.versions(),
         "scores": {"split": record["split"], "images": record["images"], **record["file"]},

@@ -14,7 +14,6 @@ layer's weights and its result at once. Bias correction is left out of it, since
 
 import argparse
 import copy
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -25,7 +24,7 @@ import numpy as np
 
 from export import run_tflite, surgery
 from runtime.errors import UserError, exit_on_user_error
-from runtime.files import whole_file
+from runtime.files import write_json
 from runtime.image import resize_rgb
 from training.command_line import Parser
 from training.progress_bar import counter
@@ -374,8 +373,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(table(found, args.rows))
     if args.out:
         said = facts(found, precision=args.precision, size=size, images=len(images))
-        with whole_file(Path(args.out)) as temporary:
-            temporary.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+        write_json(Path(args.out), said)
     return 0
 
 

@@ -4,6 +4,7 @@
 take the place of the flatbuffer's.
 """
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -12,14 +13,16 @@ from typing import Any
 import numpy as np
 
 from export import Examples, Job, parity, provenance
+from runtime.bundle import LABELS, NOTE
 from runtime.errors import UserError
+from runtime.files import make_folder, replace_folder, write_whole
 
 
 def export(run: Any, job: Job, examples: Examples) -> Path:
     """Write under a temporary name, pass the gate, and only then give the folder its final name."""
     model = run.model(image_size=job.size)
     partial = job.out.with_name(f".{job.out.name}.{os.getpid()}.partial")
-    provenance.make_folder(job.out.parent)
+    make_folder(job.out.parent)
     try:
         try:
             write(model, partial, job.size)
@@ -28,12 +31,10 @@ def export(run: Any, job: Job, examples: Examples) -> Path:
         record = parity.pass_through(run, model, predictor(partial), job, examples)
         what = provenance.facts(run, precision="fp32", output="mask and scores", size=job.size, parity=record)
         graph = (partial / "saved_model.pb").read_bytes()
-        what["saved_model_sha256"], what["saved_model_bytes"] = provenance.sha256_of(graph), len(graph)
-        provenance.write_file(partial / provenance.FACTS_NAME, provenance.to_text(what).encode())
-        provenance.write_file(
-            partial / provenance.LABELS_NAME, provenance.labels_text(what["labels"]).encode()
-        )
-        provenance.replace_folder(partial, job.out)
+        what["saved_model_sha256"], what["saved_model_bytes"] = hashlib.sha256(graph).hexdigest(), len(graph)
+        write_whole(partial / NOTE, provenance.to_text(what).encode())
+        write_whole(partial / LABELS, provenance.labels_text(what["labels"]).encode())
+        replace_folder(partial, job.out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return job.out

@@ -65,8 +65,7 @@ def export(run: Any, job: Job, examples: Examples) -> Path:
     record = parity.pass_through(run, model, candidate, job, examples)
     what = provenance.facts(run, precision=job.precision, output=job.output, size=job.size, parity=record)
     what["calibration_images"] = 0 if images is None else len(images)
-    provenance.write_file(job.out, provenance.append(flatbuffer, what))
-    provenance.write_file(job.out.with_suffix(".json"), provenance.to_text(what).encode())
+    provenance.write(job.out, flatbuffer, what)
     return job.out
 
 

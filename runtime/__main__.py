@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from runtime import strict_json
 from runtime.encoding import memory_for
 from runtime.errors import UserError, WriteError, exit_on_user_error
 from runtime.files import write_together
@@ -165,7 +166,7 @@ def run_images(segmenter: Segmenter, args: argparse.Namespace, formats: Collecti
                     continue
                 live_line("")
                 raise UserError(
-                    f"{str(error).removesuffix('.')}, after {len(times)} of {len(jobs)} images, which are whole; make "
+                    f"{error.what}, after {len(times)} of {len(jobs)} images, which are whole; make "
                     "room, then give the same command with --overwrite."
                 ) from error
             except UserError as error:
@@ -206,7 +207,7 @@ def segment_image(
     written = {mask: found.mask_png(), overlay: found.overlay_png(args.opacity)}
     for path, content in zip(sides, shapes, strict=True):
         written[path] = (json.dumps(content(found, classes)) + "\n").encode()
-    written[report] = (json.dumps(facts, indent=2) + "\n").encode()
+    written[report] = strict_json.written(facts)
     write_together(written)  # no mask stands there without its overlay
     return found
 

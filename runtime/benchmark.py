@@ -4,7 +4,6 @@ The files take turns in one process, so that whatever else the machine does meet
 """
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from runtime.errors import UserError, exit_on_user_error
-from runtime.files import write_whole
+from runtime.files import write_json
 from runtime.fit import FITS, checked_fit
 from runtime.image import read_rgb
 from runtime.segmenter import Segmenter
@@ -100,7 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"image {rgb.shape[1]}x{rgb.shape[0]}, {args.threads} threads, {args.runs} interleaved runs")
     print(table(rows))
     if args.json:
-        write_whole(args.json, (json.dumps(rows, indent=2) + "\n").encode())
+        write_json(args.json, rows)
     return 0
 
 

@@ -30,7 +30,7 @@ from runtime.errors import UserError
 from runtime.strict_json import shown
 
 FORMAT = 1
-NOTE = "kerbside.json"
+NOTE, LABELS = "kerbside.json", "labels.txt"
 MAX_NOTE_BYTES = 4_000_000  # a few kB in practice; keeps a ZIP bomb in a stranger's file out
 MAX_ARCHIVE_BYTES, MAX_ENTRIES = 16_000_000, 64  # of the whole archive: two files of a few kB in practice
 MAX_LABEL, MAX_LABELS = 200, 10_000  # letters of one, and lines; ids have 8 bits
@@ -224,12 +224,21 @@ def spread_palette(count: int) -> tuple[Colour, ...]:
         (hue / 32, part, value) for hue in range(32) for part in (0.5, 0.75, 1) for value in (0.5, 0.75, 1)
     ]
     rgb = np.array([(0.0, 0.0, 0.0)] + [colorsys.hsv_to_rgb(*shade) for shade in shades], np.float32)
-    lab = cv2.cvtColor(rgb[None], cv2.COLOR_RGB2LAB)[0]
-    chosen, distance = [0], np.full(len(lab), np.inf)
-    while len(chosen) < count:
-        distance = np.minimum(distance, np.linalg.norm(lab - lab[chosen[-1]], axis=1))
-        chosen.append(int(distance.argmax()))
-    colours = np.rint(rgb[chosen[:count]] * 255).astype(int)
+    return farthest(rgb, cv2.cvtColor(rgb[None], cv2.COLOR_RGB2LAB), 1, count)
+
+
+def farthest(rgb: np.ndarray, lab: np.ndarray, first: int, count: int) -> tuple[Colour, ...]:
+    """`count` of the colours `rgb`, (N, 3), 0..1: the `first` ones, then each time the farthest from all before it.
+
+    `lab`, (K, N, 3), is how K kinds of vision see them, of which the one that sees least difference counts.
+    """
+    chosen, distance = list(range(min(first, count))), np.full(len(rgb), np.inf)
+    for place in range(count):
+        if place == len(chosen):
+            chosen.append(int(distance.argmax()))
+        apart = np.linalg.norm(lab - lab[:, chosen[place] : chosen[place] + 1], axis=2).min(axis=0)
+        distance = np.minimum(distance, apart)
+    colours = np.rint(rgb[chosen] * 255).astype(int)
     return tuple((int(red), int(green), int(blue)) for red, green, blue in colours)
 
 

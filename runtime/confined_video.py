@@ -56,7 +56,7 @@ def segment_safely(
             confined.run("runtime.confined_video", [str(job)], name, bounds, say)
         found = strict_json.read(report)
         found["video"] = name
-        return Made(video.read_bytes(), json.dumps(found, indent=2).encode(), found)
+        return Made(video.read_bytes(), strict_json.written(found), found)
 
 
 def main(arguments: list[str]) -> int:

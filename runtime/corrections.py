@@ -25,7 +25,7 @@ import numpy as np
 from runtime import strict_json
 from runtime.bundle import Colour
 from runtime.errors import UserError
-from runtime.files import write_whole
+from runtime.files import make_folder, write_whole
 from runtime.image import checked_bytes, png, read_rgb
 from runtime.segmenter import Segmentation
 
@@ -91,7 +91,7 @@ def keep(folder: Path, found: Segmentation, corrected: np.ndarray, name: str, mo
     changed = int((corrected != found.ids).sum())
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     row = (now, name, sha256, height, width, model, labels, palette, changed)
-    _make(folder)
+    make_folder(folder / FILES)
     with _opened(folder) as database:
         database.execute(_TABLE)
         database.execute("BEGIN IMMEDIATE")
@@ -221,13 +221,6 @@ def _remove_files(folder: Path, number: int) -> None:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise UserError(f"{path} cannot be removed: {error.strerror or error}.") from error
-
-
-def _make(folder: Path) -> None:
-    try:
-        (folder / FILES).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be made: {error.strerror or error}.") from error
 
 
 def _record(number: int, kept: str, name: str, sha256: str, height: int, width: int, *rest: object) -> Record:

@@ -1,6 +1,7 @@
 """The one place where pixels become a PNG or JPEG, and where too little memory becomes a sentence."""
 
-from collections.abc import Iterator, Sequence
+import base64
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import cv2
@@ -8,8 +9,14 @@ import numpy as np
 
 from runtime.errors import UserError
 
+# Full resolution of colour: JPEG's usual half would wash thin outlines out.
+JPEG = (
+    *(cv2.IMWRITE_JPEG_QUALITY, 92),
+    *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+)
 
-def encoded(array: np.ndarray, kind: str, options: Sequence[int] = ()) -> bytes:
+
+def encoded(array: np.ndarray, kind: str) -> bytes:
     """Ids or grey, uint8 (H, W), or RGB, uint8 (H, W, 3), as the bytes of a file of this kind, ".png" or ".jpg".
 
     Raises UserError when the encoder fails: OpenCV says so in a flag, with which come bytes that are no image.
@@ -18,7 +25,7 @@ def encoded(array: np.ndarray, kind: str, options: Sequence[int] = ()) -> bytes:
     with memory_for(shown):
         bgr = array if array.ndim == 2 else array[..., ::-1]
         try:
-            good, data = cv2.imencode(kind, np.ascontiguousarray(bgr), list(options))
+            good, data = cv2.imencode(kind, np.ascontiguousarray(bgr), JPEG if kind == ".jpg" else [])
         except cv2.error as error:
             raise _unless_memory(
                 error, f"{shown} could not be made ({error.err or 'OpenCV failed'})."
@@ -26,6 +33,12 @@ def encoded(array: np.ndarray, kind: str, options: Sequence[int] = ()) -> bytes:
         if not good or not data.size:
             raise UserError(f"{shown} could not be made: the encoder failed.")
         return data.tobytes()
+
+
+def data_uri(image: bytes) -> str:
+    """The bytes of a PNG or JPEG as an address that holds all of them."""
+    kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
 
 @contextmanager

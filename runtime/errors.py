@@ -14,11 +14,20 @@ class UserError(Exception):
 
 
 class WriteError(UserError):
-    """What the disk did not take. `full` says that it will not take the next file either: no room, or read-only."""
+    """What the disk did not take; `what` says so in a clause. `full`: it will not take the next file either, having no
+    room or being read-only."""
 
-    def __init__(self, message: str, full: bool = False) -> None:
-        super().__init__(message)
-        self.full = full
+    def __init__(self, what: str, full: bool = False) -> None:
+        advice = (
+            "; what was there before is whole: make room, then run the same command again" if full else ""
+        )
+        super().__init__(f"{what}{advice}.")
+        self.what, self.full = what, full
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what a library says, without its full stop; the error's name where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def exit_on_user_error(main: Callable[..., Any], *args: Any) -> int:

@@ -102,15 +102,6 @@ def check_header(data: bytes, shown: str, bits: int = 8) -> Header:
     return header
 
 
-def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
-    """Write class ids, uint8 (H, W), or RGB, uint8 (H, W, 3), as a PNG; UserError when the disk refuses."""
-    data = png(array)
-    try:
-        Path(path).write_bytes(data)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
-
-
 def png(array: np.ndarray) -> bytes:
     """Class ids, uint8 (H, W), or RGB, uint8 (H, W, 3), as the bytes of a PNG."""
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):

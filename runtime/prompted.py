@@ -15,7 +15,6 @@ bilinear filter, which smooths a little more.
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from runtime import first_run
+from runtime import first_run, strict_json
 from runtime.bundle import read_bundle, read_model
 from runtime.encoding import encoded
 from runtime.errors import UserError, exit_on_user_error
@@ -219,7 +218,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         made[stem.with_name(f"{stem.name}_overlay{rank}.png")] = encoded(shown, ".png")
     found = [{"iou_expected": float(scores[index]), "share": float(masks[index].mean())} for index in best]
-    made[stem.with_name(f"{stem.name}.json")] = (json.dumps({"masks": found}, indent=2) + "\n").encode()
+    made[stem.with_name(f"{stem.name}.json")] = strict_json.written({"masks": found})
     write_together(made)
     expected = ", ".join(f"{row['iou_expected']:.2f}" for row in found)
     print(f"{len(found)} masks, expected IoU {expected} -> {args.out}")

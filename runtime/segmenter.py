@@ -31,8 +31,7 @@ from runtime.bundle import (
     stated_normalisation,
 )
 from runtime.class_names import MOST_CLASSES
-from runtime.encoding import encoded
-from runtime.errors import UserError
+from runtime.errors import UserError, first_line
 from runtime.fit import Placing, checked_fit, frames, join_ids, join_scores, placing
 from runtime.installation import model_file
 from runtime.polygons import polygons
@@ -84,13 +83,13 @@ class Segmentation:
 
     def mask_png(self) -> bytes:
         """The class ids as a grey PNG: the pixel's value is its class id."""
-        return _png(self.ids)
+        return image.png(self.ids)
 
     def colour_png(self) -> bytes:
-        return _png(self.colour())
+        return image.png(self.colour())
 
     def overlay_png(self, opacity: float = 0.5) -> bytes:
-        return _png(self.overlay(opacity))
+        return image.png(self.overlay(opacity))
 
     def report(self) -> dict[str, Any]:
         """What is worth keeping beside the mask, ready for JSON: size [H, W], seconds, legend."""
@@ -197,7 +196,7 @@ class Segmenter:
             try:
                 self._interpreter.invoke()
             except RuntimeError as error:
-                raise UserError(f"{self.path} does not run: {_first_line(error)}.") from error
+                raise UserError(f"{self.path} does not run: {first_line(error)}.") from error
             raw = self._interpreter.get_tensor(self._output["index"])
         if self._sigmoid is not None:
             return both_classes(raw.reshape(raw.shape[1:3]), self._sigmoid)
@@ -267,7 +266,7 @@ def _load(data: bytes, path: Path, threads: int) -> Interpreter:
             raise UserError(
                 f"{path} is a truncated or damaged TFLite file; copy or export it again."
             ) from error
-        raise UserError(f"{path} cannot be loaded by LiteRT: {_first_line(error)}.") from error
+        raise UserError(f"{path} cannot be loaded by LiteRT: {first_line(error)}.") from error
     return interpreter
 
 
@@ -353,13 +352,5 @@ def _upscaled_argmax(maps: list[np.ndarray], place: Placing, size: tuple[int, in
     return ids
 
 
-def _png(array: np.ndarray) -> bytes:
-    return encoded(array, ".png")
-
-
 def _shown(shape: Any) -> str:
     return "(" + ", ".join(str(int(side)) for side in shape) + ")"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

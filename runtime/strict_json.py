@@ -1,4 +1,5 @@
-"""JSON from strangers: the one reader of every recipe, card, list of classes, legend, configuration and note.
+"""JSON: the one reader of what strangers wrote (recipes, cards, lists of classes, legends, configurations, notes), and
+how ours is written.
 
 What is bounded: bytes, depth, and numbers (finite, whole ones within 64 bits). What is decided: UTF-8 with or without
 a byte-order mark; a key that is there twice is refused, because Python would silently take the last; so are NaN and
@@ -61,6 +62,20 @@ def parse(data: bytes | bytearray | str, most_bytes: int = MAX_BYTES, nan: bool 
     except json.JSONDecodeError as error:
         raise JsonError(str(error)) from error
     return value
+
+
+def without_nan(value: Any) -> Any:
+    """The same with None where a number does not exist, which is not a number or infinite: JSON has neither."""
+    if isinstance(value, dict):
+        return {key: without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def written(value: Any) -> bytes:
+    """The text of a JSON file that holds a value of our own, `without_nan`."""
+    return (json.dumps(without_nan(value), indent=2, allow_nan=False) + "\n").encode()
 
 
 def fits(value: Any, hint: Any) -> bool:

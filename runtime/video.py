@@ -4,7 +4,6 @@ Read and written by OpenCV (MPEG-4 in an MP4 file, or VP8 in a WebM file, which 
 the file is closed and playable.
 """
 
-import json
 import math
 import os
 import sys
@@ -22,7 +21,7 @@ import numpy as np  # noqa: E402
 
 from runtime.containers import opened  # noqa: E402
 from runtime.errors import UserError  # noqa: E402
-from runtime.files import whole_file, write_whole  # noqa: E402
+from runtime.files import whole_file, write_json  # noqa: E402
 from runtime.fit import naming  # noqa: E402
 from runtime.segmenter import Segmentation, Segmenter  # noqa: E402
 from runtime.signals import noted_signals  # noqa: E402
@@ -101,7 +100,7 @@ def segment_video(
         "seconds_busy": {name: round(spent, 3) for name, spent in drawn.busy.items()},
         "classes": _legend(segmenter, drawn.counts),
     }
-    write_whole(report, (json.dumps(facts, indent=2) + "\n").encode())
+    write_json(report, facts)
     return facts
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def legend(path: Path) -> Any:
-    from runtime.painted import read_legend
+    from app.painted import read_legend
 
     return read_legend(path.read_bytes(), ("road", "car"), str(path))
 

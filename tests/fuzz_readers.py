@@ -221,7 +221,7 @@ LIGHT = {
     "note in a list": Reader("a.tflite", notes, "runtime.bundle:read_note"),
     "labels": Reader("a.tflite", notes, "runtime.bundle:foreign_labels"),
     "tflite of others": Reader("a.tflite", another_s, "tests.fuzz_readers:read_tflite"),
-    "mask": Reader("a.png", masks, "runtime.painted:read_mask", repair=right_crc),
+    "mask": Reader("a.png", masks, "app.painted:read_mask", repair=right_crc),
     "legend": Reader("a.json", jsons, "tests.fuzz_json:legend"),
 }
 HEAVY = {

@@ -5,7 +5,7 @@ classes that it held on the training images. Nothing is optimised; the votes are
 
 Sources: N. Otsu, "A threshold selection method from gray-level histograms", IEEE SMC 1979, as cv2.threshold
 computes it (two levels); P.-S. Liao, T.-S. Chen, P.-C. Chung, "A fast algorithm for multilevel thresholding",
-JISE 2001, as skimage.filters.threshold_multiotsu computes it (three and more). Grey is ITU-R BT.601 in the
+JISE 2001, as skimage.filters.threshold_multiotsu computes it (three and four). Grey is ITU-R BT.601 in the
 fixed-point arithmetic of cv2.cvtColor, the same on all 2^24 colours.
 
 Deviations:
@@ -17,13 +17,9 @@ Deviations:
 - threshold_multiotsu raises for an image of fewer grey values than levels; here each value is a region of its
   own and the upper regions stay empty. An image of one grey value, with two levels, has the threshold 0, as
   cv2.threshold has it.
-- threshold_multiotsu tries every set of thresholds, which for five and more levels takes too long in a graph: these
-  are found by dynamic programming. Where two sets are equally good but for the last bits of float32, the choice
-  may be another; three and four levels try every set too, and give the very same thresholds.
 - Exact up to 2^24 pixels (16.7 million) an image, the whole numbers that float32 holds.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -34,7 +30,7 @@ from zoo import contract
 GREYS = 256
 BT601 = (9798, 19235, 3735)  # 0.299, 0.587, 0.114 in units of 2^-15, and 32768 in all
 CV2_LEAST_SHARE = 2.0**-23  # FLT_EPSILON: cv2.threshold leaves out a side that holds less than this
-MOST_LEVELS = 16
+MOST_LEVELS = 4
 NEVER = -1e30  # the criterion of thresholds that are not allowed
 SLAB = 32  # first thresholds tried at a time with four levels: 8 MB instead of 64
 
@@ -58,7 +54,7 @@ def threshold(*, classes: int = 19, image_size: contract.ImageSize = None, value
 def otsu(*, classes: int = 19, image_size: contract.ImageSize = None, levels: int = 2) -> keras.Model:
     """Otsu's thresholds: image (B, H, W, 3), RGB 0..255 -> {"logits": (B, H, W, classes) float32}.
 
-    Each image is cut into `levels` (2 to 16) regions of grey, those whose means lie farthest apart. The logits of
+    Each image is cut into `levels` (2 to 4) regions of grey, those whose means lie farthest apart. The logits of
     a region are the logarithm of its classes' shares, once counted (`RegionVotes`). Raises ValueError on a value
     that makes no sense.
     """
@@ -120,9 +116,8 @@ class OtsuThresholds(layers.Layer):
         counts = _histogram(grey)
         if self.levels == 2:
             return ops.cast(_two_levels(counts)[:, None], "float32")
-        searches: dict[int, Callable[..., Any]] = {3: _three_levels, 4: _four_levels}
-        search = searches.get(self.levels, _more_levels)
-        chosen = ops.cast(search(*_criteria(counts), self.levels), "float32")
+        search = _three_levels if self.levels == 3 else _four_levels
+        chosen = ops.cast(search(*_criteria(counts)), "float32")
         return _unless_few_values(counts, chosen)
 
     def compute_output_spec(self, grey: Any) -> keras.KerasTensor:
@@ -227,7 +222,7 @@ def _divide(x: Any, y: Any) -> Any:
     return _two_sum(quotient, rest[0] / y[0])
 
 
-# Three and more levels. The criterion is a sum of one term a region, m^2 / z, with z and m the sums of p and i p over
+# Three and four levels. The criterion is a sum of one term a region, m^2 / z, with z and m the sums of p and i p over
 # its bins; p is a grey value's share of the pixels and i its place from the darkest value in the image. What
 # follows adds, in float32, what threshold_multiotsu adds, in its order, so that ties break alike.
 
@@ -266,12 +261,12 @@ def _lowest_and_highest(counts: Any) -> Any:
     return lowest, ops.max(ops.where(there, greys, -1.0), axis=1, keepdims=True)
 
 
-def _three_levels(bottom: Any, top: Any, between: Any, _: int) -> Any:
+def _three_levels(bottom: Any, top: Any, between: Any) -> Any:
     """Every pair of thresholds: (B, 2) int32, the first of the best."""
     return ops.stack(_best_pair((bottom[:, :, None] + top[:, None]) + between), axis=1)
 
 
-def _four_levels(bottom: Any, top: Any, between: Any, _: int) -> Any:
+def _four_levels(bottom: Any, top: Any, between: Any) -> Any:
     """Every three thresholds t < u < v, a slab of t at a time: (B, 3) int32, the first of the best."""
     best = []
     for start in range(0, GREYS, SLAB):
@@ -289,21 +284,6 @@ def _best_pair(sums: Any) -> tuple[Any, Any]:
     """The place of the largest, the first of them row by row: (B, 256, 256) -> (B,), (B,) int32."""
     row = _first_of_the_best(ops.max(sums, axis=2))
     return row, _first_of_the_best(_chosen(sums, row))
-
-
-def _more_levels(bottom: Any, top: Any, between: Any, levels: int) -> Any:
-    """Dynamic programming from the brightest region down: (B, levels - 1) int32."""
-    following: list[Any] = []
-    best = top
-    for _ in range(levels - 2):
-        sums = between + best[:, None]  # (B, t, u): from t on, with the next threshold at u
-        following.insert(0, _first_of_the_best(sums))
-        # NEVER added to NEVER stays far below every sum that is allowed.
-        best = ops.max(sums, axis=2)
-    cuts = [_first_of_the_best(bottom + best)]
-    for next_cut in following:
-        cuts.append(_chosen(next_cut[..., None], cuts[-1])[:, 0])
-    return ops.stack(cuts, axis=1)
 
 
 def _first_of_the_best(values: Any) -> Any:

@@ -6,7 +6,6 @@ charts as PNG files, previous.json (what was measured before), and counts.npz, f
 
 import csv
 import io
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,11 +20,11 @@ from evaluation.report import chart_images, evaluation_page
 from evaluation.report.evaluation_page import Looked
 from runtime import strict_json
 from runtime.encoding import encoded
-from runtime.errors import UserError
+from runtime.errors import UserError, first_line
 from runtime.figures import error_image
+from runtime.files import write_whole
 from runtime.image import colour
 from training.data.spec import DatasetSpec, Example
-from training.runs.checkpoints import make_folder, write_atomically
 
 PREVIEW_WIDTH = 360
 SHOWN = 4  # best and worst images, each
@@ -53,9 +52,8 @@ def preview(path: Path, samples: Sequence[tuple[np.ndarray, ...]], spec: Dataset
         return
     height = max(row.shape[0] for row in rows)
     rows = [cv2.copyMakeBorder(row, 0, height - row.shape[0], 0, 0, cv2.BORDER_CONSTANT) for row in rows]
-    make_folder(path.parent)
     sheet = np.vstack([_titles(4 * PREVIEW_WIDTH), *rows])
-    _write(path, encoded(sheet, path.suffix))
+    write_whole(path, encoded(sheet, path.suffix))
 
 
 def _titles(width: int) -> np.ndarray:
@@ -69,7 +67,7 @@ def _titles(width: int) -> np.ndarray:
 def draw_curves(path: Path, history: Sequence[dict[str, Any]]) -> None:
     """Losses, validation scores and learning rate over the epochs, as a PNG."""
     if history:
-        _write(path, chart_images.png(chart_images.curves(history)))
+        write_whole(path, chart_images.png(chart_images.curves(history)))
 
 
 def read_history(run_folder: Path) -> list[dict[str, float]]:
@@ -86,7 +84,7 @@ def read_history(run_folder: Path) -> list[dict[str, float]]:
             return rows
         reason = f"it has no column {missing[0]}"
     except (OSError, ValueError, TypeError, csv.Error) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
     print(f"{path} cannot be read ({reason}): the report has no curves of the training.", file=sys.stderr)
     return []
 
@@ -110,7 +108,7 @@ def write_evaluation(
     """
     before = _keep_previous(folder, result)
     _write_tables(folder, {"title": title, **result}, evaluation.matrix)
-    _write(folder / "counts.npz", _npz(names=np.array(evaluation.names), counts=evaluation.counts))
+    write_whole(folder / "counts.npz", _npz(names=np.array(evaluation.names), counts=evaluation.counts))
     quality = metrics.mean_iou(evaluation.counts)
     _write_images(folder / "images.csv", evaluation, quality)
 
@@ -124,10 +122,10 @@ def write_evaluation(
     facts = evaluation_page.Facts(title, evaluation, result, previous or before, history, best, worst)
     drawn = evaluation_page.charts(facts)
     for name, (light, _) in drawn.items():
-        _write(folder / f"{name}.png", light)
-    _write(folder / "classes.png", evaluation_page.bars(facts))
+        write_whole(folder / f"{name}.png", light)
+    write_whole(folder / "classes.png", evaluation_page.bars(facts))
     draw_curves(folder / "curves.png", history)
-    _write(folder / "index.html", evaluation_page.page(facts, drawn).encode())
+    write_whole(folder / "index.html", evaluation_page.page(facts, drawn).encode())
 
 
 def extremes(quality: np.ndarray, count: int) -> tuple[list[int], list[int]]:
@@ -160,7 +158,7 @@ def _keep_previous(folder: Path, result: dict[str, Any]) -> dict[str, Any] | Non
     try:
         last = read_scores(folder / "scores.json", list(result["classes"]))
         if last.get("weights_sha256", result["weights_sha256"]) != result["weights_sha256"]:
-            _write(kept, (folder / "scores.json").read_bytes())
+            write_whole(kept, (folder / "scores.json").read_bytes())
         return read_scores(kept, list(result["classes"]))
     except UserError:  # there is none, or one of other classes
         return None
@@ -169,7 +167,7 @@ def _keep_previous(folder: Path, result: dict[str, Any]) -> dict[str, Any] | Non
 def write_scores(folder: Path, result: dict[str, Any], matrix: np.ndarray, title: str) -> None:
     """What is known without the images: scores.json, the tables, confusion.png."""
     _write_tables(folder, {"title": title, **result}, matrix)
-    _write(
+    write_whole(
         folder / "confusion.png",
         chart_images.png(chart_images.confusion(matrix, list(result["classes"]), title)),
     )
@@ -177,15 +175,11 @@ def write_scores(folder: Path, result: dict[str, Any], matrix: np.ndarray, title
 
 def _write_tables(folder: Path, result: dict[str, Any], matrix: np.ndarray) -> None:
     """scores.json, scores.csv (one class a line) and confusion.csv (pixel counts)."""
-    make_folder(folder)
     names = list(result["classes"])
-    content = metrics.strict({**result, "confusion_matrix": matrix.tolist()})
-    _write(folder / "scores.json", json.dumps(content, indent=2, allow_nan=False).encode() + b"\n")
-    columns = list(result["classes"][names[0]])
-    rows = [[name, *(result["classes"][name][column] for column in columns)] for name in names]
-    _write_csv(folder / "scores.csv", [["class", *columns], *rows])
+    write_whole(folder / "scores.json", metrics.as_json(result, matrix))
+    write_whole(folder / "scores.csv", metrics.as_csv(result))
     counted = [[name, *row] for name, row in zip(names, matrix.tolist(), strict=True)]
-    _write_csv(folder / "confusion.csv", [["truth \\ prediction", *names], *counted])
+    write_whole(folder / "confusion.csv", metrics.csv_bytes([["truth \\ prediction", *names], *counted]))
 
 
 def _write_images(path: Path, evaluation: Evaluation, quality: np.ndarray) -> None:
@@ -194,23 +188,10 @@ def _write_images(path: Path, evaluation: Evaluation, quality: np.ndarray) -> No
     accuracy = np.where(truth > 0, hit / np.maximum(1, truth), np.nan)
     order = np.argsort(quality, kind="stable")
     rows = [[evaluation.names[index], float(quality[index]), float(accuracy[index])] for index in order]
-    _write_csv(path, [["picture", "miou", "pixel_accuracy"], *rows])
-
-
-def _write_csv(path: Path, rows: list[list[Any]]) -> None:
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows(metrics.strict(rows))  # empty where a score does not exist
-    _write(path, text.getvalue().encode())
+    write_whole(path, metrics.csv_bytes([["picture", "miou", "pixel_accuracy"], *rows]))
 
 
 def _npz(**arrays: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
-
-
-def _write(path: Path, data: bytes) -> None:
-    def put(temporary: Path) -> None:
-        temporary.write_bytes(data)
-
-    write_atomically(path, put)

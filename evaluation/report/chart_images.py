@@ -44,6 +44,11 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def both(draw: Callable[..., Figure], *values: Any, **options: Any) -> tuple[bytes, bytes]:
+    """The PNG files of a chart, `draw(*values, **options)`, for light and for dark pages."""
+    return png(draw(*values, theme=LIGHT, **options)), png(draw(*values, theme=DARK, **options))
+
+
 def _take_names_as_they_are(figure: Figure) -> None:
     """No text is a formula: a class may be called $x$, or $\\frac{a$, which matplotlib would refuse to draw.
 

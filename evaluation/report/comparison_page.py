@@ -1,15 +1,14 @@
 """A comparison for people to read: text, Markdown, JSON, one plot, and a page that stands alone."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from evaluation.metrics import percent, strict
-from evaluation.report import chart_images, html
-from runtime.files import write_whole
+from evaluation.metrics import percent
+from evaluation.report import chart_images, rendering
+from runtime.files import write_json, write_whole
 
 Interval = dict[str, Any] | None
 
@@ -74,21 +73,17 @@ def write(folder: Path, rows: Sequence[Row], what: str, classes: Sequence[str]) 
     names, panels = [row.label for row in rows], _panels(rows)
     write_whole(folder / "comparison.png", chart_images.png(chart_images.intervals(names, panels)))
     content = {"on": what, "subjects": [row._asdict() for row in rows]}
-    write_whole(folder / "comparison.json", json.dumps(strict(content), indent=1, allow_nan=False).encode())
+    write_json(folder / "comparison.json", content)
     write_whole(folder / "comparison.md", _markdown(rows, what, classes).encode())
-    head = [("", ""), *((name, "n") for name, _ in COLUMNS)]
-    body = [[html.plain(row.label), *map(html.plain, _cells(row))] for row in rows]
-    charts = [
-        html.chart(_png(names, panel, chart_images.LIGHT), _png(names, panel, chart_images.DARK), panel[0])
-        for panel in panels
-    ]
-    page = html.page(
-        f"Comparison on {what}",
-        [
-            html.section("Scores", html.table(head, body), html.note(SAID)),
-            html.section("Intervals", html.beside(charts)),
-            html.section("IoU class by class, %", _classes(rows, classes)),
-        ],
+    page = rendering.page(
+        "comparison.html",
+        title=f"Comparison on {what}",
+        columns=[(name, "n") for name, _ in COLUMNS],
+        scores=[(row.label, _cells(row)) for row in rows],
+        said=SAID,
+        charts=[(chart_images.both(chart_images.intervals, names, [panel]), panel[0]) for panel in panels],
+        predictors=[(name, "n") for name in names],
+        classes=[(name, _marked([_iou(row, name) for row in rows])) for name in classes],
     )
     write_whole(folder / "index.html", page.encode())
 
@@ -102,10 +97,6 @@ def _panels(rows: Sequence[Row]) -> list[chart_images.Interval]:
     ]
 
 
-def _png(names: Sequence[str], panel: chart_images.Interval, theme: chart_images.Theme) -> bytes:
-    return chart_images.png(chart_images.intervals(names, [panel], theme=theme))
-
-
 def _bounds(interval: Interval) -> tuple[float, float] | None:
     return None if interval is None else (100 * interval["low"], 100 * interval["high"])
 
@@ -114,20 +105,15 @@ def _iou(row: Row, name: str) -> float:
     return 100 * float(row.scores["classes"][name]["iou"])
 
 
-def _classes(rows: Sequence[Row], classes: Sequence[str]) -> str:
-    """The best of each class in bold, unless all are equal."""
-    body = []
-    for name in classes:
-        values = [_iou(row, name) for row in rows]
-        best = np.nanmax(values) if not np.isnan(values).all() else np.nan
-        shown = ["-" if np.isnan(value) else f"{value:.1f}" for value in values]
-        bold = len(set(shown)) > 1
-        cells = [
-            f"<b>{cell}</b>" if bold and value == best else cell
-            for cell, value in zip(shown, values, strict=True)
-        ]
-        body.append([html.plain(name), *cells])
-    return html.table([("", ""), *((row.label, "n") for row in rows)], body)
+def _marked(values: Sequence[float]) -> list[tuple[str, bool]]:
+    """The values of a class as text, and whether each is the best; none is where all are equal."""
+    shown = [_one_digit(value) for value in values]
+    best = max((value for value in values if not np.isnan(value)), default=np.nan)
+    return [(text, len(set(shown)) > 1 and value == best) for text, value in zip(shown, values, strict=True)]
+
+
+def _one_digit(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.1f}"
 
 
 def _markdown(rows: Sequence[Row], what: str, classes: Sequence[str]) -> str:
@@ -135,10 +121,7 @@ def _markdown(rows: Sequence[Row], what: str, classes: Sequence[str]) -> str:
         lines = [["", *head], ["---", *("---:" for _ in head)], *body]
         return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
 
-    each = [
-        [name, *("-" if np.isnan(_iou(row, name)) else f"{_iou(row, name):.1f}" for row in rows)]
-        for name in classes
-    ]
+    each = [[name, *(_one_digit(_iou(row, name)) for row in rows)] for name in classes]
     parts = [
         f"# Comparison on {what}",
         "",

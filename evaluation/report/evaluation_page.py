@@ -1,6 +1,6 @@
 """The page of an evaluation: what it scored, what is confused with what, class by class, and images to look at."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -8,10 +8,12 @@ import numpy as np
 
 from evaluation import measurement as measuring
 from evaluation.measurement import Evaluation
-from evaluation.report import chart_images, html
+from evaluation.metrics import percent
+from evaluation.report import chart_images, rendering
 from runtime.encoding import encoded
 from runtime.figures import error_image
 from runtime.image import colour
+from runtime.strict_json import without_nan
 from training.data.spec import DatasetSpec
 
 CONFUSIONS = 15
@@ -54,13 +56,13 @@ class Confusion(NamedTuple):
     of_wrong: float
 
 
-def confusions(matrix: np.ndarray, count: int = CONFUSIONS) -> list[Confusion]:
+def confusions(matrix: np.ndarray) -> list[Confusion]:
     """The largest of a (C, C) matrix off its diagonal, by the share of the true class's pixels."""
     wrong = matrix.astype(np.float64)
     np.fill_diagonal(wrong, 0)
     share = wrong / np.maximum(1, matrix.sum(axis=1, keepdims=True))
     called = np.maximum(1, matrix.sum(axis=0))
-    order = np.argsort(-share, axis=None, kind="stable")[:count]
+    order = np.argsort(-share, axis=None, kind="stable")[:CONFUSIONS]
     pairs = [
         (int(truth), int(predicted))
         for truth, predicted in zip(*np.unravel_index(order, share.shape), strict=True)
@@ -82,162 +84,85 @@ def sentence(found: Confusion, names: Sequence[str]) -> str:
 
 def charts(facts: Facts) -> dict[str, tuple[bytes, bytes]]:
     """The matrices as PNG, name -> (for the folder and for light pages, for dark pages)."""
-    names, matrix, title = facts.evaluation.spec.classes, facts.evaluation.matrix, facts.title
+    drawn = (facts.evaluation.matrix, facts.evaluation.spec.classes, facts.title)
     return {
-        "confusion": _both(lambda theme: chart_images.confusion(matrix, names, title, theme=theme)),
-        "confusion-counts": _both(
-            lambda theme: chart_images.confusion(matrix, names, title, counts=True, theme=theme)
-        ),
+        "confusion": chart_images.both(chart_images.confusion, *drawn),
+        "confusion-counts": chart_images.both(chart_images.confusion, *drawn, counts=True),
     }
 
 
 def bars(facts: Facts) -> bytes:
     """IoU of each class as a PNG, with what it was before; the page has the same as a table."""
-    before = _iou(facts.before) if facts.before else None
-    return chart_images.png(
-        chart_images.bars(list(facts.result["classes"]), _iou(facts.result), facts.title, before=before)
+    now, *before = (
+        [float("nan") if value is None else value for value in _iou(one).values()]
+        for one in (facts.result, facts.before)
+        if one
     )
-
-
-def _both(draw: Callable[[chart_images.Theme], Any]) -> tuple[bytes, bytes]:
-    return chart_images.png(draw(chart_images.LIGHT)), chart_images.png(draw(chart_images.DARK))
+    names = list(facts.result["classes"])
+    return chart_images.png(chart_images.bars(names, now, facts.title, before=before[0] if before else None))
 
 
 def page(facts: Facts, drawn: dict[str, tuple[bytes, bytes]]) -> str:
     """index.html; `drawn` are the `charts`."""
-    spec = facts.evaluation.spec
-    return html.page(
-        facts.title,
-        [
-            _overview(facts),
-            _confused(facts),
-            _classes(facts),
-            html.section("Worst images", *_looked(facts.worst, spec)),
-            html.section("Best images", *_looked(facts.best, spec), _legend(spec)),
-            html.section(
-                "Confusion matrix",
-                html.note("In per cent of each class's true pixels; an empty row has no true pixels here."),
-                html.chart(*drawn["confusion"], "confusion matrix, normalised", scroll=True),
-                html.details(
-                    "in pixels",
-                    html.chart(*drawn["confusion-counts"], "confusion matrix, counts", scroll=True),
-                ),
-            ),
-            _training(facts.history),
-            html.section("Every score", html.lines(measuring.text(facts.result))),
+    spec, result, before = facts.evaluation.spec, without_nan(facts.result), facts.before
+    old = _iou(before) if before else {}
+    return rendering.page(
+        "evaluation.html",
+        title=facts.title,
+        palette=spec.palette,
+        cards=_cards(facts, result),
+        before=before and before.get("title", "an earlier evaluation"),
+        confusions=[(one, sentence(one, spec.classes)) for one in confusions(facts.evaluation.matrix)],
+        classes=[(name, result["classes"][name], old.get(name)) for name in spec.classes],
+        worst=_looked(facts.worst, spec),
+        best=_looked(facts.best, spec),
+        drawn=drawn,
+        curves=[
+            (chart_images.both(chart_images.curves, facts.history, [panel]), panel.label)
+            for panel in chart_images.PANELS
+            if facts.history
         ],
+        scores=measuring.text(facts.result),
     )
 
 
-def _training(history: Sequence[dict[str, float]]) -> str:
-    if not history:
-        return ""
-    panels = []
-    for panel in chart_images.PANELS:
-        light, dark = (
-            chart_images.png(chart_images.curves(history, [panel], theme=theme))
-            for theme in (chart_images.LIGHT, chart_images.DARK)
-        )
-        panels.append(html.chart(light, dark, panel.label))
-    return html.section("Training", html.beside(panels))
-
-
-def _overview(facts: Facts) -> str:
-    result, before = facts.result, facts.before
-    interval = result.get("miou_interval")
-    more = (
-        ""
-        if not interval
-        else f"95% of resamples: {_per_cent(interval['low'])} to {_per_cent(interval['high'])}"
+def _cards(facts: Facts, result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """What stands above all: what, value, and what is to be said of it."""
+    interval, before = result.get("miou_interval"), facts.before
+    spread = (
+        f"95% of resamples: {percent(interval['low'], 1)} to {percent(interval['high'], 1)}"
+        if interval
+        else ""
     )
-    cards = [("mIoU", _per_cent(result["miou"]), more)]
+    cards = [("mIoU", percent(result["miou"], 1), spread)]
     if before:
-        points = 100 * (result["miou"] - _number(before["miou"]))
-        change = "-" if np.isnan(points) else f"{points:+.2f}"
-        cards.append(("change", change, f"points; before: {_per_cent(before['miou'])}"))
-    cards += [
-        ("pixel accuracy", _per_cent(result["pixel_accuracy"]), ""),
-        ("mean accuracy", _per_cent(result["mean_accuracy"]), "recall, mean over classes"),
-        (
-            "images",
-            f"{len(facts.evaluation.names)}",
-            f"{1000 * facts.evaluation.seconds:.1f} ms each (median)",
-        ),
-    ]
-    said = f"Before is {before.get('title', 'an earlier evaluation')}." if before else ""
-    return html.cards(cards) + (html.note(said) if said else "")
-
-
-def _confused(facts: Facts) -> str:
-    spec = facts.evaluation.spec
-    found = confusions(facts.evaluation.matrix)
-    if not found:
-        return html.section(
-            "What is confused with what", html.note("No class loses 1% of its pixels to another.")
-        )
-    head = (("", ""), ("pixels", "n wide"), ("of what is called so", "n wide"), ("of all errors", "n"))
-    rows = [
-        (
-            html.chip(spec.palette[one.truth])
-            + html.chip(spec.palette[one.predicted])
-            + html.plain(sentence(one, spec.classes)),
-            f"{one.pixels:,}",
-            f"{100 * one.of_predicted:.0f}%",
-            f"{100 * one.of_wrong:.1f}%",
-        )
-        for one in found
-    ]
-    return html.section("What is confused with what", html.table(head, rows))
-
-
-def _classes(facts: Facts) -> str:
-    spec, before = facts.evaluation.spec, _iou(facts.before) if facts.before else None
-    head = [("class", ""), ("IoU", "n"), ("", ""), ("change", "n"), ("precision", "n wide"), ("recall", "n wide"),
-            ("of the pixels", "n wide")]  # fmt: skip
-    rows = []
-    for index, name in enumerate(spec.classes):
-        row, old = facts.result["classes"][name], before[index] if before else float("nan")
-        iou = _number(row["iou"])
-        rows.append(
-            [
-                html.chip(spec.palette[index]) + html.plain(name),
-                _per_cent(iou),
-                "" if np.isnan(iou) else html.bar(iou, None if np.isnan(old) else old),
-                "" if np.isnan(iou - old) else html.change(100 * (iou - old)),
-                _per_cent(row["precision"]),
-                _per_cent(row["recall"]),
-                _per_cent(row["share"]),
-            ]
-        )
-    if before is None:
-        head, rows = [*head[:3], *head[4:]], [[*row[:3], *row[4:]] for row in rows]
-    said = html.note("The mark on a bar is the IoU before.") if before else ""
-    return html.section("Class by class", said, html.table(head, rows))
-
-
-def _looked(samples: Sequence[Looked], spec: DatasetSpec) -> list[str]:
-    if not samples:
-        return [html.note("There are too few images with labels.")]
+        known = result["miou"] is not None and before["miou"] is not None
+        change = f"{100 * (result['miou'] - before['miou']):+.2f}" if known else "-"
+        cards.append(("change", change, f"points; before: {percent(before['miou'], 1)}"))
+    count, milliseconds = len(facts.evaluation.names), 1000 * facts.evaluation.seconds
     return [
-        html.note(f"{one.name}: mIoU {_per_cent(one.miou)} over the classes it holds")
-        + html.tiles(
+        *cards,
+        ("pixel accuracy", percent(result["pixel_accuracy"], 1), ""),
+        ("mean accuracy", percent(result["mean_accuracy"], 1), "recall, mean over classes"),
+        ("images", f"{count}", f"{milliseconds:.1f} ms each (median)"),
+    ]
+
+
+def _looked(samples: Sequence[Looked], spec: DatasetSpec) -> list[tuple[str, float, list[tuple[str, bytes]]]]:
+    """Name, mIoU and tiles (caption, file) of each."""
+    return [
+        (
+            one.name,
+            one.miou,
             [
                 ("image", _tile(one.rgb, ".jpg")),
                 ("truth", _tile(colour(one.truth, spec.palette), ".png")),
                 ("prediction", _tile(colour(one.predicted, spec.palette), ".png")),
                 ("errors in red", _tile(error_image(one.truth, one.predicted), ".png")),
-            ]
+            ],
         )
         for one in samples
     ]
-
-
-def _legend(spec: DatasetSpec) -> str:
-    items = " &ensp; ".join(
-        f'<span class="key">{html.chip(shade)}{html.plain(name)}</span>'
-        for name, shade in zip(spec.classes, spec.palette, strict=True)
-    )
-    return html.details("colours of the classes", f"<p>{items}</p>")
 
 
 def _tile(rgb: np.ndarray, suffix: str) -> bytes:
@@ -250,15 +175,6 @@ def _tile(rgb: np.ndarray, suffix: str) -> bytes:
     return encoded(rgb, suffix)
 
 
-def _iou(result: dict[str, Any]) -> list[float]:
-    return [_number(row["iou"]) for row in result["classes"].values()]
-
-
-def _number(value: float | None) -> float:
-    """A score as scores.json has it: null where it does not exist."""
-    return float("nan") if value is None else float(value)
-
-
-def _per_cent(fraction: float | None) -> str:
-    value = _number(fraction)
-    return "-" if np.isnan(value) else f"{100 * value:.1f}%"
+def _iou(result: dict[str, Any]) -> dict[str, float | None]:
+    """Of each class; None where it does not exist."""
+    return {name: row["iou"] for name, row in without_nan(result["classes"]).items()}

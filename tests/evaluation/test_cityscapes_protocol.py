@@ -194,5 +194,5 @@ def test_submission_refuses_what_the_benchmark_would(tmp_path):
     with pytest.raises(UserError, match="aachen_000000_000019.png: --submission has to name an empty"):
         cityscapes_protocol.submission("cityscapes19", CITIES, tmp_path / "full")
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(UserError, match="file/x cannot be made"):
+    with pytest.raises(UserError, match="file/x cannot be written"):
         cityscapes_protocol.submission("cityscapes19", CITIES, tmp_path / "file" / "x")

@@ -16,10 +16,11 @@ import pytest
 from runtime import benchmark
 from runtime.__main__ import main
 from runtime.errors import UserError, exit_on_user_error
-from runtime.files import whole_file
+from runtime.files import WRITING, whole_file
 from tests import tiny_tflite as tiny
 
 ROOT = Path(__file__).resolve().parents[2]
+WRITTEN = f"{WRITING}*long*"
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +241,7 @@ def test_video_stopped_early_is_playable(model, tmp_path, number):
     heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=heeds)
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".long*")) and time.monotonic() < deadline:
+    while not any(path.stat().st_size for path in tmp_path.glob(WRITTEN)) and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.05)
     os.kill(process.pid, number)
@@ -249,7 +250,7 @@ def test_video_stopped_early_is_playable(model, tmp_path, number):
     facts = json.loads((tmp_path / "long.json").read_text(encoding="utf-8"))
     assert not facts["complete"] and 0 < facts["frames"] < 3000
     assert len(frames_of(tmp_path / "long_overlay.mp4")) == facts["frames"]
-    assert not list(tmp_path.glob(".long*"))
+    assert not list(tmp_path.glob(WRITTEN))
 
 
 def test_benchmark_times_each_file_in_turn(model, tmp_path, capsys):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from runtime.correct import Polygon, Region, corrected, polygon_mask, region_mask
+from app.edits import Polygon, Region, corrected, polygon_mask, region_mask
 from runtime.errors import UserError
 
 IDS = np.array(

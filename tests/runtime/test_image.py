@@ -210,16 +210,11 @@ def test_no_byte_soup_gets_past_as_anything_but_a_user_error(sample_image):
                 pass
 
 
-def test_write_png_round_trip_and_refusal(tmp_path, sample_image):
-    image.write_png(tmp_path / "a.png", sample_image)
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), sample_image)
-    ids = sample_image[..., 0].copy()
-    image.write_png(tmp_path / "b.png", ids)
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "b.png")), ids)
-    with pytest.raises(UserError, match="nowhere"):
-        image.write_png(tmp_path / "nowhere" / "c.png", ids)
+def test_png_round_trip_and_refusal(sample_image):
+    for array in (sample_image, sample_image[..., 0].copy()):
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(image.png(array)))), array)
     with pytest.raises(ValueError):
-        image.write_png(tmp_path / "d.png", ids.astype(np.int32))
+        image.png(sample_image[..., 0].astype(np.int32))
 
 
 def test_colour_and_overlay():

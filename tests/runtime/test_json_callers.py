@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from app import painted
 from evaluation import report
-from runtime import bundle, painted
+from runtime import bundle
 from runtime.errors import UserError
 from training.data.files import stream_copy
 from training.data.labels import classes, taxonomies

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from runtime import painted
+from app import painted
 from runtime.errors import UserError
 from runtime.figures import FULL, PAPER, confusion_image, error_image
 from runtime.image import png

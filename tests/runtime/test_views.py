@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from runtime import agreement, archive, palettes, views
+from app import agreement, archive, palettes, views
 from runtime.bundle import read_note, same_weights
 from runtime.errors import UserError
 from runtime.segmenter import Segmentation, Segmenter
@@ -59,7 +59,7 @@ def test_the_class_at_a_point_and_how_large_its_region_is():
         0.5,
     )  # joined over a corner
     assert views.at(one, 3, 1)["region"] == 2
-    with pytest.raises(UserError, match="4, 0 lies outside of the image of 4x2"):
+    with pytest.raises(UserError, match="4, 0 lies outside the image of 4x2"):
         views.at(one, 4, 0)
 
 

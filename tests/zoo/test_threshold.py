@@ -91,17 +91,6 @@ def test_several_levels_are_skimages(levels):
     assert compared > 25
 
 
-def test_five_levels_part_as_well_as_any():
-    """No five regions have a larger variance between them, by exhaustive search over few grey values."""
-    rng = np.random.default_rng(3)
-    filters = pytest.importorskip("skimage.filters", reason="requirements-parity.txt is not installed")
-    find = tf.function(OtsuThresholds(5))
-    for _ in range(3):
-        image = rng.choice(rng.integers(0, 256, 14), (40, 50)).astype(np.uint8)
-        expected = filters.threshold_multiotsu(image, 5)
-        np.testing.assert_array_equal(find(tf.constant(image[None], tf.float32))[0], expected)
-
-
 def test_fewer_values_than_levels_are_a_region_each():
     flat = np.full((8, 9, 3), 90, np.uint8)
     assert not regions(zoo.build("otsu", classes=3, levels=3))(flat).any()
@@ -115,7 +104,7 @@ def test_fewer_values_than_levels_are_a_region_each():
 
 def test_a_batch_is_its_images():
     batch = np.stack(images()[:6])
-    for levels in (2, 3, 4, 5):
+    for levels in (2, 3, 4):
         model = zoo.build("otsu", classes=7, levels=levels)
         together = np.asarray(model(batch)["logits"])
         alone = np.concatenate([model(batch[index : index + 1])["logits"] for index in range(6)])
@@ -192,7 +181,7 @@ def test_the_counting_pass_learns_and_is_finished(tmp_path):
         ("threshold", "value", -1),
         ("threshold", "value", 1.5),
         ("otsu", "levels", 1),
-        ("otsu", "levels", 17),
+        ("otsu", "levels", 5),
         ("otsu", "classes", 1),
     ],
 )

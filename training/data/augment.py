@@ -9,7 +9,6 @@ no antialiasing when an image shrinks, hue turns in YIQ instead of HSV (a rotati
 contrast pivots on the mean of the whole image, not of the crop.
 """
 
-import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -77,11 +76,6 @@ class Augmentation:
 NONE = Augmentation(
     scale=(1.0, 1.0), rotation=0, flip=0, brightness=0, contrast=0, saturation=0, hue=0, blur=0
 )
-
-
-def to_json(augmentation: Augmentation) -> dict[str, object]:
-    """A dict that `Augmentation(**it)` takes back."""
-    return dataclasses.asdict(augmentation)
 
 
 def apply(

@@ -21,9 +21,10 @@ import numpy as np
 from PIL import Image
 
 from runtime import strict_json
-from runtime.errors import UserError
+from runtime.errors import UserError, WriteError
+from runtime.files import write_json
 from training.data.files import random_splits
-from training.data.files.stream_copy import copied, put_json
+from training.data.files.stream_copy import copied
 from training.data.spec import MOST_IDS, VOID_ID
 
 EXTRAS = "pip install -r requirements-extras.txt"
@@ -224,10 +225,9 @@ def _about(ask: Ask, place: Path) -> Source:
         infos = {name: (part.info.splits or {}).get(name) for name, part in parts.items()}
         source = source._replace(sizes={name: info.num_examples for name, info in infos.items() if info})
     try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{place} cannot be written: {error.strerror}; choose another --data-dir.") from error
-    put_json(path, source._asdict())
+        write_json(path, source._asdict())
+    except WriteError as error:
+        raise UserError(f"{error.what}; choose another --data-dir.") from error
     return source
 
 

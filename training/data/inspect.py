@@ -12,7 +12,6 @@ in a split twice or in two splits (by the hash of their pixels); and what is wro
 
 import argparse
 import hashlib
-import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,13 +21,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from runtime.errors import UserError, exit_on_user_error
+from runtime.errors import UserError, WriteError, exit_on_user_error
+from runtime.files import write_json
 from training.command_line import Parser, setting
 from training.data import mixture, opened, sample_sheet
 from training.data.files import damaged_jpeg
 from training.data.spec import VOID_ID, DatasetSpec, Example
 from training.progress_bar import counter
-from training.runs.checkpoints import write_atomically
 
 LISTED = 10  # sentences of one kind that are printed; inspect.json has all of them
 
@@ -361,12 +360,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     result = report(args.data, spec, parts, coloured)
     folder = Path(args.out or f"inspect/{args.data}")
-    content = json.dumps(result, indent=2) + "\n"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror}; choose another --out.") from error
-    write_atomically(folder / "inspect.json", lambda path: _put(path, content))
+        write_json(folder / "inspect.json", result)
+    except WriteError as error:
+        raise UserError(f"{error.what}; choose another --out.") from error
     chosen = {split: sample_sheet.chosen(_classes_of(part), args.samples) for split, part in parts.items()}
     images = [
         (f"{split}/{parts[split].examples[index].name}", *parts[split].examples[index].read())
@@ -382,10 +379,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _classes_of(part: Part) -> list[set[int] | None]:
     """The classes in each image; None where it was refused."""
     return [None if seen.problem else set(seen.pairs[:, 1].tolist()) - {VOID_ID} for seen in part.seen]
-
-
-def _put(path: Path, content: str) -> None:
-    path.write_text(content, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 
 from evaluation import chart_fonts
+from runtime.files import whole_file
 from runtime.image import colour, overlay
 from training.data.spec import VOID_ID, DatasetSpec
-from training.runs.checkpoints import write_atomically
 
 TILE = 480  # pixels: the width, and the most in height, that an image is drawn at
 TITLE = 64  # letters over an image; of a longer name the end is shown
@@ -80,7 +80,8 @@ def draw(path: Path, images: Sequence[tuple[str, np.ndarray, np.ndarray]], spec:
     shown = axes.legend(handles=patches, loc="center", ncols=PLACES, fontsize=9, frameon=False)
     for entry in shown.get_texts():
         entry.set_parse_math(False)  # a class may be called anything
-    write_atomically(path, lambda temporary: chart_fonts.save(figure, temporary))
+    with whole_file(path) as part:
+        chart_fonts.save(figure, part)
 
 
 def _small(rgb: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

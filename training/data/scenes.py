@@ -22,6 +22,7 @@ from drawing import backdrop, layout, lens, street
 from drawing.canvas import Canvas
 from runtime.encoding import encoded
 from runtime.errors import UserError, exit_on_user_error
+from runtime.files import WRITING, write_whole
 from training import command_line
 from training.data import cityscapes
 from training.data.spec import Example
@@ -33,7 +34,7 @@ SIDES = (16, 8192)  # the least and the greatest side
 MOST = 999_999  # scenes of a split: the names have six digits
 CITY = "drawn"
 OWN = re.compile(  # what `--write` makes, beneath its folder
-    rf"(leftImg8bit|gtFine)/(train|val)/{CITY}/{CITY}_\d{{6}}_000000_"
+    rf"(leftImg8bit|gtFine)/(train|val)/{CITY}/({re.escape(WRITING)}\d+-)?{CITY}_\d{{6}}_000000_"
     r"(leftImg8bit|gtFine_labelIds|gtFine_instanceIds)\.png(\.part)?"
 )
 
@@ -131,9 +132,9 @@ def write(folder: Path, splits: tuple[str, ...], count: int, size: tuple[int, in
     for split in splits:
         for index in range(count):
             scene = draw(seed, index, size, split=split)
-            arrays = (scene.image[..., ::-1], scene.label_ids, scene.instance_ids.astype(np.uint16))
+            arrays = (scene.image, scene.label_ids, scene.instance_ids.astype(np.uint16))
             for path, array in zip(paths(folder, split, index), arrays, strict=True):
-                _save(path, array)
+                write_whole(path, encoded(array, ".png"))
             done += 1
             rate = done / (time.monotonic() - start)
             _say(f"{done}/{total} scenes at {size[0]}x{size[1]}, {rate:.1f} a second", last=done == total)
@@ -151,18 +152,6 @@ def _claim(folder: Path) -> None:
                 f"{folder} holds {path.relative_to(folder)}, which is not a drawn scene; "
                 "choose a folder that is new or empty."
             )
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(encoded(array if array.ndim == 2 else array[..., ::-1], ".png"))
-        part.replace(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from None
-    finally:  # a stop by Ctrl-C comes through here too
-        part.unlink(missing_ok=True)
 
 
 def _say(line: str, *, last: bool) -> None:
@@ -210,7 +199,7 @@ def main(arguments: list[str]) -> int:
         if options.sheet.suffix.lower() != ".png":
             raise UserError(f"--sheet {options.sheet} does not end in .png; the sheet is a PNG file.")
         split = "train" if options.split == "both" else options.split
-        _save(options.sheet, sheet(options.count, size, options.seed, split)[..., ::-1])
+        write_whole(options.sheet, encoded(sheet(options.count, size, options.seed, split), ".png"))
     return 0
 
 

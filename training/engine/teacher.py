@@ -10,6 +10,7 @@ import tensorflow as tf
 from runtime import Segmenter
 from runtime.bundle import numbered
 from runtime.errors import UserError
+from runtime.files import file_sha256
 from training.data.labels.same_classes import reordered
 from training.data.labels.taxonomies import plain_names
 from training.engine.gradients import Logits
@@ -27,7 +28,7 @@ def fingerprint(path: Path) -> str:
         path = trained_run.load(path).weights_path
     if not path.is_file():
         raise UserError(f"the teacher {path} is not there: name a run folder, a .weights.h5 or a .tflite")
-    return card.file_sha256(path)
+    return file_sha256(path)
 
 
 def refuse_own_folder(recipe: Recipe, run_folder: Path) -> None:

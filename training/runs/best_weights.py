@@ -10,8 +10,8 @@ from pathlib import Path
 import keras
 
 from runtime.errors import UserError
-from training.runs.checkpoints import write_bytes
-from zoo.convert import card, hdf5
+from runtime.files import file_sha256, write_whole
+from zoo.convert import hdf5
 
 NAME, HASH = "best.weights.h5", "best.sha256"
 
@@ -21,9 +21,9 @@ def write(run_folder: Path, model: keras.Model) -> None:
     content = hdf5.weights_bytes(model)
     sha256 = hashlib.sha256(content).hexdigest()
     place = run_folder / HASH
-    write_bytes(place, _lines([*_known(place), sha256]))
-    write_bytes(run_folder / NAME, content)
-    write_bytes(place, _lines([sha256]))
+    write_whole(place, _lines([*_known(place), sha256]))
+    write_whole(run_folder / NAME, content)
+    write_whole(place, _lines([sha256]))
 
 
 def check(path: Path) -> None:
@@ -32,7 +32,7 @@ def check(path: Path) -> None:
     place = path.with_name(HASH)
     if path.name != NAME or not path.is_file() or not place.is_file():
         return
-    if card.file_sha256(path) not in _known(place):
+    if file_sha256(path) not in _known(place):
         raise UserError(
             f"{path} is damaged or another file than its run wrote: its SHA-256 is not that of {place.name}; bring "
             "back the file that the run wrote, or train the run again with --fresh"

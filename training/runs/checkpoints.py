@@ -23,51 +23,12 @@ import numpy as np
 
 from runtime import strict_json
 from runtime.errors import UserError
+from runtime.files import WRITING, write_whole
 
 KEEP = 3
 FORMAT = 2
 BEGUN = "begun"
 HEAD = re.compile(rb'(\{.*), "sha256": "([0-9a-f]{64})"\}', re.DOTALL)
-
-
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """`write(temporary)`, then fsync and rename: `path` is the old file or the new one, never half of it.
-
-    The temporary file is a new one: a link of its name would lead the bytes elsewhere. A failure (a full disk, say)
-    removes it and raises UserError; `path` is untouched.
-    """
-    # The suffix stays: the format may be chosen by it.
-    temporary = path.with_name(f".writing-{path.name}")
-    try:
-        temporary.unlink(missing_ok=True)
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
-        write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise UserError(
-            f"{path} could not be written ({error.strerror or error}); what was there before is whole: "
-            "free some space or choose another folder, then run the same command again"
-        ) from error
-
-
-def write_bytes(path: Path, *parts: bytes | memoryview) -> None:
-    """`write_atomically` of what is in memory."""
-
-    def put(temporary: Path) -> None:
-        with open(temporary, "wb") as file:
-            for part in parts:
-                file.write(part)
-
-    write_atomically(path, put)
 
 
 def encode(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> tuple[bytes, memoryview]:
@@ -89,8 +50,7 @@ def _digest(start: bytes, payload: bytes | memoryview) -> str:
 def save(folder: Path, step: int, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Path:
     """Write `step-00000123.checkpoint` and remove all but the newest `KEEP`. Returns its path."""
     path = folder / f"step-{step:08d}.checkpoint"
-    make_folder(folder)
-    write_bytes(path, *encode(arrays, {**meta, "step": step}))
+    write_whole(path, *encode(arrays, {**meta, "step": step}))
     with suppress(OSError):  # what cannot be removed does no harm
         (folder / BEGUN).unlink(missing_ok=True)
         for old in sorted(folder.glob("step-*.checkpoint"))[:-KEEP]:
@@ -100,9 +60,8 @@ def save(folder: Path, step: int, arrays: dict[str, np.ndarray], meta: dict[str,
 
 def begin(folder: Path) -> None:
     """Note that a run begins here, before it has anything to keep."""
-    make_folder(folder)
     if not listed(folder):
-        write_bytes(folder / BEGUN)
+        write_whole(folder / BEGUN)
 
 
 def has_begun(folder: Path) -> bool:
@@ -115,14 +74,6 @@ def check_folder(folder: Path) -> None:
     there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not there.is_dir():
         raise UserError(f"{there} is a file, and results go into a folder: name another one with --out")
-
-
-def make_folder(folder: Path) -> None:
-    """With all above it. UserError when something else is there, or the disk refuses."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be made ({error.strerror}): move away what is there") from error
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -170,7 +121,7 @@ def latest(folder: Path, say: Callable[[str], None]) -> tuple[dict[str, np.ndarr
     is refused: starting from scratch would silently throw the run away. 4. No file at all: a new run.
     """
     paths = listed(folder)[::-1]
-    for leftover in folder.glob(".writing-*"):
+    for leftover in (*folder.glob(f"{WRITING}*"), *folder.parent.glob(f"{WRITING}*")):
         with suppress(OSError):
             leftover.unlink()
     for path in paths:

@@ -16,6 +16,7 @@ import numpy as np
 import zoo
 from runtime.bundle import numbered, spread_palette
 from runtime.errors import UserError
+from runtime.files import file_sha256
 from runtime.folders import distinct, files_below
 from runtime.image import IMAGE_SUFFIXES, read_rgb
 from training.data import DATASETS, spec, specs
@@ -112,7 +113,7 @@ def load(path: Path) -> Converted:
     found = card.read(path)
     if found["model"] not in zoo.MODELS:
         raise UserError(f"{path} is a {found['model']}, which this version has no model of: convert it again")
-    sha256 = card.file_sha256(card.card_path(path))
+    sha256 = file_sha256(card.card_path(path))
     return Converted(path.parent, Origin(str(found["model"]), sha256), path, found)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import keras
 
-from runtime.errors import UserError
+from runtime.errors import UserError, first_line
 from training.runs import best_weights
 from zoo.convert import h5
 
@@ -16,5 +16,4 @@ def load_weights(model: keras.Model, path: Path) -> None:
     try:
         model.load_weights(path)
     except (OSError, KeyError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path} does not fit this model or is damaged: {reason}") from error
+        raise UserError(f"{path} does not fit this model or is damaged: {first_line(error)}") from error

@@ -2,18 +2,16 @@
 
 import argparse
 import dataclasses
-import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from runtime.errors import UserError
+from runtime.files import write_json
 from training.data.mixture import MAPPING, WEIGHTS
 from training.runs import best_weights
-from training.runs.checkpoints import make_folder
 from training.runs.recipe import Recipe, at, from_json
-from training.runs.run_folders import write_text
 
 # What may stand beside --resume: where things lie now, and what is no part of the recipe.
 BESIDE = ("resume", "data_dir", "teacher", "epochs", "worker_timeout", "track", "track_uri")
@@ -137,8 +135,7 @@ def _classes(recipe: Recipe, run_folder: Path) -> list[str]:
     if mapping is None:
         return ["--classes", recipe.taxonomy] if recipe.taxonomy else []
     path = run_folder / "mapping" / f"{recipe.taxonomy}.json"
-    make_folder(path.parent)
-    write_text(path, json.dumps(mapping, indent=2) + "\n")
+    write_json(path, mapping)
     return ["--classes", str(path)]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import UserError
+from runtime.files import write_whole
 from training.runs import best_weights, checkpoints
 from training.runs.recipe import MACHINE_FIELDS, Recipe, from_json
 
@@ -70,13 +71,13 @@ def claim(folder: Path, recipe: Recipe, fresh: bool) -> None:
         strangers = sorted(item.name for item in folder.iterdir() if not item.name.startswith("."))
         if strangers:
             raise UserError(f"{folder} holds other files ({', '.join(strangers[:3])}): choose another --name")
-        write_text(path, recipe.to_json())
+        write_whole(path, recipe.to_json().encode())
         return
     different = recipe.differences(from_json(path))
     if not checkpoints.listed(folder / "checkpoints"):
         _refuse_lost(folder)
         if different:  # that run never got as far as a checkpoint: nothing is lost
-            write_text(path, recipe.to_json())
+            write_whole(path, recipe.to_json().encode())
     elif different:
         raise UserError(
             f"{folder} belongs to a run of another recipe, which differs in {'; '.join(different)}: "
@@ -89,7 +90,7 @@ def keep_places(folder: Path, recipe: Recipe) -> None:
     path = folder / "recipe.json"
     kept = from_json(path)
     if any(getattr(kept, name) != getattr(recipe, name) for name in MACHINE_FIELDS):
-        write_text(path, recipe.to_json())
+        write_whole(path, recipe.to_json().encode())
 
 
 def _check_kinds(folder: Path) -> None:
@@ -141,10 +142,6 @@ def _remove(item: Path) -> None:
         raise UserError(f"{item} cannot be removed: {error.strerror}") from error
 
 
-def write_text(path: Path, text: str) -> None:
-    checkpoints.write_bytes(path, text.encode())
-
-
 def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
     """history.csv, written anew from the rows of the checkpoint, so that a resume never doubles a line."""
     if not rows:
@@ -154,7 +151,7 @@ def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
     writer = csv.DictWriter(text, fieldnames=list(rows[0]))
     writer.writeheader()
     writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_whole(path, text.getvalue().encode())
 
 
 def recipe_table(recipe: Recipe, folder: Path) -> str:

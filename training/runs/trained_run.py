@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import keras
 import zoo
 from runtime import strict_json
 from runtime.errors import UserError
+from runtime.files import write_json
 from training import data
 from training.data.files import fingerprint
 from training.data.labels.class_counts import Occurrence
@@ -22,7 +22,6 @@ from training.runs import best_weights, checkpoints, converted_weights
 from training.runs.converted_weights import Converted, Origin
 from training.runs.load_weights import load_weights
 from training.runs.recipe import Recipe, at, from_json, split_options
-from training.runs.run_folders import write_text
 from zoo.convert import card
 
 CLASSES = "classes.json"
@@ -122,7 +121,7 @@ def keep_classes(folder: Path, spec: DatasetSpec) -> None:
             f"{folder} was trained on the classes {', '.join(kept.classes)}, and the data now has "
             f"{', '.join(spec.classes)}: choose another --name, or start over with --fresh"
         )
-    write_text(folder / CLASSES, json.dumps(spec.as_dict(), indent=2) + "\n")
+    write_json(folder / CLASSES, spec.as_dict())
 
 
 def keep_data(folder: Path, now: Mapping[str, fingerprint.Images]) -> None:

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 from evaluation.report import preview_path
 from runtime import strict_json
 from runtime.errors import UserError
+from runtime.files import write_json
 from training.engine.loop import Stopped, Track
 from training.runs.recipe import Recipe
-from training.runs.run_folders import write_text
 
 EXPERIMENT = "kerbside"
 KEPT = "tracking.json"
@@ -81,7 +81,7 @@ def begin(run_folder: Path, recipe: Recipe, uri: str) -> None:
             _see(client, known, run_folder)
         else:
             run_id = _new_run(client, uri, run_folder, recipe)
-            write_text(run_folder / KEPT, json.dumps({"uri": uri, "run_id": run_id}, indent=2) + "\n")
+            write_json(run_folder / KEPT, {"uri": uri, "run_id": run_id})
     except UserError:
         raise
     except Exception as error:  # whatever a database driver or a server raises

@@ -16,7 +16,7 @@ import keras
 
 import zoo
 from runtime.class_names import MOST_CLASSES
-from runtime.errors import UserError, exit_on_user_error
+from runtime.errors import UserError, exit_on_user_error, first_line
 from runtime.stderr import stderr_closed
 from zoo.convert import card, hub, ours, readers, recognise
 from zoo.convert.assign import Report, assign, check_size
@@ -161,8 +161,9 @@ def _build(match: Match, arguments: Mapping[str, Any]) -> keras.Model:
         check_size(match, arguments)
         return zoo.build(match.model, **arguments)
     except (ValueError, TypeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"asks for a {match.model} that cannot be built: {reason:.300}") from error
+        raise ValueError(
+            f"asks for a {match.model} that cannot be built: {first_line(error):.300}"
+        ) from error
 
 
 def _options(settings: Sequence[str]) -> Options:

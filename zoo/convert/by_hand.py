@@ -1,6 +1,5 @@
 """A card for weights that were saved by hand: what `save_weights` leaves out."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ import keras
 import zoo
 from runtime.class_names import check_names
 from runtime.errors import UserError
-from runtime.files import whole_file
+from runtime.files import file_sha256, write_json
 from zoo.convert import card, ours
 
 Colour = tuple[int, int, int]
@@ -53,7 +52,7 @@ def write_card(
     if colours and len(colours) != count:
         raise UserError(f"palette has {len(colours)} colours for {count} classes: one each is needed")
     _check(path, model, built)
-    sha256 = card.file_sha256(path)
+    sha256 = file_sha256(path)
     facts = {
         "format": card.FORMAT,
         "model": model,
@@ -63,8 +62,7 @@ def write_card(
         "source": {"kind": "saved by hand", "name": path.name.removesuffix(card.SUFFIX), "sha256": sha256},
         "weights_sha256": sha256,
     }
-    with whole_file(card.card_path(path)) as part:
-        part.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    write_json(card.card_path(path), facts)
     return card.card_path(path)
 
 

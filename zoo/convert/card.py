@@ -2,7 +2,6 @@
 `python -m export --format weights`."""
 
 import hashlib
-import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +12,8 @@ import keras
 import zoo
 from runtime import strict_json
 from runtime.class_names import mended
-from runtime.errors import UserError
-from runtime.files import whole_file
+from runtime.errors import UserError, first_line
+from runtime.files import file_sha256, whole_file
 from zoo.convert import h5, hdf5
 from zoo.convert.checkpoint import Match
 
@@ -59,7 +58,7 @@ def write(weights: Path, model: keras.Model, facts: Mapping[str, Any], half: boo
     with whole_file(card_path(weights)) as card_part, whole_file(weights) as weights_part:
         weights_part.write_bytes(content)
         facts = {**facts, "weights_sha256": hashlib.sha256(content).hexdigest()}
-        card_part.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        card_part.write_bytes(strict_json.written(facts))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -71,7 +70,7 @@ def read(path: Path) -> dict[str, Any]:
         card = strict_json.read(path)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path} cannot be read: {_first_line(error)}; convert the checkpoint again."
+            f"{path} cannot be read: {first_line(error)}; convert the checkpoint again."
         ) from error
     try:
         strict_json.checked(card, KEYS)
@@ -107,13 +106,8 @@ def rebuild(path: str | Path, image_size: tuple[int, int] | None = None) -> kera
             warnings.simplefilter("ignore")
             model.load_weights(weights)
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{weights} cannot be loaded: {_first_line(error)}.") from error
+        raise UserError(f"{weights} cannot be loaded: {first_line(error)}.") from error
     return model
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def tuples(value: Any) -> Any:
@@ -130,7 +124,3 @@ def missing(weights: Path) -> str:
         f"its card {card_path(weights).name}, which says what model and classes it is of, is not beside it; "
         f'python -c "import zoo.convert; {call}" writes one, with the model, classes and keywords of your zoo.build'
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -13,7 +13,7 @@ from typing import Any
 
 import h5py
 
-from runtime.errors import UserError
+from runtime.errors import UserError, first_line
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 NUMBERS = "fiub"
@@ -37,7 +37,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     except (OSError, KeyError, ValueError, RuntimeError, TypeError, OverflowError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path} is damaged, cut short or no .weights.h5: {_line(error)}.") from error
+        raise UserError(f"{path} is damaged, cut short or no .weights.h5: {first_line(error)}.") from error
 
 
 def check(path: Path) -> None:
@@ -95,7 +95,3 @@ def _objects(file: h5py.File) -> Iterator[tuple[str, Any]]:
             yield path, item
             if isinstance(item, h5py.Group):
                 waiting.append((path, item))
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -7,7 +7,7 @@ mean what they mean to huggingface_hub, KAGGLEHUB_CACHE what it means to kaggleh
 import re
 from pathlib import Path
 
-from runtime.errors import UserError
+from runtime.errors import UserError, first_line
 from zoo.convert.readers import CONFIG, KERAS_HUB, KERAS_HUB_TASK, PREPROCESSORS, SUFFIXES, WEIGHTS
 
 HUGGING_FACE = re.compile(r"(?:hf://)?([\w][\w.-]*/[\w][\w.-]*)(?:@([\w./-]+))?")
@@ -111,5 +111,4 @@ def _fetch_from_kaggle(name: str, handle: str) -> Path:
             f"{name} cannot be fetched: Kaggle cannot be reached; with a network it is."
         ) from error
     except Exception as error:  # of the HTTP library and of Kaggle's own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise UserError(f"{name} cannot be fetched from Kaggle: {reason[:200]}.") from error
+        raise UserError(f"{name} cannot be fetched from Kaggle: {first_line(error)[:200]}.") from error

@@ -15,7 +15,7 @@ import h5py
 import keras
 import numpy as np
 
-from runtime.errors import UserError
+from runtime.errors import UserError, first_line
 from zoo import contract
 from zoo.convert import h5
 
@@ -50,8 +50,7 @@ def opened(path: Path) -> Iterator[Stored]:
         with h5py.File(path, "r") as file:
             yield _layers(file, path)
     except (OSError, KeyError, RuntimeError, TypeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise UserError(f"{path} is damaged, cut short or no .weights.h5: {reason}") from error
+        raise UserError(f"{path} is damaged, cut short or no .weights.h5: {first_line(error)}") from error
 
 
 def _layers(file: h5py.File, path: Path) -> Stored:

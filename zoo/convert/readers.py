@@ -15,7 +15,8 @@ import numpy as np
 import safetensors
 
 from runtime import strict_json
-from runtime.errors import UserError
+from runtime.errors import UserError, first_line
+from runtime.files import file_sha256
 from zoo.convert import h5, state_dicts
 from zoo.convert.checkpoint import Checkpoint
 from zoo.convert.pth import torch_file
@@ -134,7 +135,7 @@ def _safetensors(path: Path) -> dict[str, np.ndarray]:
             # bfloat16 comes as ml_dtypes' type, which NumPy turns into float32 exactly.
             return {name: np.asarray(opened.get_tensor(name)).astype(np.float32) for name in opened.keys()}
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-        raise UserError(f"{path} is damaged, cut short or no .safetensors: {_line(error)}.") from error
+        raise UserError(f"{path} is damaged, cut short or no .safetensors: {first_line(error)}.") from error
 
 
 def _torch(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], tuple[str, ...]]:
@@ -187,7 +188,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         found = strict_json.read(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON: {_line(error)}.") from error
+        raise UserError(f"{path} cannot be read as JSON: {first_line(error)}.") from error
     if not isinstance(found, dict):
         raise UserError(f"{path} holds a {type(found).__name__}, where a JSON object should be.")
     return found
@@ -195,16 +196,8 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _sha256(files: list[Path]) -> str:
     """Of one file its SHA-256; of several that of the lines "SHA-256  NAME"."""
-    sums = []
-    for path in files:
-        with path.open("rb") as file:
-            sums.append(hashlib.file_digest(file, "sha256").hexdigest())
+    sums = [file_sha256(path) for path in files]
     if len(files) == 1:
         return sums[0]
     lines = "".join(f"{one}  {path.name}\n" for one, path in zip(sums, files, strict=True))
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def _line(error: Exception) -> str:
-    """The first line of what a library says, without its full stop."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -287,7 +287,7 @@ def test_a_crop_of_one_row_can_be_blurred():
 def test_augmentation_survives_json_and_refuses_nonsense():
     import json
 
-    there = json.loads(json.dumps(augment.to_json(Augmentation())))
+    there = json.loads(json.dumps(dataclasses.asdict(Augmentation())))
     assert Augmentation(**there) == Augmentation()
     for wrong in (
         {"flip": 1.5},

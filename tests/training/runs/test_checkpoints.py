@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -16,10 +17,12 @@ import numpy as np
 import pytest
 
 from runtime.errors import UserError
+from runtime.files import WRITING, make_folder, write_whole
 from training.runs import best_weights, checkpoints
 from training.runs.load_weights import load_weights
 
 REPOSITORY = Path(__file__).parents[3]
+TEMPORARY = f"{WRITING}{os.getpid()}-recipe.json"
 
 
 def arrays(step: int) -> dict[str, np.ndarray]:
@@ -109,24 +112,24 @@ def test_a_link_of_the_temporary_name_is_not_written_through(tmp_path: Path) -> 
     outside.write_text("mine", encoding="utf-8")
     inside = tmp_path / "run"
     inside.mkdir()
-    (inside / ".writing-recipe.json").symlink_to(outside)
-    checkpoints.write_bytes(inside / "recipe.json", b"{}")
+    (inside / TEMPORARY).symlink_to(outside)
+    write_whole(inside / "recipe.json", b"{}")
     assert outside.read_text(encoding="utf-8") == "mine" and (inside / "recipe.json").read_bytes() == b"{}"
     assert [path.name for path in inside.iterdir()] == ["recipe.json"]
 
 
-@pytest.mark.parametrize("name", [".writing-recipe.json", "recipe.json"])
+@pytest.mark.parametrize("name", [TEMPORARY, "recipe.json"])
 def test_a_folder_of_the_name_is_one_sentence(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
-    with pytest.raises(UserError, match="recipe.json could not be written"):
-        checkpoints.write_bytes(tmp_path / "recipe.json", b"{}")
+    with pytest.raises(UserError, match="recipe.json cannot be written"):
+        write_whole(tmp_path / "recipe.json", b"{}")
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_file_where_results_shall_go_is_named_at_once(tmp_path: Path) -> None:
     (tmp_path / "evaluation").write_text("", encoding="utf-8")
     for place in (tmp_path / "evaluation", tmp_path / "evaluation/camvid-val"):
-        for do in (checkpoints.check_folder, checkpoints.make_folder):
+        for do in (checkpoints.check_folder, make_folder):
             with pytest.raises(UserError, match="evaluation"):
                 do(place)
     checkpoints.check_folder(tmp_path / "a/b")
@@ -150,6 +153,7 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from runtime.errors import UserError
+from runtime.files import WRITING, make_folder, write_whole
 from training import checkpoints
 folder = Path(sys.argv[1])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write then fails with an OSError, as on a full disk
@@ -170,7 +174,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint_whole(tmp_path: Path) -> No
         [sys.executable, "-c", FULL_DISK, str(tmp_path)], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert done.returncode == 2, done.stderr
-    assert "step-00000002.checkpoint could not be written" in done.stdout
+    assert "step-00000002.checkpoint cannot be written" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.checkpoint"]
     assert (tmp_path / "step-00000001.checkpoint").read_bytes() == before
 
@@ -203,7 +207,7 @@ def test_a_full_disk_leaves_the_best_weights_whole_and_says_so_in_a_sentence(
     best_weights.write(tmp_path, model)
     content = (tmp_path / best_weights.NAME).read_bytes()
     model.layers[0].set_weights([value + 1 for value in model.layers[0].get_weights()])
-    with full_disk(most), pytest.raises(UserError, match=f"{refused} could not be written"):
+    with full_disk(most), pytest.raises(UserError, match=f"{refused} cannot be written"):
         best_weights.write(tmp_path, model)
     best_weights.check_present(tmp_path)
     assert (tmp_path / best_weights.NAME).read_bytes() == content
@@ -247,11 +251,11 @@ def test_killed_while_the_best_weights_are_exchanged(
     model.layers[0].set_weights([value + 1 for value in model.layers[0].get_weights()])
 
     def write_and_die(path: Path, content: bytes) -> None:
-        checkpoints.write_bytes(path, content)
+        write_whole(path, content)
         if path.name == dies_at:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(best_weights, "write_bytes", write_and_die)
+    monkeypatch.setattr(best_weights, "write_whole", write_and_die)
     with pytest.raises(KeyboardInterrupt):
         best_weights.write(tmp_path, model)
     best_weights.check_present(tmp_path)

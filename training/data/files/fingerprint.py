@@ -14,8 +14,8 @@ import numpy as np
 
 from runtime import strict_json
 from runtime.errors import UserError
+from runtime.files import write_whole
 from training.data.spec import Example
-from training.runs.checkpoints import write_bytes
 
 NAME = "data.json"
 SHOWN = 3  # images that a message names
@@ -54,7 +54,7 @@ def keep(folder: Path, splits: Mapping[str, Images]) -> None:
         + "\n ]"
         for split, images in splits.items()
     ]
-    write_bytes(folder / NAME, ("{\n" + ",\n".join(parts) + "\n}\n").encode())
+    write_whole(folder / NAME, ("{\n" + ",\n".join(parts) + "\n}\n").encode())
 
 
 def kept(folder: Path) -> dict[str, Images] | None:

@@ -26,7 +26,6 @@ from training.data.labels.classes import Classes
 
 HOLDS = "images/, masks/ and classes.json"
 LISTS = (".", "splits", "lists", "ImageSets/Segmentation")  # where lists of splits may lie; the last is VOC's
-BLACK = (0, 0, 0)
 
 
 class Layout(NamedTuple):

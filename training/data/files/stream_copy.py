@@ -10,15 +10,14 @@ into files that are then read like any others; a copy that was cut short goes on
 """
 
 import fcntl
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from runtime import strict_json
 from runtime.errors import UserError
+from runtime.files import write_json
 from training.progress_bar import bar
-from training.runs.checkpoints import write_atomically
 
 NOTED_EVERY = 64  # images: what a killed copy reads again at most
 
@@ -94,10 +93,5 @@ def _index(place: Path) -> dict[str, Any]:
 
 def _note(place: Path, count: int, state: Any, done: bool) -> dict[str, Any]:
     index = {"count": count, "state": state, "done": done}
-    put_json(place / "index.json", index)
+    write_json(place / "index.json", index)
     return index
-
-
-def put_json(path: Path, content: Any) -> None:
-    """Write JSON, whole or not at all."""
-    write_atomically(path, lambda temporary: _write(temporary, json.dumps(content).encode()))

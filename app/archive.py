@@ -8,9 +8,11 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
-from runtime import views
+from app import views
+from runtime import strict_json
 from runtime.errors import UserError
 from runtime.folders import distinct
+from runtime.image import png
 from runtime.segmenter import Segmentation
 
 ENDS = ("_mask.png", "_colour.png", "_overlay.png", ".json", "_polygons.json")  # of an image's files
@@ -37,12 +39,12 @@ def own_names(names: Sequence[str]) -> list[str]:
 
 def legend_json(found: Segmentation, name: str) -> bytes:
     """The image's name, its size, the seconds, and id, name, colour and share of each class."""
-    return (json.dumps({"image": name, **found.report()}, indent=2) + "\n").encode()
+    return strict_json.written({"image": name, **found.report()})
 
 
-def polygons_json(found: Segmentation, name: str, classes: Collection[int] | None = None) -> bytes:
+def polygons_json(found: Segmentation, name: str) -> bytes:
     """The image's name, its size [H, W] and the outlines of its regions: see `runtime.polygons`."""
-    facts = {"image": name, "size": list(found.ids.shape), "polygons": found.polygons(classes=classes)}
+    facts = {"image": name, "size": list(found.ids.shape), "polygons": found.polygons()}
     return (json.dumps(facts) + "\n").encode()
 
 
@@ -52,7 +54,7 @@ def files(found: Segmentation, name: str, opacity: float, hidden: Collection[int
     return {
         f"{stem}_mask.png": found.mask_png(),
         f"{stem}_colour.png": found.colour_png(),
-        f"{stem}_overlay.png": views.encoded(views.overlay(found, opacity, hidden), ".png"),
+        f"{stem}_overlay.png": png(views.overlay(found, opacity, hidden)),
         f"{stem}.json": legend_json(found, name),
         f"{stem}_polygons.json": polygons_json(found, name),
     }
@@ -89,5 +91,5 @@ def zipped(
             for path, data in files(found, own, opacity, hidden).items():
                 add(path, data)
         summary = {**(facts or {}), "images": good, "could_not_be_read": bad}
-        add(SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
+        add(SUMMARY, strict_json.written(summary))
     return buffer.getvalue()

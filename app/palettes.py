@@ -14,7 +14,7 @@ import functools
 import cv2
 import numpy as np
 
-from runtime.bundle import Colour
+from runtime.bundle import Colour, farthest
 from runtime.errors import UserError
 from runtime.segmenter import Segmentation
 
@@ -70,15 +70,7 @@ def safe_palette(count: int) -> tuple[Colour, ...]:
     greys = [(level, level, level) for level in (0.3, 0.5, 0.7, 0.85, 1.0)]
     colours = np.concatenate([np.array(OKABE_ITO) / 255, np.array(shades + greys)])
     lab = as_seen(np.rint(colours * 255).astype(np.uint8))  # (kinds of vision, colours, 3)
-    chosen = list(range(min(count, len(OKABE_ITO))))
-    distance = np.full(len(colours), np.inf)
-    for index in chosen:
-        distance = np.minimum(distance, _worst(lab, index))
-    while len(chosen) < count:
-        chosen.append(int(distance.argmax()))
-        distance = np.minimum(distance, _worst(lab, chosen[-1]))
-    picked = np.rint(colours[chosen] * 255).astype(int)
-    return tuple((int(red), int(green), int(blue)) for red, green, blue in picked)
+    return farthest(colours, lab, len(OKABE_ITO), count)
 
 
 def as_seen(colours: np.ndarray) -> np.ndarray:
@@ -89,8 +81,3 @@ def as_seen(colours: np.ndarray) -> np.ndarray:
     seen = np.clip(seen, 0, 1)
     back = np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055)
     return cv2.cvtColor(back.astype(np.float32), cv2.COLOR_RGB2LAB)
-
-
-def _worst(lab: np.ndarray, index: int) -> np.ndarray:
-    """(N,) distance of each colour from one of them, for the vision that tells them apart least."""
-    return np.linalg.norm(lab - lab[:, index : index + 1], axis=2).min(axis=0)

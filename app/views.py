@@ -7,7 +7,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from runtime import encoding, image
+from app.edits import region_mask
+from runtime import image
 from runtime.errors import UserError
 from runtime.segmenter import Segmentation
 
@@ -43,20 +44,16 @@ def outlines(found: Segmentation, hidden: Collection[int] = (), thickness: int =
 def at(found: Segmentation, x: int, y: int) -> dict[str, Any]:
     """What is at a pixel: x, y, id, name, colour, share of the image, and `region`, the pixels of its own connected
     region (diagonal neighbours are connected). Raises UserError outside of the image."""
-    height, width = found.ids.shape
-    if not (0 <= x < width and 0 <= y < height):
-        raise UserError(f"the point {x}, {y} lies outside of the image of {width}x{height} pixels.")
+    region = region_mask(found.ids, x, y)
     index = int(found.ids[y, x])
-    same = (found.ids == index).astype(np.uint8)
-    _, parts = cv2.connectedComponents(same, connectivity=8)
     return {
         "x": x,
         "y": y,
         "id": index,
         "name": found.name_of(index),
         "colour": list(found.colour_of(index)),
-        "share": float(same.mean()),
-        "region": int((parts == parts[y, x]).sum()),
+        "share": float((found.ids == index).mean()),
+        "region": int(region.sum()),
     }
 
 
@@ -65,14 +62,6 @@ def _is_in(ids: np.ndarray, classes: Collection[int]) -> np.ndarray:
     table = np.zeros(256, bool)
     table[list(classes)] = True
     return table[ids]
-
-
-def encoded(rgb: np.ndarray, kind: str = ".jpg") -> bytes:
-    """An RGB image or ids, uint8 (H, W, 3) or (H, W), as a file of this kind, ".jpg" or ".png"."""
-    # Full resolution of colour: JPEG's usual half would wash thin outlines out.
-    options = [cv2.IMWRITE_JPEG_QUALITY, 92, cv2.IMWRITE_JPEG_SAMPLING_FACTOR]
-    options = [*options, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444] if kind == ".jpg" else []
-    return encoding.encoded(rgb, kind, options)
 
 
 def for_a_screen(found: Segmentation, side: int) -> Segmentation:

@@ -55,7 +55,7 @@ def polygon_mask(shape: Sequence[int], points: Sequence[Sequence[int]]) -> np.nd
     if len(points) < 3:
         raise UserError(f"a polygon has three points or more, not {len(points)}.")
     for x, y in points:
-        _check_inside(shape, x, y)
+        check_inside(shape, x, y)
     inside = np.zeros((shape[0], shape[1]), np.uint8)
     cv2.fillPoly(inside, [np.array(points, np.int32)], 1)
     return inside.astype(bool)
@@ -63,11 +63,12 @@ def polygon_mask(shape: Sequence[int], points: Sequence[Sequence[int]]) -> np.nd
 
 def region_mask(ids: np.ndarray, x: int, y: int) -> np.ndarray:
     """The connected region of one class that the pixel (x, y) is in, bool (H, W)."""
-    _check_inside(ids.shape, x, y)
+    check_inside(ids.shape, x, y)
     _, parts = cv2.connectedComponents((ids == ids[y, x]).astype(np.uint8), connectivity=8)
     return np.asarray(parts == parts[y, x])
 
 
-def _check_inside(shape: Sequence[int], x: int, y: int) -> None:
+def check_inside(shape: Sequence[int], x: int, y: int) -> None:
+    """UserError unless (x, y) is a pixel of an image of this shape, (H, W, ...)."""
     if not (0 <= x < shape[1] and 0 <= y < shape[0]):
         raise UserError(f"the point {x}, {y} lies outside the image of {shape[1]}x{shape[0]} pixels.")
