@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 import venv
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -102,6 +103,9 @@ def test_the_wheel_segments_in_an_empty_environment(tmp_path: Path) -> None:
     """Base alone: no TensorFlow, none of this checkout, and the model by its name from the package."""
     wheel = built(tmp_path)
     assert wheel.stat().st_size < 14e6
+    with zipfile.ZipFile(wheel) as archive:
+        beside_code = {"app/frontend/viewer.js", "evaluation/report/templates/evaluation.html"}
+        assert beside_code <= set(archive.namelist())
     environment = tmp_path / "env"
     venv.create(environment, with_pip=True)
     python, command = environment / "bin" / "python", environment / "bin" / "kerbside"
