@@ -20,7 +20,7 @@ def opened(name: str) -> "AppTest":
     def tab(name):
         import importlib
 
-        importlib.import_module(f"app.{name}").show()
+        importlib.import_module(f"app.{name}_tab").show()
 
     page = AppTest.from_function(tab, kwargs={"name": name}, default_timeout=60).run()
     assert not page.exception

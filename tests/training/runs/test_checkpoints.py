@@ -153,8 +153,7 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from runtime.errors import UserError
-from runtime.files import WRITING, make_folder, write_whole
-from training import checkpoints
+from training.runs import checkpoints
 folder = Path(sys.argv[1])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write then fails with an OSError, as on a full disk
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
