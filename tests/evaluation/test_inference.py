@@ -228,7 +228,7 @@ def test_memory_stays_bounded_at_full_size():
     """1024x2048x19 float32 is 159 MB: six views in windows take four such arrays at most, on top of the imports."""
     code = (
         "import resource, numpy as np\n"
-        "from evaluation.measurement import inference\n"
+        "from evaluation import inference\n"
         "rgb = np.zeros((1024, 2048, 3), np.uint8)\n"
         "def logits(rgb):\n"
         "    return np.ones((*rgb.shape[:2], 19), np.float32)\n"

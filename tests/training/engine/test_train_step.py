@@ -342,9 +342,9 @@ TWO_DEVICES = """
 import numpy as np, tensorflow as tf
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-from tests.test_step import uneven, recipe, small_model
-from tests.test_distillation import wise
-from training.step import make_train_step, make_train_state
+from tests.training.engine.test_train_step import uneven, recipe, small_model
+from tests.training.losses.test_distillation import wise
+from training.engine.train_step import make_train_step, make_train_state
 results = []
 for strategy in (tf.distribute.OneDeviceStrategy("/cpu:0"), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
     mirrored = strategy.num_replicas_in_sync > 1

@@ -255,8 +255,8 @@ def test_a_model_learns_by_it(tmp_path: Path, precision: str) -> None:
 RESUMED = """
 import sys, numpy as np, tensorflow as tf, keras
 from pathlib import Path
-from tests.test_mask_loss import run
-from training import checkpoints
+from tests.training.losses.test_mask_loss import run
+from training.runs import checkpoints
 tf.config.experimental.enable_op_determinism()
 
 class StopAfter(keras.callbacks.Callback):

@@ -19,8 +19,8 @@ RECIPE = Recipe(model="deeplabv3plus", data="camvid", data_dir="d")
 HOLD = """
 import sys, time
 from pathlib import Path
-from training import folder
-with folder.held(Path(sys.argv[1])):
+from training.runs import run_folders
+with run_folders.held(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
 """
