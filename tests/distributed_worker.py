@@ -28,7 +28,7 @@ def train(folder: Path, changes: dict[str, Any], cluster: distributed.Cluster) -
     import keras
     import tensorflow as tf
 
-    from tests.training.engine.test_loop import SPEC, examples
+    from tests.tiny_training import SPEC, examples
     from training.data.augment import Augmentation
     from training.data.files.fingerprint import of as known_by
     from training.data.pipeline import DecodedCache

@@ -19,10 +19,11 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.tiny import REPOSITORY
+
 if TYPE_CHECKING:
     from playwright import sync_api
 
-ROOT = Path(__file__).resolve().parents[1]
 _PACKAGE = importlib.util.find_spec("ai_edge_litert")
 LIBRARY = Path(_PACKAGE.origin if _PACKAGE and _PACKAGE.origin else "").with_name("libLiteRt.so")
 ON_CPU = 1  # kLiteRtHwAcceleratorCpu
@@ -163,7 +164,7 @@ def _shape_of(found: TensorType) -> tuple[int, ...]:
 @contextlib.contextmanager
 def served_page(folder: Path) -> Iterator[str]:
     """The address of examples/web, copied to `folder`, with the package that its package.json pins."""
-    shutil.copytree(ROOT / "examples" / "web", folder, ignore=shutil.ignore_patterns("node_modules"))
+    shutil.copytree(REPOSITORY / "examples" / "web", folder, ignore=shutil.ignore_patterns("node_modules"))
     command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:

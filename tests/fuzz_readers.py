@@ -25,8 +25,8 @@ import numpy as np
 
 from runtime.confined import confine
 from runtime.errors import UserError
+from tests.tiny import REPOSITORY
 
-ROOT = Path(__file__).parents[1]
 MEGABYTES, SECONDS = 2048, 10
 ROWS, COLUMNS = np.mgrid[0:24, 0:40].astype(np.uint8)
 SMOOTH = np.stack([ROWS, COLUMNS, 90 - COLUMNS], -1) * np.uint8(5)
@@ -103,7 +103,7 @@ def videos() -> list[bytes]:
 
 
 def ours() -> list[bytes]:
-    return [(ROOT / "models/unet_mobilenet_v2_camvid_int8.tflite").read_bytes()]
+    return [(REPOSITORY / "models/unet_mobilenet_v2_camvid_int8.tflite").read_bytes()]
 
 
 def another_s() -> list[bytes]:

@@ -80,5 +80,13 @@ SMALL: dict[str, dict[str, Any]] = {
 # Other backbones that the contract is tested on as well.
 MORE_BACKBONES = {"deeplabv3plus": ("mobilenet_v3_large", "kerascv_csp_darknet_s")}
 
+SAM_SIZE = (32, 48)
+TINY_SAM = {
+    "image_size": SAM_SIZE, "patch": 8, "encoder_width": 24, "encoder_blocks": 2, "encoder_heads": 2,
+    "encoder_ffn_width": 32, "window": 3, "global_blocks": (1,), "width": 16, "decoder_blocks": 2,
+    "decoder_heads": 2, "decoder_ffn_width": 24, "iou_width": 12,
+}  # fmt: skip
+
 PROMPTED = ("sam",)  # inputs and outputs of its own: tests/zoo/test_sam.py
 COUNTED = ("threshold", "otsu")  # nothing to optimise: tests/zoo/test_threshold.py has their training
+ALIKE = ("deeplabv3", "fcn")  # deeplabv3plus' blocks on its backbone: what takes longest is slow for these

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz_readers import HEAVY, LIGHT, READERS, ROOT
+from tests.fuzz_readers import HEAVY, LIGHT, READERS
+from tests.tiny import REPOSITORY
 
 EACH = 25  # files a reader
 SLOW = ("tflite of others",)  # a process of its own for each file
@@ -26,12 +27,12 @@ def fuzzed(folder: Path, seed: int, count: int, names: list[str]) -> list[dict]:
     command = [sys.executable, "-m", "tests.fuzz_readers", str(folder), str(seed), str(count), *names]
     environment = {
         **os.environ,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(REPOSITORY),
         "CUDA_VISIBLE_DEVICES": "",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env=environment, errors="replace"
+        command, cwd=REPOSITORY, capture_output=True, text=True, env=environment, errors="replace"
     )
     now = (folder / "now").read_text(encoding="utf-8") if (folder / "now").is_file() else "before the first"
     assert done.returncode == 0 and now == "done", (

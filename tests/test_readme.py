@@ -9,7 +9,7 @@ import pytest
 
 from kerbside.__main__ import COMMANDS
 from runtime.opencv import LIBRARIES
-from tests.test_wheel import PROJECT
+from tests.installed import PROJECT
 from tests.tiny import REPOSITORY, environment, run
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")

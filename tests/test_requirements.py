@@ -8,7 +8,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from deploy.lock import LAYERS, PYTHONS, Layer, blocks, plain
-from tests.test_wheel import PROJECT, PYPROJECT
+from tests.installed import PROJECT, PYPROJECT
 from tests.tiny import REPOSITORY
 
 RUN_IT = "run `make lock`"

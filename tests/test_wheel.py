@@ -5,7 +5,6 @@ import importlib.metadata
 import re
 import subprocess
 import sys
-import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -17,11 +16,10 @@ from deploy.lock import plain
 from runtime import Segmenter
 from runtime.image import read_rgb
 from runtime.version import VERSION
-from tests.runtime.test_runtime_alone import succeeded
+from tests.installed import PROJECT, PYPROJECT, succeeded
 from tests.tiny import REPOSITORY
 
-PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
-PROJECT, WHEEL = PYPROJECT["project"], PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+WHEEL = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
 PACKAGES: list[str] = WHEEL["packages"]
 MODEL = "deeplabv3plus_mobilenet_edgetpu_camvid_int8.tflite"
 # Extras whose packages a room may import; those of the base everybody may.

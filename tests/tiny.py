@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from runtime.errors import exit_on_user_error
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -45,6 +48,11 @@ def run(cwd: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[
     return subprocess.run(
         command(module, *arguments), cwd=cwd, env=environment(), capture_output=True, text=True, timeout=600
     )
+
+
+def called(main: Callable[[list[str]], int], *arguments: object) -> int:
+    """The exit code of a command that is called in this process."""
+    return exit_on_user_error(main, [str(argument) for argument in arguments])
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:

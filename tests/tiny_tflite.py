@@ -1,4 +1,5 @@
-"""Tiny `.tflite` files whose output is known by arithmetic: the class is the largest colour channel."""
+"""Tiny `.tflite` files whose output is known by arithmetic, the class being the largest colour channel; and images and
+videos for them."""
 
 import hashlib
 import json
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 LABELS = ("red", "green", "blue")
@@ -94,3 +96,31 @@ def colours(height: int = 8, width: int = 12) -> tuple[np.ndarray, np.ndarray]:
     rgb = np.random.default_rng(1).integers(0, 100, (height, width, 3)).astype(np.uint8)
     rgb[np.arange(height)[:, None], np.arange(width), ids] = 220
     return rgb, ids
+
+
+def sample_image(path: Path) -> np.ndarray:
+    """Write the three bands as a PNG; the ids it must give."""
+    rgb, ids = colours()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), rgb[..., ::-1])
+    return ids
+
+
+def video(path: Path, frames: int, size: tuple[int, int] = (48, 32)) -> None:
+    """A video that is green above, blue below."""
+    rgb = np.zeros((size[1], size[0], 3), np.uint8)
+    rgb[: size[1] // 2] = (10, 200, 10)
+    rgb[size[1] // 2 :] = (10, 10, 200)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 12.0, size)
+    for _ in range(frames):
+        writer.write(np.ascontiguousarray(rgb[..., ::-1]))
+    writer.release()
+
+
+def frames_of(path: Path) -> list[np.ndarray]:
+    capture, frames = cv2.VideoCapture(str(path)), []
+    while True:
+        good, frame = capture.read()
+        if not good:
+            return frames
+        frames.append(frame[..., ::-1])

@@ -7,7 +7,6 @@ import struct
 import subprocess
 import sys
 import zlib
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -15,29 +14,12 @@ import numpy as np
 import pytest
 
 from tests import tiny_tflite as tiny
+from tests.page import png
+from tests.tiny import REPOSITORY
 
 AppTest = pytest.importorskip("streamlit.testing.v1", reason="needs Streamlit (requirements-app.txt)").AppTest
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = str(ROOT / "streamlit_app.py")
-
-
-def png(rgb: np.ndarray) -> bytes:
-    return bytes(cv2.imencode(".png", rgb[..., ::-1])[1])
-
-
-@pytest.fixture(scope="module")
-def model() -> bytes:
-    return tiny.mask_model()
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch) -> Path:
-    for folder in ("models", "runs", "examples"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "examples" / "three_bands.png").write_bytes(png(tiny.colours()[0]))
-    monkeypatch.setenv("KERBSIDE_ROOT", str(tmp_path))
-    return tmp_path
+PAGE = str(REPOSITORY / "streamlit_app.py")
 
 
 def opened() -> Any:
@@ -77,8 +59,8 @@ def test_without_images_it_asks_for_one(root):
     assert any("Upload an image" in info.value for info in page.info)
 
 
-def test_a_model_gives_legend_and_time(root, model):
-    tiny.write_bundle(root / "models" / "tiny.tflite", model, scores={"miou": 0.741})
+def test_a_model_gives_legend_and_time(root, mask_bytes):
+    tiny.write_bundle(root / "models" / "tiny.tflite", mask_bytes, scores={"miou": 0.741})
     page = opened()
     assert legend(page) == dict.fromkeys(tiny.LABELS, "33.3%")
     rows = component(page, "kerbside_legend")["rows"]
@@ -88,10 +70,10 @@ def test_a_model_gives_legend_and_time(root, model):
     assert "mIoU 74.1%" in line
 
 
-def test_models_of_runs_are_listed_after_those_that_ship(root, model):
-    tiny.write_bundle(root / "models" / "b.tflite", model)
+def test_models_of_runs_are_listed_after_those_that_ship(root, mask_bytes):
+    tiny.write_bundle(root / "models" / "b.tflite", mask_bytes)
     (root / "runs" / "street" / "export").mkdir(parents=True)
-    (root / "runs" / "street" / "export" / "int8.tflite").write_bytes(model)
+    (root / "runs" / "street" / "export" / "int8.tflite").write_bytes(mask_bytes)
     page = opened()
     assert page.selectbox(key="segment_method").options == [
         "b",
@@ -103,8 +85,8 @@ def test_models_of_runs_are_listed_after_those_that_ship(root, model):
     assert not page.exception and "class 0" in legend(page)
 
 
-def test_upload_wins_over_the_example(root, model):
-    tiny.write_bundle(root / "models" / "tiny.tflite", model)
+def test_upload_wins_over_the_example(root, mask_bytes):
+    tiny.write_bundle(root / "models" / "tiny.tflite", mask_bytes)
     page = opened()
     green = np.full((20, 30, 3), (3, 250, 3), np.uint8)
     page.file_uploader[0].set_value([("green.png", png(green), "image/png")]).run()
@@ -113,8 +95,8 @@ def test_upload_wins_over_the_example(root, model):
     assert any("image 30×20" in text.value for text in page.markdown)
 
 
-def test_how_a_image_of_another_shape_comes_before_the_model_is_said_and_chosen(root, model):
-    tiny.write_bundle(root / "models" / "tiny.tflite", model)
+def test_how_a_image_of_another_shape_comes_before_the_model_is_said_and_chosen(root, mask_bytes):
+    tiny.write_bundle(root / "models" / "tiny.tflite", mask_bytes)
     page = opened()
     green = np.full((12, 36, 3), (3, 250, 3), np.uint8)  # twice as wide as the model's 3:2
     page.file_uploader[0].set_value([("green.png", png(green), "image/png")]).run()
@@ -135,16 +117,16 @@ def test_how_a_image_of_another_shape_comes_before_the_model_is_said_and_chosen(
     ],
     ids=["no image", "empty", "truncated", "16 bits"],
 )
-def test_a_bad_upload_is_one_sentence(root, model, data, part):
-    tiny.write_bundle(root / "models" / "tiny.tflite", model)
+def test_a_bad_upload_is_one_sentence(root, mask_bytes, data, part):
+    tiny.write_bundle(root / "models" / "tiny.tflite", mask_bytes)
     page = opened()
     page.file_uploader[0].set_value([("holiday.png", data, "image/png")]).run()
     assert not page.exception and len(page.error) == 1
     assert part in page.error[0].value and "holiday.png" in page.error[0].value
 
 
-def test_a_bad_model_is_one_sentence(root, model):
-    (root / "models" / "cut.tflite").write_bytes(model[: len(model) // 2])
+def test_a_bad_model_is_one_sentence(root, mask_bytes):
+    (root / "models" / "cut.tflite").write_bytes(mask_bytes[: len(mask_bytes) // 2])
     page = opened()
     assert not page.exception and "cut.tflite is a truncated or damaged" in page.error[0].value
     page.selectbox(key="segment_method").select("Otsu's threshold").run()
@@ -166,22 +148,22 @@ def test_thresholds_follow_their_widgets(root):
     assert not page.exception and set(legend(page)) == {"level 0", "level 1", "level 2"}
 
 
-def test_the_opacity_slider_does_not_segment_again(root, model, monkeypatch):
+def test_the_opacity_slider_does_not_segment_again(root, mask_bytes, monkeypatch):
     from runtime.segmenter import Segmenter
 
     calls = []
     once = Segmenter.segment
     monkeypatch.setattr(Segmenter, "segment", lambda self, *given: calls.append(1) or once(self, *given))
-    tiny.write_bundle(root / "models" / "tiny.tflite", model)
+    tiny.write_bundle(root / "models" / "tiny.tflite", mask_bytes)
     page = opened()
     assert len(calls) == 1
     page.slider(key="segment_opacity").set_value(0.2).run()
     assert len(calls) == 1 and not page.exception
 
 
-def test_labels_of_a_file_cannot_bring_html_into_the_page(root, model):
+def test_labels_of_a_file_cannot_bring_html_into_the_page(root, mask_bytes):
     labels = ["<img src=x onerror=alert(1)>", "green", "blue"]
-    tiny.write_bundle(root / "models" / "evil.tflite", model, labels=labels)
+    tiny.write_bundle(root / "models" / "evil.tflite", mask_bytes, labels=labels)
     page = opened()
     assert labels[0] in legend(
         page
@@ -214,8 +196,8 @@ def test_a_name_stays_what_it_is_in_markdown(name):
     assert "\n" not in common.escaped(f"{name}\n{name}")
 
 
-def test_downloads_are_offered(root, model):
-    tiny.write_bundle(root / "models" / "tiny.tflite", model)
+def test_downloads_are_offered(root, mask_bytes):
+    tiny.write_bundle(root / "models" / "tiny.tflite", mask_bytes)
     labels = [button.proto.label for button in opened().get("download_button")]
     assert labels == [
         *("Mask (class ids)", "Mask (colours)", "Overlay (as shown)"),
@@ -223,8 +205,8 @@ def test_downloads_are_offered(root, model):
     ]
 
 
-def test_the_views_show_what_they_say(root, model):
-    tiny.write_bundle(root / "models" / "tiny.tflite", model)
+def test_the_views_show_what_they_say(root, mask_bytes):
+    tiny.write_bundle(root / "models" / "tiny.tflite", mask_bytes)
     page = opened()
     page.slider(key="segment_opacity").set_value(1.0).run()
     image, ids = tiny.colours()
@@ -243,8 +225,8 @@ def test_the_views_show_what_they_say(root, model):
     assert colours == [[230, 159, 0], [86, 180, 233], [0, 158, 115]]  # Okabe and Ito
 
 
-def test_of_several_images_one_is_looked_at_and_a_bad_one_does_not_hide_the_others(root, model):
-    tiny.write_bundle(root / "models" / "tiny.tflite", model)
+def test_of_several_images_one_is_looked_at_and_a_bad_one_does_not_hide_the_others(root, mask_bytes):
+    tiny.write_bundle(root / "models" / "tiny.tflite", mask_bytes)
     page = opened()
     blue = np.full((10, 10, 3), (3, 3, 250), np.uint8)
     green = np.full((10, 20, 3), (3, 250, 3), np.uint8)
@@ -259,8 +241,8 @@ def test_of_several_images_one_is_looked_at_and_a_bad_one_does_not_hide_the_othe
     assert not page.exception and "c.png is not an image" in page.error[0].value
 
 
-def test_too_many_and_too_large_uploads_are_one_sentence(root, model):
-    tiny.write_bundle(root / "models" / "tiny.tflite", model)
+def test_too_many_and_too_large_uploads_are_one_sentence(root, mask_bytes):
+    tiny.write_bundle(root / "models" / "tiny.tflite", mask_bytes)
     page = opened()
     small = png(tiny.colours()[0])
     page.file_uploader[0].set_value([(f"{index}.png", small, "image/png") for index in range(21)]).run()
@@ -274,9 +256,9 @@ def test_too_many_and_too_large_uploads_are_one_sentence(root, model):
         common.checked_upload(Upload())
 
 
-def test_a_bomb_is_refused_by_its_header(root, model, monkeypatch):
+def test_a_bomb_is_refused_by_its_header(root, mask_bytes, monkeypatch):
     """A PNG that says 20,000 x 20,000 pixels is never decoded."""
-    tiny.write_bundle(root / "models" / "tiny.tflite", model)
+    tiny.write_bundle(root / "models" / "tiny.tflite", mask_bytes)
     page = opened()
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     page.file_uploader[0].set_value([("bomb.png", giant_png(20_000, 20_000), "image/png")]).run()
@@ -296,8 +278,8 @@ def giant_png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
-def test_the_camera_is_asked_only_when_it_is_chosen(root, model):
-    tiny.write_bundle(root / "models" / "tiny.tflite", model)
+def test_the_camera_is_asked_only_when_it_is_chosen(root, mask_bytes):
+    tiny.write_bundle(root / "models" / "tiny.tflite", mask_bytes)
     page = opened()
     assert len(page.camera_input) == 0
     page.segmented_control(key="segment_source").set_value("Camera").run()
@@ -308,8 +290,8 @@ def test_the_camera_is_asked_only_when_it_is_chosen(root, model):
     assert not page.exception and legend(page) == {"red": "100.0%"}
 
 
-def test_two_sessions_do_not_see_each_others_images(root, model):
-    tiny.write_bundle(root / "models" / "tiny.tflite", model)
+def test_two_sessions_do_not_see_each_others_images(root, mask_bytes):
+    tiny.write_bundle(root / "models" / "tiny.tflite", mask_bytes)
     one, other = opened(), opened()
     one.file_uploader[0].set_value(
         [("g.png", png(np.full((9, 9, 3), (3, 250, 3), np.uint8)), "image/png")]
@@ -325,14 +307,16 @@ def test_the_page_imports_no_tensorflow():
         "heavy = [n for n in sys.modules if n.split('.')[0] in ('tensorflow', 'keras', 'training', 'evaluation')];"
         "print(json.dumps(sorted(heavy)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
     assert json.loads(done.stdout.splitlines()[-1]) == ["evaluation", "evaluation.metrics"]
 
 
 def test_the_settings_that_keep_the_page_safe():
     import tomllib
 
-    settings = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
+    settings = tomllib.loads((REPOSITORY / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
     assert settings["server"]["maxUploadSize"] == 20
     assert settings["server"]["enableXsrfProtection"] is True
     assert settings["browser"]["gatherUsageStats"] is False
@@ -341,7 +325,7 @@ def test_the_settings_that_keep_the_page_safe():
 def test_the_examples_that_ship_are_small_and_readable():
     from runtime.image import read_rgb
 
-    images = sorted((ROOT / "examples").glob("*.jpg"))
+    images = sorted((REPOSITORY / "examples").glob("*.jpg"))
     assert images
     for path in images:
         assert path.stat().st_size < 250_000 and read_rgb(path).shape[2] == 3

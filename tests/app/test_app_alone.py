@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests import tiny_tflite as tiny
-from tests.app.test_app import png
-from tests.runtime.test_runtime_alone import spelt, succeeded
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.installed import spelt, succeeded
+from tests.page import png
+from tests.tiny import REPOSITORY
 
 # A visitor of the page, in the page's own environment: every tab, and no exception.
 VISIT = """
@@ -37,7 +36,7 @@ print("looked at", len(tabs), "tabs")
 def pinned(file: str) -> set[str]:
     """The lines of a requirements file and of those that it takes in."""
     lines: set[str] = set()
-    for line in (ROOT / file).read_text(encoding="utf-8").splitlines():
+    for line in (REPOSITORY / file).read_text(encoding="utf-8").splitlines():
         if line.startswith("-r "):
             lines |= pinned(str(Path(file).parent / line[3:].strip()))
         elif "==" in line and not line.startswith("#"):
@@ -50,7 +49,9 @@ def test_the_page_runs_in_an_environment_of_its_own_requirements(tmp_path):
     environment = tmp_path / "env"
     venv.create(environment, with_pip=True)
     python = environment / "bin" / "python"
-    requirements = ROOT / "deploy" / "requirements.txt"  # which takes in requirements-app.txt, as a host does
+    requirements = (
+        REPOSITORY / "deploy" / "requirements.txt"
+    )  # which takes in requirements-app.txt, as a host does
     install = [str(python), "-m", "pip", "install", "-q", "-r", str(requirements)]
     done = subprocess.run(install, capture_output=True, text=True, check=False, timeout=800)
     signs = ("Retrying", "ConnectionError", "Name or service")
@@ -80,6 +81,6 @@ def test_the_light_requirements_hold_no_trainer():
 def test_the_start_for_hosts_shows_the_same_page(tmp_path, monkeypatch):
     testing = pytest.importorskip("streamlit.testing.v1", reason="needs Streamlit (requirements-app.txt)")
     monkeypatch.setenv("KERBSIDE_ROOT", str(tmp_path))
-    page = testing.AppTest.from_file(str(ROOT / "deploy" / "page.py"), default_timeout=60).run()
+    page = testing.AppTest.from_file(str(REPOSITORY / "deploy" / "page.py"), default_timeout=60).run()
     assert not page.exception and any("No model yet" in info.value for info in page.info)
-    assert str(ROOT) in sys.path
+    assert str(REPOSITORY) in sys.path

@@ -2,135 +2,17 @@
 
 import json
 import os
-import shutil
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from tests import tiny_tflite as tiny
+from tests.page import changed, choose, download, image, in_a_browser, settled
 
 pytest.importorskip("playwright.sync_api", reason="needs the pip package playwright")
-from playwright import sync_api  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: apt-get install chromium"),
-]
-
-# The server, as `streamlit run` starts it; when it ends, it tells what it had imported.
-SERVE = """
-import atexit, json, sys
-from pathlib import Path
-from streamlit.web import cli
-atexit.register(lambda: Path(sys.argv_kept).write_text(json.dumps(sorted(sys.modules))))
-sys.argv_kept = sys.argv.pop()
-cli.main(sys.argv[1:])
-"""
-
-
-def image(side: int, ids: np.ndarray) -> bytes:
-    """Ids of red, green and blue as an image, each id a square of `side` pixels."""
-    rgb = np.full((*ids.shape, 3), 10, np.uint8)
-    rgb[np.arange(ids.shape[0])[:, None], np.arange(ids.shape[1]), ids] = 240
-    rgb = np.kron(rgb, np.ones((side, side, 1), np.uint8))
-    return bytes(cv2.imencode(".png", rgb[..., ::-1])[1])
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[tuple[str, Path, float]]:
-    """The page's address, the folder it looks in, and the seconds until it answered."""
-    root = tmp_path_factory.mktemp("root")
-    for folder in ("models", "runs", "examples"):
-        (root / folder).mkdir()
-    tiny.write_bundle(root / "models" / "a_ours.tflite", tiny.mask_model())
-    (root / "models" / "b_theirs.tflite").write_bytes(tiny.scores_model())
-    (root / "examples" / "bands.png").write_bytes(image(20, tiny.colours()[1]))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    modules = root / "modules.json"
-    arguments = ["run", str(ROOT / "streamlit_app.py"), "--server.headless", "true"]
-    arguments += ["--server.port", str(port), "--server.address", "127.0.0.1", str(modules)]
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVE, *arguments], cwd=ROOT, env={**os.environ, "KERBSIDE_ROOT": str(root)}
-    )
-    address, start = f"http://127.0.0.1:{port}", time.monotonic()
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).read()
-                break
-            except OSError:
-                assert process.poll() is None and time.monotonic() - start < 120, "the page did not start"
-                time.sleep(0.1)
-        yield address, root, time.monotonic() - start
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-    loaded = set(json.loads(modules.read_text(encoding="utf-8")))
-    assert "runtime" in loaded and not loaded & {"tensorflow", "keras", "keras_cv", "zoo", "export"}
-    assert {name for name in loaded if name.startswith("training.")} <= {"evaluation.metrics"}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[sync_api.Browser]:
-    with sync_api.sync_playwright() as playwright:
-        instance = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield instance
-        instance.close()
-
-
-@pytest.fixture
-def page(browser) -> Iterator[sync_api.Page]:
-    """A page that fails the test when anything is written to its console as an error."""
-    context = browser.new_context(viewport={"width": 1400, "height": 900}, accept_downloads=True)
-    result, errors = context.new_page(), []
-    result.set_default_timeout(30_000)
-
-    def note(message: sync_api.ConsoleMessage) -> None:
-        # Streamlit drops a run's images at the next run, and one still on its way is then a 404: what the page
-        # shows in the end is checked by `settled`, which wants every image of it loaded.
-        told = message.text + str(message.location)
-        image_gone = "/media/" in told and ("404" in told or "Image source error" in told)
-        if message.type == "error" and not image_gone:
-            errors.append(f"{message.text} {message.location}")
-
-    result.on("console", note)
-    result.on("pageerror", lambda error: errors.append(str(error)))
-    yield result
-    context.close()
-    assert not errors
-
-
-def download(page: sync_api.Page, label: str) -> tuple[str, bytes]:
-    with page.expect_download() as waiting:
-        page.get_by_role("button", name=label).click()
-    return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
-
-
-def choose(page: sync_api.Page, key: str, option: str) -> None:
-    page.locator(f".st-key-{key}").get_by_role("combobox").click()
-    page.get_by_role("option", name=option).click()
-
-
-def settled(page: sync_api.Page, text: str) -> None:
-    page.locator(".legend").get_by_text(text).first.wait_for()
-    page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
-    page.wait_for_function("[...document.images].every(image => image.complete && image.naturalWidth)")
+pytestmark = in_a_browser
 
 
 def test_upload_switch_slide_download(server, page):
@@ -169,16 +51,6 @@ def test_upload_switch_slide_download(server, page):
     changed(page, before)
     choose(page, "segment_method", "Otsu's threshold")
     settled(page, "foreground")
-
-
-def changed(page: sync_api.Page, before: str) -> str:
-    """Wait until the viewer shows another image than `before`, and give its address."""
-    for _ in range(300):
-        now = page.locator(".frame img").first.get_attribute("src")
-        if now != before:
-            return now or ""
-        time.sleep(0.1)
-    raise AssertionError("the viewer still shows the same image")
 
 
 def test_bad_upload_is_one_sentence_and_the_page_goes_on(server, page):

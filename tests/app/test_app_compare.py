@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 
 from tests import tiny_tflite as tiny
-from tests.app.test_app import (  # noqa: F401 (fixtures)
-    AppTest,
-    model,
-    png,
-    root,
-)
+from tests.page import png
+
+AppTest = pytest.importorskip("streamlit.testing.v1", reason="needs Streamlit (requirements-app.txt)").AppTest
 
 
 def opened(name: str) -> "AppTest":
@@ -31,16 +28,16 @@ def texts(page) -> str:
     return "\n".join(text.value for text in page.markdown)
 
 
-def test_models_that_share_no_name_are_said_not_to_compare(root):  # noqa: F811
+def test_models_that_share_no_name_are_said_not_to_compare(root):
     page = opened("compare")  # the two thresholds agree by name; without models they are the default
     assert "They differ on" in texts(page)
     page.multiselect(key="compare_methods").set_value(["Otsu's threshold"]).run()
     assert any("two to 4" in info.value for info in page.info)
 
 
-def test_agreement_and_disputes_are_counted(root, model):  # noqa: F811
-    tiny.write_bundle(root / "models" / "a.tflite", model)
-    tiny.write_bundle(root / "models" / "b.tflite", model, labels=["red", "blue", "green"])
+def test_agreement_and_disputes_are_counted(root, mask_bytes):
+    tiny.write_bundle(root / "models" / "a.tflite", mask_bytes)
+    tiny.write_bundle(root / "models" / "b.tflite", mask_bytes, labels=["red", "blue", "green"])
     page = opened("compare")
     assert "They differ on 66.7% of the pixels" in texts(page)
     shares, disputes = (table.value for table in page.table)
@@ -53,24 +50,24 @@ def test_agreement_and_disputes_are_counted(root, model):  # noqa: F811
     assert not page.exception and len(page.table) == 1 and "They differ on 100.0%" in texts(page)
 
 
-def test_float_and_int8_are_offered_together(root, model):  # noqa: F811
+def test_float_and_int8_are_offered_together(root, mask_bytes):
     for precision in ("int8", "fp32"):
         note = {"precision": precision, "weights_sha256": "a" * 64}
-        tiny.write_bundle(root / "models" / f"m_{precision}.tflite", model, **note)
+        tiny.write_bundle(root / "models" / f"m_{precision}.tflite", mask_bytes, **note)
     page = opened("compare")
     page.selectbox(key="compare_what").select("m_fp32 and m_int8").run()
     assert not page.exception and "They differ on 0.0%" in texts(page)
     assert page.table[0].value["model"].tolist() == ["1. m\\_fp32", "2. m\\_int8"]  # in Markdown
 
 
-def test_a_model_is_not_run_again_for_another_opacity(root, model, monkeypatch):  # noqa: F811
+def test_a_model_is_not_run_again_for_another_opacity(root, mask_bytes, monkeypatch):
     from runtime.segmenter import Segmenter
 
     calls = []
     once = Segmenter.segment
     monkeypatch.setattr(Segmenter, "segment", lambda self, *given: calls.append(1) or once(self, *given))
     for name in "ab":
-        tiny.write_bundle(root / "models" / f"{name}.tflite", model)
+        tiny.write_bundle(root / "models" / f"{name}.tflite", mask_bytes)
     page = opened("compare")
     page.slider(key="compare_opacity").set_value(0.2).run()
     assert len(calls) == 2 and not page.exception
@@ -78,10 +75,12 @@ def test_a_model_is_not_run_again_for_another_opacity(root, model, monkeypatch):
     assert len(calls) == 4
 
 
-def test_results_show_what_the_files_and_the_benchmark_say(root, model):  # noqa: F811
+def test_results_show_what_the_files_and_the_benchmark_say(root, mask_bytes):
     scores = {"miou": 0.741, "pixel_accuracy": 0.9, "split": "val"}
-    tiny.write_bundle(root / "models" / "a.tflite", model, scores=scores, data="camvid", precision="int8")
-    (root / "models" / "foreign.tflite").write_bytes(model)
+    tiny.write_bundle(
+        root / "models" / "a.tflite", mask_bytes, scores=scores, data="camvid", precision="int8"
+    )
+    (root / "models" / "foreign.tflite").write_bytes(mask_bytes)
     page = opened("results")
     table = page.dataframe[0].value
     first = table.iloc[0]
@@ -118,6 +117,6 @@ def test_results_show_what_the_files_and_the_benchmark_say(root, model):  # noqa
 
 
 @pytest.mark.parametrize("tab", ["compare", "results"])
-def test_an_empty_folder_is_no_error(root, tab):  # noqa: F811
+def test_an_empty_folder_is_no_error(root, tab):
     (root / "examples" / "three_bands.png").unlink()
     assert any(info.value for info in opened(tab).info)

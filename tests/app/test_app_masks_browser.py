@@ -14,14 +14,10 @@ from runtime import corrections
 from runtime.image import png
 from runtime.segmenter import Segmentation
 from tests import tiny_tflite as tiny
-from tests.app.test_app_browser import (  # noqa: F401 (fixtures)
-    browser,
-    download,
-    image,
-    page,
-    pytestmark,
-    server,
-)
+from tests.page import download, image, in_a_browser
+
+pytest.importorskip("playwright.sync_api", reason="needs the pip package playwright")
+pytestmark = in_a_browser
 
 IDS = np.array([[1, 1, 2], [1, 1, 2]], np.uint8)  # green left, blue right
 MASK = np.kron(IDS, np.ones((60, 60), np.uint8))  # 120x180
@@ -31,7 +27,7 @@ PAINTED = np.array([[0, 0, 0], [10, 200, 10], [90, 0, 90]], np.uint8)[
 ]  # green is the model's by no colour
 
 
-def opened(page, server, tab: str) -> None:  # noqa: F811
+def opened(page, server, tab: str) -> None:
     """By the link at the top, as people go: at an address of its own Streamlit looks for itself in two places."""
     page.goto(server[0])
     page.locator(".legend").first.wait_for()
@@ -40,12 +36,12 @@ def opened(page, server, tab: str) -> None:  # noqa: F811
     settled(page)
 
 
-def settled(page) -> None:  # noqa: F811
+def settled(page) -> None:
     page.wait_for_timeout(300)  # until what was done has reached the server
     page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
 
 
-def give(page, key: str, name: str, data: bytes, mime: str = "image/png") -> None:  # noqa: F811
+def give(page, key: str, name: str, data: bytes, mime: str = "image/png") -> None:
     page.locator(f'.st-key-{key} input[type="file"]').set_input_files(
         {"name": name, "mimeType": mime, "buffer": data}
     )
@@ -58,7 +54,7 @@ def decoded(data: bytes) -> np.ndarray:
     return array if array.ndim == 2 else array[..., ::-1]
 
 
-def place(page, key: str, x: int, y: int) -> tuple[float, float]:  # noqa: F811
+def place(page, key: str, x: int, y: int) -> tuple[float, float]:
     """Where on the screen the middle of a pixel of the 120x180 image is."""
     frame = page.locator(f".st-key-{key} .frame")
     frame.scroll_into_view_if_needed()
@@ -66,24 +62,24 @@ def place(page, key: str, x: int, y: int) -> tuple[float, float]:  # noqa: F811
     return box["x"] + (x + 0.5) * box["width"] / 180, box["y"] + (y + 0.5) * box["height"] / 120
 
 
-def row(page, label: str):  # noqa: F811
+def row(page, label: str):
     """The box of the legend for a colour."""
     return page.locator(".st-key-truth_legend_rows").get_by_role("combobox", name=label)
 
 
-def pick(page, label: str, option: str) -> None:  # noqa: F811
+def pick(page, label: str, option: str) -> None:
     row(page, label).click()
     page.get_by_role("option", name=option, exact=True).click()
     settled(page)
 
 
-def choose(page, key: str, option: str) -> None:  # noqa: F811
+def choose(page, key: str, option: str) -> None:
     page.locator(f".st-key-{key}").get_by_role("combobox").click()
     page.get_by_role("option", name=option, exact=True).click()
     settled(page)
 
 
-def test_a_name_in_a_legend_makes_the_browser_fetch_nothing(server, page):  # noqa: F811
+def test_a_name_in_a_legend_makes_the_browser_fetch_nothing(server, page):
     """A message is Markdown, in which this name would be an image on another's server."""
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -99,7 +95,7 @@ def test_a_name_in_a_legend_makes_the_browser_fetch_nothing(server, page):  # no
     assert asked and not [url for url in asked if "127.0.0.1:9/" in url]
 
 
-def test_colours_are_mapped_scored_and_saved(server, page):  # noqa: F811
+def test_colours_are_mapped_scored_and_saved(server, page):
     opened(page, server, "Truth")
     give(page, "truth_upload", "street.png", STREET)
     give(page, "truth_mask", "mask.png", png(PAINTED))
@@ -147,7 +143,7 @@ def test_colours_are_mapped_scored_and_saved(server, page):  # noqa: F811
     assert json.loads(download(page, "Scores (JSON)")[1])["confusion_matrix"] == matrix.tolist()
 
 
-def test_a_region_is_corrected_and_found_in_the_database(server, page):  # noqa: F811
+def test_a_region_is_corrected_and_found_in_the_database(server, page):
     folder = server[1] / "feedback"
     opened(page, server, "Correct")
     give(page, "correct_upload", "street.png", STREET)
@@ -202,7 +198,7 @@ def test_a_region_is_corrected_and_found_in_the_database(server, page):  # noqa:
     assert not list((folder / "files").iterdir())
 
 
-def test_a_region_is_corrected_by_keyboard_alone(server, page):  # noqa: F811
+def test_a_region_is_corrected_by_keyboard_alone(server, page):
     opened(page, server, "Correct")
     give(page, "correct_upload", "street.png", STREET)
     page.get_by_text("0 corrections").wait_for()
@@ -222,17 +218,17 @@ def test_a_region_is_corrected_by_keyboard_alone(server, page):  # noqa: F811
 
 
 @pytest.fixture(scope="module")
-def sam(server):  # noqa: F811
+def sam(server):
     """A small SAM with random weights beside the page's models."""
     import keras
 
     import zoo
     from export import prompted_tflite as export_sam
     from runtime.prompted import PromptedSegmenter
-    from tests.zoo.test_sam import TINY
+    from tests.small import TINY_SAM
 
     keras.utils.set_random_seed(3)
-    model = zoo.build("sam", **TINY)
+    model = zoo.build("sam", **TINY_SAM)
     paths = [server[1] / "models" / f"small-{part}.tflite" for part in ("encoder", "decoder")]
     paths[0].write_bytes(export_sam.convert_encoder(model.get_layer("image_encoder"), "fp32"))
     paths[1].write_bytes(export_sam.convert_decoder(model.get_layer("prompt_decoder"), "fp32"))
@@ -241,7 +237,7 @@ def sam(server):  # noqa: F811
         path.unlink()
 
 
-def test_an_object_is_clicked_and_boxed(server, page, sam):  # noqa: F811
+def test_an_object_is_clicked_and_boxed(server, page, sam):
     opened(page, server, "Prompted")
     give(page, "prompted_upload", "street.png", STREET)
     page.locator(".st-key-prompted_canvas .frame").wait_for()
@@ -275,7 +271,7 @@ def test_an_object_is_clicked_and_boxed(server, page, sam):  # noqa: F811
 
 
 @pytest.mark.parametrize("tab", ["Truth", "Correct", "Kept"])
-def test_phone_width_needs_no_sideways_scrolling_in_these_tabs(server, page, tab):  # noqa: F811
+def test_phone_width_needs_no_sideways_scrolling_in_these_tabs(server, page, tab):
     found = Segmentation(MASK, tuple(tiny.LABELS), tiny.PALETTE, 0.1, decoded(STREET).copy())
     corrections.keep(
         server[1] / "feedback", found, MASK, "a_rather_long_name_of_a_picture.png", "models/a_ours.tflite"

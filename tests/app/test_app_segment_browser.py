@@ -12,24 +12,17 @@ import numpy as np
 import pytest
 
 from tests import tiny_tflite as tiny
-from tests.app.test_app_browser import (  # noqa: F401 (fixtures)
-    browser,
-    changed,
-    choose,
-    download,
-    image,
-    page,
-    pytestmark,
-    server,
-    settled,
-)
-from tests.runtime.test_command import video
+from tests.page import changed, choose, download, image, in_a_browser, settled
+from tests.tiny_tflite import video
+
+pytest.importorskip("playwright.sync_api", reason="needs the pip package playwright")
+pytestmark = in_a_browser
 
 IDS = np.array([[1, 1, 2], [1, 1, 2]], np.uint8)  # green left, blue right
 MASK = np.kron(IDS, np.ones((60, 60), np.uint8))
 
 
-def upload(page, *images) -> None:  # noqa: F811
+def upload(page, *images) -> None:
     page.locator('input[type="file"]').set_input_files(
         [{"name": name, "mimeType": "image/png", "buffer": data} for name, data in images]
     )
@@ -41,7 +34,7 @@ def decoded(data: bytes) -> np.ndarray:
     return array if array.ndim == 2 else array[..., ::-1]
 
 
-def test_every_download_holds_what_it_says(server, page):  # noqa: F811
+def test_every_download_holds_what_it_says(server, page):
     page.goto(server[0])
     settled(page, "red")
     upload(page, ("street.png", image(60, IDS)))
@@ -85,7 +78,7 @@ LABELS = (
 )
 
 
-def test_several_images_become_one_zip(server, page):  # noqa: F811
+def test_several_images_become_one_zip(server, page):
     page.goto(server[0])
     settled(page, "red")
     upload(page, ("a.png", image(20, IDS)), ("b.png", image(30, np.array([[0]]))), ("c.png", b"no"))
@@ -100,7 +93,7 @@ def test_several_images_become_one_zip(server, page):  # noqa: F811
         assert (decoded(archive.read("b_mask.png")) == 0).all()
 
 
-def test_the_class_at_a_point_by_mouse_and_by_keyboard(server, page):  # noqa: F811
+def test_the_class_at_a_point_by_mouse_and_by_keyboard(server, page):
     page.goto(server[0])
     settled(page, "red")
     upload(page, ("street.png", image(60, IDS)))
@@ -122,7 +115,7 @@ def test_the_class_at_a_point_by_mouse_and_by_keyboard(server, page):  # noqa: F
     page.get_by_text(f"At {x + 100}, {y}: blue (class 2), in a region of 7,200 pixels; 33.3%").wait_for()
 
 
-def test_the_before_and_after_slider_moves_by_key_without_the_server(server, page):  # noqa: F811
+def test_the_before_and_after_slider_moves_by_key_without_the_server(server, page):
     page.goto(server[0])
     settled(page, "red")
     page.get_by_text("Before and after").click()
@@ -141,7 +134,7 @@ def test_the_before_and_after_slider_moves_by_key_without_the_server(server, pag
     assert cut() == "inset(0px 100% 0px 0px)"
 
 
-def test_classes_are_switched_by_keyboard_and_stay_off_for_the_next_image(server, page):  # noqa: F811
+def test_classes_are_switched_by_keyboard_and_stay_off_for_the_next_image(server, page):
     page.goto(server[0])
     settled(page, "red")
     before = page.locator(".frame img").first.get_attribute("src")
@@ -160,7 +153,7 @@ FOCUSED = """() => { let one = document.activeElement;
 while (one.shadowRoot && one.shadowRoot.activeElement) one = one.shadowRoot.activeElement; return one.name; }"""
 
 
-def test_two_visitors_at_once_see_their_own_images(server, browser, page):  # noqa: F811
+def test_two_visitors_at_once_see_their_own_images(server, browser, page):
     context = browser.new_context(viewport={"width": 1200, "height": 900}, accept_downloads=True)
     other = context.new_page()
     for one in (page, other):
@@ -177,7 +170,7 @@ def test_two_visitors_at_once_see_their_own_images(server, browser, page):  # no
     context.close()
 
 
-def test_names_out_of_files_stay_text(server, page):  # noqa: F811
+def test_names_out_of_files_stay_text(server, page):
     evil = server[1] / "models" / "z_evil.tflite"
     labels = ["<img src=x onerror=alert(1)>", "**green**", "blue"]
     tiny.write_bundle(evil, tiny.mask_model(), labels=labels)
@@ -193,7 +186,7 @@ def test_names_out_of_files_stay_text(server, page):  # noqa: F811
         evil.unlink()
 
 
-def test_a_video_is_segmented_and_comes_back(server, page, tmp_path):  # noqa: F811
+def test_a_video_is_segmented_and_comes_back(server, page, tmp_path):
     video(tmp_path / "drive.mp4", 12)
     page.goto(server[0])
     settled(page, "red")
@@ -215,7 +208,7 @@ def test_a_video_is_segmented_and_comes_back(server, page, tmp_path):  # noqa: F
     )
 
 
-def test_compare_float_against_int8_tells_agreement_and_differences(server, page):  # noqa: F811
+def test_compare_float_against_int8_tells_agreement_and_differences(server, page):
     """Two files that say they are of the same weights, one of which calls green blue and blue green: they agree on the
     red third of the image."""
     model, facts = tiny.mask_model(), {"weights_sha256": "a" * 64}
@@ -241,10 +234,10 @@ def test_compare_float_against_int8_tells_agreement_and_differences(server, page
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_is_legible_in_both_themes(server, browser, scheme):  # noqa: F811
+def test_text_is_legible_in_both_themes(server, browser, scheme):
     """Contrast of 4.5 to 1 (WCAG 2.2, 1.4.3) of the components' text against the page's background."""
     context = browser.new_context(viewport={"width": 1400, "height": 900}, color_scheme=scheme)
-    page = context.new_page()  # noqa: F811
+    page = context.new_page()
     page.goto(server[0])
     settled(page, "red")
     page.locator(".frame").first.hover()
@@ -263,7 +256,7 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def test_nothing_is_loaded_from_elsewhere_and_nothing_is_written(server, page):  # noqa: F811
+def test_nothing_is_loaded_from_elsewhere_and_nothing_is_written(server, page):
     hosts, before = set(), written(server[1])
     page.on("request", lambda request: hosts.add(request.url.split("/")[2] if "//" in request.url else ""))
     page.goto(server[0])

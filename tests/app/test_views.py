@@ -15,7 +15,7 @@ from runtime.errors import UserError
 from runtime.segmenter import Segmentation, Segmenter
 from runtime.video import checked_video, segment_video
 from tests import tiny_tflite as tiny
-from tests.runtime.test_command import video
+from tests.tiny_tflite import video
 
 LABELS = ("road", "car", "tree")
 PALETTE = ((128, 64, 128), (0, 0, 142), (107, 142, 35))

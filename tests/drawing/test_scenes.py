@@ -13,9 +13,9 @@ import pytest
 from drawing import layout
 from drawing.canvas import Canvas, Light, View, cut
 from runtime.errors import UserError
+from tests.tiny import REPOSITORY
 from training.data import cityscapes, scenes
 
-ROOT = Path(__file__).parents[2]
 THINGS = (24, 25, 26, 27, 28, 31, 32, 33)  # Cityscapes' labels with instances
 LABELS = {label.name: label.id for label in cityscapes.LABELS}
 GREY = ((200.0, 200.0, 200.0), (220.0, 220.0, 220.0))
@@ -49,7 +49,12 @@ def test_the_same_in_another_process_and_in_any_order() -> None:
     )
     environment = {**os.environ, "PYTHONHASHSEED": "99"}
     there = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.split()
     assert [here[1], here[2], here[0]] == there
 
@@ -223,7 +228,7 @@ def test_a_stop_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "training.data.scenes", *arguments]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, check=False)
 
 
 def test_another_folder_is_refused(tmp_path: Path) -> None:
@@ -247,7 +252,7 @@ def test_another_folder_is_refused(tmp_path: Path) -> None:
 def test_bad_arguments(arguments: list[str], words: str) -> None:
     with pytest.raises(UserError, match=words):
         scenes.main(arguments)
-    assert not (ROOT / "x").exists()
+    assert not (REPOSITORY / "x").exists()
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:

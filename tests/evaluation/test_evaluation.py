@@ -12,7 +12,7 @@ import pytest
 from evaluation import measurement, metrics
 from evaluation.predictor import Predictor
 from runtime.errors import UserError
-from tests.evaluation.test_cityscapes_protocol import CITIES, city, guess, official_scores
+from tests.cities import CITIES, city, guess, official_scores
 from training import evaluate
 from training.data.spec import DatasetSpec, Example
 

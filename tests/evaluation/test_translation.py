@@ -10,11 +10,12 @@ from evaluation import metrics, translation
 from evaluation.predictor import Predictor
 from runtime import Segmenter
 from runtime.errors import UserError
+from tests.tiny import REPOSITORY
 from training import data, evaluate
 from training.data.labels import taxonomies
 from training.data.spec import DatasetSpec, Example
 
-CAMVID = Path(__file__).parents[2] / "models" / "deeplabv3plus_mobilenet_v2_camvid_int8.tflite"
+SHIPPED = REPOSITORY / "models" / "deeplabv3plus_mobilenet_v2_camvid_int8.tflite"
 
 
 def spec(name: str) -> DatasetSpec:
@@ -134,7 +135,7 @@ def test_the_same_names_in_another_order_go_by_name():
 def test_a_camvid_file_on_drawn_scenes_says_what_it_did(tmp_path, capsys):
     """End to end with the file that ships here, against its ids and the raw ids counted by hand."""
     command = [
-        str(CAMVID),
+        str(SHIPPED),
         "--data",
         "scenes",
         "--classes",
@@ -149,7 +150,7 @@ def test_a_camvid_file_on_drawn_scenes_says_what_it_did(tmp_path, capsys):
     assert scores["translation"]["cannot_be_given"] == ["void"]
     assert scores["translation"]["without_counterpart"] == ["Bicyclist"]
     assert "It cannot give void" in capsys.readouterr().out
-    segmenter = Segmenter(CAMVID, threads=1)
+    segmenter = Segmenter(SHIPPED, threads=1)
     tree = segmenter.labels.index("Tree")
     hit = union = 0
     for example in data.load("scenes", "val", None, "cityscapes34", count=2, size=(96, 192))[1]:

@@ -1,7 +1,6 @@
 """What is said of a `.tflite`'s operations, of files whose operations are known."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,13 +10,9 @@ from export import run_tflite, surgery
 from export.audit import audit, main
 from runtime.errors import UserError, exit_on_user_error
 from tests import tiny_tflite as tiny
+from tests.shared import PEERS, needs
 
-PTQ = (
-    Path(__file__).resolve().parents[3]
-    / "shared"
-    / "peers"
-    / "mlperf_mobile_deeplabv3plus_mnv2_ade32_512_ptq.tflite"
-)
+PTQ = PEERS / "mlperf_mobile_deeplabv3plus_mnv2_ade32_512_ptq.tflite"
 
 
 def with_an_argmax() -> bytes:
@@ -86,7 +81,7 @@ def test_a_cut_file_gives_what_the_whole_has_inside():
     assert scores.shape == (8, 12, 3) and (scores.argmax(-1) == run_tflite.runner(data)(rgb)).all()
 
 
-@pytest.mark.skipif(not PTQ.exists(), reason="the peers are not here")
+@needs(PTQ)
 def test_a_peer_s_operations_are_those_its_authors_publish():
     """MLPerf Mobile's DeepLabV3+ on MobileNetV2, whose table 2 (Sandler et al. 2018) gives ten residual sums."""
     found, model = audit(PTQ.read_bytes()), surgery.read(PTQ.read_bytes())

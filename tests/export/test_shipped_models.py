@@ -13,6 +13,7 @@ from runtime import Segmenter
 from runtime.bundle import Bundle, read_bundle
 from runtime.errors import UserError
 from runtime.image import resize_rgb
+from tests.shared import CAMVID, needs
 from tests.tiny import REPOSITORY
 from training import data
 from training.runs.load_weights import load_weights
@@ -22,7 +23,6 @@ from zoo.convert import card
 
 MODELS = REPOSITORY / "models"
 FILES = sorted(MODELS.glob("*.tflite"))
-CAMVID = REPOSITORY.parent / "shared" / "data" / "camvid"
 WEIGHTS = MODELS / "deeplabv3plus_mobilenet_v2_camvid.weights.h5"
 each = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
@@ -100,7 +100,7 @@ def test_the_recipe_of_today_takes_the_weights_and_agrees_with_the_file(path: Pa
     assert agreement > 0.95
 
 
-@pytest.mark.skipif(not CAMVID.is_dir(), reason="CamVid is not beside this checkout")
+@needs(CAMVID)
 @each
 def test_the_score_it_states_is_the_score_it_has(path: Path) -> None:
     examples = data.load("camvid", "val", CAMVID)[1][::4]

@@ -22,7 +22,6 @@ from runtime import Segmenter
 from tests.elsewhere import (
     CHROMIUM,
     LIBRARY,
-    ROOT,
     browser_page,
     c_api_output,
     choose,
@@ -31,16 +30,17 @@ from tests.elsewhere import (
     served_page,
 )
 from tests.exported import exported
+from tests.shared import CAMVID, needs
+from tests.tiny import REPOSITORY
 
-CAMVID = ROOT.parent / "shared" / "data" / "camvid"
-WEIGHTS = ROOT / "models" / "deeplabv3plus_mobilenet_v2_camvid.weights.h5"
+WEIGHTS = REPOSITORY / "models" / "deeplabv3plus_mobilenet_v2_camvid.weights.h5"
 SIZE = (360, 480)
 EVERY = 20  # th image of val
 SAME = 0.999  # of the pixels
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not CAMVID.is_dir(), reason="CamVid is not at ../shared/data/camvid"),
+    needs(CAMVID),
 ]
 
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from functools import partial
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,26 +17,11 @@ from runtime.__main__ import main
 from runtime.errors import UserError, exit_on_user_error
 from runtime.files import WRITING, whole_file
 from tests import tiny_tflite as tiny
+from tests.tiny import REPOSITORY, called
+from tests.tiny_tflite import frames_of, sample_image, video
 
-ROOT = Path(__file__).resolve().parents[2]
 WRITTEN = f"{WRITING}*long*"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return tiny.write_bundle(tmp_path_factory.mktemp("model") / "tiny.tflite", tiny.mask_model())
-
-
-def sample_image(path: Path) -> np.ndarray:
-    """Write the three bands as a PNG; the ids it must give."""
-    rgb, ids = tiny.colours()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), rgb[..., ::-1])
-    return ids
-
-
-def run(*arguments: object) -> int:
-    return exit_on_user_error(main, [str(argument) for argument in arguments])
+run = partial(called, main)
 
 
 def test_one_image(model, tmp_path, capsys):
@@ -182,26 +166,6 @@ def test_a_file_is_whole_or_not_there(tmp_path):
         pass
 
 
-def video(path: Path, frames: int, size: tuple[int, int] = (48, 32)) -> None:
-    """A video that is green above, blue below."""
-    rgb = np.zeros((size[1], size[0], 3), np.uint8)
-    rgb[: size[1] // 2] = (10, 200, 10)
-    rgb[size[1] // 2 :] = (10, 10, 200)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 12.0, size)
-    for _ in range(frames):
-        writer.write(np.ascontiguousarray(rgb[..., ::-1]))
-    writer.release()
-
-
-def frames_of(path: Path) -> list[np.ndarray]:
-    capture, frames = cv2.VideoCapture(str(path)), []
-    while True:
-        good, frame = capture.read()
-        if not good:
-            return frames
-        frames.append(frame[..., ::-1])
-
-
 def test_video(model, tmp_path, capsys):
     video(tmp_path / "drive.mp4", 9)
     assert run(model, tmp_path / "drive.mp4", "--out", tmp_path / "o", "--opacity", 1) == 0
@@ -239,7 +203,7 @@ def test_video_stopped_early_is_playable(model, tmp_path, number):
     ]
     # A shell starts background jobs with SIGINT ignored, and the child would inherit that.
     heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=heeds)
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, preexec_fn=heeds)
     deadline = time.monotonic() + 60
     while not any(path.stat().st_size for path in tmp_path.glob(WRITTEN)) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -3,6 +3,7 @@
 import errno
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -10,16 +11,14 @@ import numpy as np
 import pytest
 
 from runtime import encoding, files, image
+from runtime.__main__ import main
 from runtime.errors import UserError, WriteError, exit_on_user_error
-from tests import tiny_tflite as tiny
-from tests.runtime.test_command import ROOT, run, sample_image
+from tests.tiny import REPOSITORY, called
+from tests.tiny_tflite import sample_image
 
 PIXELS = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return tiny.write_bundle(tmp_path_factory.mktemp("model") / "tiny.tflite", tiny.mask_model())
+run = partial(called, main)
 
 
 @pytest.fixture
@@ -34,9 +33,9 @@ def test_only_one_place_encodes():
     """It looks at the encoder's flag; nobody else has to."""
     rooms = ("runtime", "app", "training", "export", "zoo")
     users = {
-        path.relative_to(ROOT).as_posix()
+        path.relative_to(REPOSITORY).as_posix()
         for room in rooms
-        for path in (ROOT / room).rglob("*.py")
+        for path in (REPOSITORY / room).rglob("*.py")
         if any(word in path.read_text(encoding="utf-8") for word in ("cv2.imencode", "cv2.imwrite"))
     }
     assert users == {"runtime/encoding.py"}
@@ -149,7 +148,11 @@ def test_an_image_that_memory_does_not_hold_is_named_and_the_others_are_done(mod
     (images / "b.png").write_bytes(cv2.imencode(".png", np.zeros((7000, 7000), np.uint8))[1].tobytes())
     arguments = [str(model), str(images), "--out", str(tmp_path / "o"), "--threads", "1", "420"]
     done = subprocess.run(
-        [sys.executable, "-c", LITTLE, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", LITTLE, *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "b.png needs more memory than there is" in done.stderr and "2 images" in done.stdout

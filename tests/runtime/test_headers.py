@@ -4,7 +4,6 @@ import io
 import subprocess
 import sys
 import zlib
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,10 +13,10 @@ from PIL import Image
 import runtime
 from runtime import headers, image
 from runtime.errors import UserError
-from tests.runtime.test_image import chunk, encode, refused
+from tests.encoded import chunk, encode, refused
+from tests.shared import CASES, present
+from tests.tiny import REPOSITORY
 
-ROOT = Path(__file__).parents[2]
-CASES = ROOT / "../shared/cases"
 STREET = np.kron(np.arange(48, dtype=np.uint8).reshape(6, 8), np.ones((8, 8), np.uint8))[
     ..., None
 ] * np.uint8([5, 3, 1])
@@ -186,7 +185,10 @@ def test_the_decoder_holds_to_the_limit_itself(first, tmp_path):
     (tmp_path / "big.png").write_bytes(cv2.imencode(".png", np.zeros((7100, 7100), np.uint8))[1])
     code = f"{first}\nimport cv2, sys\ncv2.imread(sys.argv[1])"
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "big.png")], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", code, str(tmp_path / "big.png")],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
     )
     assert "pixels <= CV_IO_MAX_IMAGE_PIXELS" in done.stderr
     assert runtime.MAX_PIXELS < 7100**2 == 50_410_000
@@ -203,7 +205,6 @@ def test_so_do_the_entry_points_of_training(first, tmp_path):
     [("jpeg_bomb_66kB.jpg", "30000x30000 pixels"), ("jpeg_scans_7000_x200", "JPEG of 210 scans")],
 )
 def test_the_files_that_were_found(name, words):
-    if not (CASES / name).is_file():
-        pytest.skip(f"{CASES / name} is not there")
+    path = present(CASES / name)
     with pytest.raises(UserError, match=words):
-        image.read_rgb(CASES / name)
+        image.read_rgb(path)

@@ -15,8 +15,8 @@ from runtime import bundle, first_run, shipped_files
 from runtime.bundle import NOTE, foreign_labels, read_bundle, read_note
 from runtime.errors import UserError
 from runtime.segmenter import Segmenter
+from tests.shared import CASES, present
 
-CASES = Path(__file__).parents[2] / "../shared/cases"
 MODEL = b"\x1c\0\0\0TFL3" + bytes(100)  # what begins as a flatbuffer does
 FACTS = {
     "format": 1,
@@ -123,10 +123,9 @@ def test_a_label_of_megabytes_is_cut(tmp_path):
     ],
 )
 def test_the_files_that_were_found(name, words):
-    if not (CASES / name).is_file():
-        pytest.skip(f"{CASES / name} is not there")
+    path = present(CASES / name)
     with pytest.raises(UserError, match=words):
-        Segmenter(CASES / name)
+        Segmenter(path)
 
 
 def test_another_s_file_is_tried_once_and_ours_never(tmp_path, monkeypatch):

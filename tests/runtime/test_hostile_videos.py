@@ -13,15 +13,9 @@ from runtime import confined, containers
 from runtime.confined_video import segment_safely
 from runtime.errors import UserError
 from runtime.video import checked_video
-from tests import tiny_tflite as tiny
+from tests.shared import CASES, present
 
-CASES = Path(__file__).parents[2] / "../shared/cases"
 OPTIONS = {"most_frames": 100, "most_pixels": 4096 * 2304, "opacity": 0.5, "smooth": 1}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return tiny.write_bundle(tmp_path_factory.mktemp("model") / "tiny.tflite", tiny.mask_model())
 
 
 def written(path: Path, codec: str, frames: int = 4) -> bytes:
@@ -122,9 +116,7 @@ def test_a_video_is_segmented_in_a_process_of_its_own(model, tmp_path):
 
 
 def test_the_video_that_was_found(model):
-    path = CASES / "film.mkv"
-    if not path.is_file():
-        pytest.skip(f"{path} is not there")
+    path = present(CASES / "film.mkv")
     start = time.monotonic()
     with pytest.raises(UserError, match="film.mkv is no video that is read here"):
         segment_safely(model, path.read_bytes(), "film.mkv", OPTIONS, print)

@@ -3,7 +3,6 @@
 import io
 import struct
 import zlib
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,6 +11,8 @@ from PIL import Image
 
 from runtime import image
 from runtime.errors import UserError
+from tests.encoded import chunk, encode, refused
+from tests.tiny import REPOSITORY
 
 
 @pytest.fixture
@@ -23,32 +24,11 @@ def sample_image() -> np.ndarray:
     return rgb
 
 
-def encode(rgb: np.ndarray, kind: str, mode: str | None = None, **options) -> bytes:
-    buffer = io.BytesIO()
-    sample_image = Image.fromarray(rgb)
-    (sample_image.convert(mode) if mode else sample_image).save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
 def bomb() -> bytes:
     """20,000 x 20,000 pixels, one bit each: a PNG of some 49 kB."""
     header = struct.pack(">IIBBBBB", 20_000, 20_000, 1, 0, 0, 0, 0)
     squeezed = zlib.compress(b"\0" * 2501 * 20_000, 9)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", squeezed) + chunk(b"IEND", b"")
-
-
-def refused(source, *words: str, name: str | None = None) -> None:
-    """read_rgb raises a UserError of one sentence that holds every word."""
-    with pytest.raises(UserError) as caught:
-        image.read_rgb(source, name)
-    message = str(caught.value)
-    assert "\n" not in message and message.endswith(".")
-    for word in words:
-        assert word in message
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP"])
@@ -245,6 +225,6 @@ def test_the_runtime_reads_images_without_pillow_or_tensorflow():
     import sys
 
     code = "import sys, runtime.image; print([m for m in ('PIL', 'tensorflow', 'keras') if m in sys.modules])"
-    root = Path(__file__).parents[2]
+    root = REPOSITORY
     found = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

@@ -132,11 +132,6 @@ def test_cityscapes_paints_the_rest_as_unlabeled():
     assert ((drawn == 26) == (street() == 3)).all() and set(np.unique(drawn)) == {0, 26}
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return tiny.write_bundle(tmp_path_factory.mktemp("model") / "tiny.tflite", tiny.mask_model())
-
-
 def run(*arguments: object) -> int:
     return exit_on_user_error(main, [str(argument) for argument in arguments])
 

@@ -17,7 +17,8 @@ from export import prompted_tflite as export_sam
 from runtime.errors import UserError
 from runtime.prompted import NO_BOX, PADDING, PromptedSegmenter, fit, fitted_size, full_size, scaled
 from tests import references
-from tests.zoo.test_sam import SIZE, TINY
+from tests.small import SAM_SIZE, TINY_SAM
+from tests.tiny import REPOSITORY
 from training.data.spec import Example
 from training.engine import prompts
 from zoo import prompt_encoder
@@ -28,7 +29,7 @@ from zoo.sam import PROMPT_DECODER
 @cache
 def model() -> keras.Model:
     keras.utils.set_random_seed(3)
-    return zoo.build("sam", **TINY)
+    return zoo.build("sam", **TINY_SAM)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def test_a_image_is_encoded_once_and_masks_have_its_size(files):
     again, _ = found.predict(box=(10, 5, 70, 40), multimask=False)
     assert again.shape == (1, 51, 90) and found.embedding is kept
     logits, _ = found.logits(points=[(20, 30)])
-    np.testing.assert_array_equal(masks[1], full_size(logits[1], (51, 90), SIZE) > 0)
+    np.testing.assert_array_equal(masks[1], full_size(logits[1], (51, 90), SAM_SIZE) > 0)
 
 
 @pytest.mark.parametrize("size", [(1200, 1800), (1800, 1200), (300, 500), (1024, 1024), (7, 2000)])
@@ -139,13 +140,15 @@ def run(folder: Path) -> types.SimpleNamespace:
     weights = folder / "best.weights.h5"
     weights.write_bytes(b"weights")
     recipe = types.SimpleNamespace(
-        model="sam", data="colours", taxonomy="colours", crop=SIZE, sha256=lambda: "ab" * 32
+        model="sam", data="colours", taxonomy="colours", crop=SAM_SIZE, sha256=lambda: "ab" * 32
     )
     return types.SimpleNamespace(folder=folder, recipe=recipe, weights_path=weights, model=model)
 
 
 def job(folder: Path, precision: str, **options) -> Job:
-    return Job(precision=precision, size=SIZE, output="mask", out=folder / f"x-{precision}.tflite", **options)
+    return Job(
+        precision=precision, size=SAM_SIZE, output="mask", out=folder / f"x-{precision}.tflite", **options
+    )
 
 
 @pytest.mark.parametrize(
@@ -163,7 +166,7 @@ def test_every_precision_makes_two_files_that_pass_the_gate(tmp_path, precision,
     assert written == tmp_path / f"x-{precision}-encoder.tflite"
     assert "mIoU points lost" in capsys.readouterr().out
     found = PromptedSegmenter(written, tmp_path / f"x-{precision}-decoder.tflite")
-    assert found.size == SIZE and found.slots == 8
+    assert found.size == SAM_SIZE and found.slots == 8
     masks, _ = found.set_image(examples()[0].read()[0]).predict(points=[(5, 5)])
     assert masks.shape == (3, 39, 60)
     for part in ("encoder", "decoder"):
@@ -180,7 +183,7 @@ def test_a_file_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
     real = export_sam.convert_decoder
 
     def spoilt(decoder, precision):
-        other = zoo.build("sam", **TINY).get_layer(PROMPT_DECODER)  # other random weights
+        other = zoo.build("sam", **TINY_SAM).get_layer(PROMPT_DECODER)  # other random weights
         return real(other, precision)
 
     monkeypatch.setattr(export_sam, "convert_decoder", spoilt)
@@ -240,7 +243,7 @@ def command(files: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "runtime.prompted", str(files / "encoder.tflite"), str(files / "decoder.tflite"),
          *arguments],
-        capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=300,
+        capture_output=True, text=True, cwd=REPOSITORY, timeout=300,
     )  # fmt: skip
 
 
@@ -259,7 +262,5 @@ def test_the_command_writes_masks_and_needs_no_tensorflow(files, tmp_path):
         done.returncode == 2 and "'20;30' is not 2 numbers" in done.stderr and "Traceback" not in done.stderr
     )
     code = "import sys, runtime.prompted; print(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2]
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY)
     assert done.stdout.strip() == "[]", done.stderr

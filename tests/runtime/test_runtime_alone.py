@@ -1,7 +1,6 @@
 """The runtime needs nothing but requirements-runtime.txt: no TensorFlow, no Keras, no Pillow."""
 
 import json
-import os
 import subprocess
 import sys
 import venv
@@ -10,10 +9,9 @@ from pathlib import Path
 import cv2
 import pytest
 
-from deploy.lock import plain
 from tests import tiny_tflite as tiny
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.installed import spelt, succeeded
+from tests.tiny import REPOSITORY
 
 # Every import of a forbidden package fails, as it does where the package is not installed.
 REFUSE = """
@@ -27,27 +25,6 @@ import runpy
 sys.argv = ["python -m runtime", *sys.argv[1:]]
 runpy.run_module("runtime", run_name="__main__")
 """
-
-
-def spelt(pin: str) -> str:
-    """A pin with its package's name as every registry spells it."""
-    name, _, version = pin.partition("==")
-    return f"{plain(name)}=={version}"
-
-
-def succeeded(python: Path, *arguments: str, cwd: Path = ROOT, **variables: str) -> str:
-    """What a command of another environment prints; it finds nothing of ours but by its folder."""
-    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        [str(python), *arguments],
-        cwd=cwd,
-        env=clean | variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def prepared(folder: Path) -> list[str]:
@@ -68,7 +45,11 @@ def check_result(folder: Path) -> None:
 def test_runs_where_imports_of_tensorflow_fail(tmp_path):
     arguments = prepared(tmp_path)
     done = subprocess.run(
-        [sys.executable, "-c", REFUSE, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", REFUSE, *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     check_result(tmp_path)
@@ -81,13 +62,17 @@ def test_imports_of_the_runtime_stay_few():
         "new = {name.split('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names);"
         "import json; print(json.dumps([name for name in new if not name.startswith('_')]))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
     allowed = {"ai_edge_litert", "cv2", "numpy", "runtime", "ml_dtypes", "flatbuffers", "google", "tqdm"}
     assert set(json.loads(done.stdout)) <= allowed | {"backports", "typing_extensions", "fast_interpreter"}
     quick = (
         "import sys, runtime, runtime.errors; print('ai_edge_litert' in sys.modules, 'cv2' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", quick], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", quick], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == ["False", "False"]
 
 
@@ -96,7 +81,7 @@ def test_runs_in_an_environment_of_its_own_requirements(tmp_path):
     environment = tmp_path / "env"
     venv.create(environment, with_pip=True)
     python = environment / "bin" / "python"
-    install = [str(python), "-m", "pip", "install", "-q", "-r", str(ROOT / "requirements-runtime.txt")]
+    install = [str(python), "-m", "pip", "install", "-q", "-r", str(REPOSITORY / "requirements-runtime.txt")]
     done = subprocess.run(install, capture_output=True, text=True, check=False, timeout=600)
     if done.returncode and any(
         sign in done.stderr for sign in ("Retrying", "ConnectionError", "Name or service")
@@ -106,7 +91,7 @@ def test_runs_in_an_environment_of_its_own_requirements(tmp_path):
     frozen = subprocess.run(
         [str(python), "-m", "pip", "freeze"], capture_output=True, text=True, check=True
     ).stdout
-    lines = (ROOT / "requirements-runtime.txt").read_text(encoding="utf-8").splitlines()
+    lines = (REPOSITORY / "requirements-runtime.txt").read_text(encoding="utf-8").splitlines()
     pinned = {spelt(line.partition(" ")[0]) for line in lines if "==" in line and not line.startswith("#")}
     assert set(map(spelt, frozen.split())) == pinned, (
         "requirements-runtime.txt pins all that is installed, and no more"

@@ -14,14 +14,8 @@ from runtime.bundle import foreign_labels, spread_palette, stated_normalisation
 from runtime.polygons import polygons
 from runtime.threshold_segmenter import binary, grey, otsu, otsu_value
 from tests import tiny_tflite as tiny
-
-PEERS = Path(__file__).resolve().parents[3] / "shared" / "peers"
-CAMVID = Path(__file__).resolve().parents[3] / "shared" / "data" / "camvid" / "val"
-
-
-@pytest.fixture(scope="module")
-def mask_bytes() -> bytes:
-    return tiny.mask_model()
+from tests.shared import CAMVID, PEERS, needs
+from tests.tiny import REPOSITORY
 
 
 @pytest.fixture
@@ -176,19 +170,19 @@ def test_an_evaluation_takes_the_fit_that_is_asked_for(ours):
         open_predictor(Path("runs/x"), 1, fit="tiles")
 
 
-@pytest.mark.skipif(not CAMVID.is_dir(), reason="needs CamVid in ../shared/data/camvid")
+@needs(CAMVID)
 def test_auto_is_better_than_stretching_on_a_real_street():
     """Five images of val: 16:9, 3:1 and 9:16 lose much when they are stretched (docs/runtime.md)."""
     from benchmarks.shapes import cut
     from evaluation import metrics
     from runtime.image import read_rgb
 
-    root = Path(__file__).resolve().parents[2]
+    root = REPOSITORY
     segmenter = Segmenter(root / "models" / "deeplabv3plus_mobilenet_v2_camvid_int8.tflite")
     for aspect, gain in ((16 / 9, 0.005), (3, 0.08), (9 / 16, 0.05)):
         matrices = dict.fromkeys(("stretch", "auto"), 0)
-        for path in sorted(CAMVID.glob("*.png"))[::20]:
-            label = cv2.imread(str(CAMVID.parent / "valannot" / path.name), cv2.IMREAD_UNCHANGED)
+        for path in sorted((CAMVID / "val").glob("*.png"))[::20]:
+            label = cv2.imread(str(CAMVID / "valannot" / path.name), cv2.IMREAD_UNCHANGED)
             rgb, truth = cut(read_rgb(path), aspect), cut(np.where(label > 10, 255, label), aspect)
             for fit in matrices:
                 matrices[fit] += metrics.confusion_matrix(truth, segmenter.segment(rgb, fit).ids, 11)
@@ -353,7 +347,7 @@ print("refused", refused)
 """
 
 
-@pytest.mark.skipif(not PEERS.is_dir(), reason="needs the peers' files in ../shared/peers")
+@needs(PEERS)
 @pytest.mark.parametrize("name", ["deeplabv3_mnv2_pascal_quant", "tflite_support_deeplabv3_voc_257_float"])
 def test_truncations_of_a_real_file_neither_crash_nor_pass(tmp_path, name):
     """In a process of its own, because what is tested for is a crash below Python."""
@@ -365,18 +359,16 @@ def test_truncations_of_a_real_file_neither_crash_nor_pass(tmp_path, name):
         str(tmp_path / "t.tflite"),
         "60",
     ]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False, timeout=300
-    )
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-500:]
     assert "refused 60" in done.stdout
 
 
-@pytest.mark.skipif(not (PEERS.is_dir() and CAMVID.is_dir()), reason="needs ../shared/peers and camvid")
+@needs(PEERS, CAMVID)
 def test_peers_see_road_cars_and_sky_in_a_real_street():
     from runtime.image import read_rgb
 
-    rgb = read_rgb(CAMVID / "0016E5_07965.png")
+    rgb = read_rgb(CAMVID / "val" / "0016E5_07965.png")
     files = sorted(PEERS.glob("*.tflite"))
     assert len(files) == 6
     car = np.s_[200:240, 385:440]  # where the image shows the parked car, and below it the road

@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runtime import strict_json
 from runtime.strict_json import JsonError, fits, parse
+from tests.tiny import REPOSITORY
 
 
 def nested(levels: int) -> bytes:
@@ -148,7 +148,7 @@ def test_the_fields_of_a_dataclass():
 
 def test_nobody_in_the_product_reads_json_otherwise():
     """A reader of its own would have bounds of its own, or none. What was just written may be read back."""
-    root = Path(__file__).parents[2]
+    root = REPOSITORY
     found = {
         path.relative_to(root).as_posix()
         for room in ("runtime", "app", "zoo", "training", "export")

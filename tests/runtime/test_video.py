@@ -5,23 +5,21 @@ import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
+from functools import partial
 
 import cv2
 import numpy as np
 import pytest
 
+from runtime.__main__ import main
 from runtime.errors import UserError
 from runtime.segmenter import Segmentation, Segmenter
 from runtime.steady import steady
 from runtime.video import segment_video
-from tests import tiny_tflite as tiny
-from tests.runtime.test_command import ROOT, frames_of, run, sample_image, video
+from tests.tiny import REPOSITORY, called
+from tests.tiny_tflite import frames_of, sample_image, video
 
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return tiny.write_bundle(tmp_path_factory.mktemp("model") / "tiny.tflite", tiny.mask_model())
+run = partial(called, main)
 
 
 def test_a_class_is_shown_once_it_was_seen_often_enough_in_a_row():
@@ -161,7 +159,11 @@ def test_ten_thousand_images_take_the_memory_of_five_hundred(model, tmp_path):
             str(tmp_path / f"o{count}"),
         ]
         done = subprocess.run(
-            [*command, "--polygons", "coco,geojson"], cwd=ROOT, capture_output=True, text=True, check=True
+            [*command, "--polygons", "coco,geojson"],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         kib[count] = int(done.stdout.split("KiB")[1])
         assert f"{count} images" in done.stdout

@@ -9,10 +9,11 @@ import pytest
 
 import zoo
 from runtime.errors import UserError
+from tests.shared import WEIGHTS, needs
 from training.runs.backbone_weights import load_backbone_weights
 from zoo import backbones
 
-PUBLISHED = Path(__file__).parents[3] / "shared/weights/mobilenet_v2_1.0_imagenet_notop.weights.h5"
+PUBLISHED = WEIGHTS / "mobilenet_v2_1.0_imagenet_notop.weights.h5"
 NAME = "mobilenet_v2"
 
 
@@ -90,7 +91,7 @@ def test_a_backbone_of_kerascv_reads_its_own_file(tmp_path):
         np.testing.assert_array_equal(ours, expected)
 
 
-@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published weights are not here")
+@needs(PUBLISHED)
 def test_the_published_weights():
     reference = keras.applications.MobileNetV2(input_shape=(64, 64, 3), include_top=False, weights=None)
     reference.load_weights(PUBLISHED)

@@ -1,7 +1,5 @@
 """DeepLabV3+'s own arithmetic, and the resizing that every model ends with."""
 
-from pathlib import Path
-
 import cv2
 import keras
 import numpy as np
@@ -11,12 +9,11 @@ import zoo
 from runtime import Segmenter
 from runtime.image import resize_rgb
 from tests.small import SMALL
+from tests.tiny import REPOSITORY
 from training.runs.load_weights import load_weights
 from training.runs.recipe import Recipe, default_recipe
 from training.runs.trained_run import build_model
 from zoo.layers import Conv2D, ResizeLike
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +133,7 @@ def test_atrous_convolution_leaves_out_only_taps_that_meet_padding(size, rate, t
 
 def test_the_shipped_weights_still_fit_and_say_what_the_shipped_file_says():
     """Keras' weights files go by the order and class of layers: a change of the model's code can orphan them."""
-    models, examples = ROOT / "models", ROOT / "examples"
+    models, examples = REPOSITORY / "models", REPOSITORY / "examples"
     recipe = Recipe(
         model="deeplabv3plus", data="camvid", data_dir="DIR", **default_recipe("deeplabv3plus", "camvid")
     )

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import zoo
 from tests import references
+from tests.small import SAM_SIZE, TINY_SAM
 from training.data.spec import VOID_ID
 from training.engine import prompts
 from training.losses import prompt_loss
@@ -17,18 +18,11 @@ from zoo.backbones.vit import cut_windows, join_windows
 from zoo.prompt_encoder import BACKGROUND, FOREGROUND, NO_BOX, UNUSED
 from zoo.sam import PADDING
 
-SIZE = (32, 48)
-TINY = {
-    "image_size": SIZE, "patch": 8, "encoder_width": 24, "encoder_blocks": 2, "encoder_heads": 2,
-    "encoder_ffn_width": 32, "window": 3, "global_blocks": (1,), "width": 16, "decoder_blocks": 2,
-    "decoder_heads": 2, "decoder_ffn_width": 24, "iou_width": 12,
-}  # fmt: skip
-
 
 @cache
 def built() -> keras.Model:
     keras.utils.set_random_seed(3)
-    return zoo.build("sam", **TINY)
+    return zoo.build("sam", **TINY_SAM)
 
 
 def batch(count: int = 2, prompts_each: int = 3) -> dict[str, np.ndarray]:
@@ -40,7 +34,7 @@ def batch(count: int = 2, prompts_each: int = 3) -> dict[str, np.ndarray]:
     boxes = np.tile(np.array([4, 5, 30, 20], np.float32), (count, prompts_each, 1))
     boxes[:, -1] = NO_BOX
     return {
-        "image": references.images(*SIZE, count=count),
+        "image": references.images(*SAM_SIZE, count=count),
         "points": points,
         "point_labels": labels,
         "boxes": boxes,
@@ -99,7 +93,7 @@ def test_a_slot_that_is_not_used_changes_nothing_and_what_is_used_counts():
 
 
 def test_padding_is_what_the_normalisation_turns_into_nothing():
-    image = np.tile(np.array(PADDING, np.float32), (1, *SIZE, 1))
+    image = np.tile(np.array(PADDING, np.float32), (1, *SAM_SIZE, 1))
     model = built()
     first = model.get_layer("image_encoder").get_layer("patch_embedding")
     probe = keras.Model(model.get_layer("image_encoder").input, first.input)
@@ -144,7 +138,7 @@ def targets() -> dict[str, np.ndarray]:
 
 def test_a_few_steps_lower_the_loss_on_one_batch():
     keras.utils.set_random_seed(5)
-    model, given, wanted = zoo.build("sam", **TINY), batch(), targets()
+    model, given, wanted = zoo.build("sam", **TINY_SAM), batch(), targets()
     optimizer = keras.optimizers.AdamW(2e-3)
     optimizer.build(model.trainable_variables)
 
@@ -164,7 +158,7 @@ def test_a_few_steps_lower_the_loss_on_one_batch():
 def test_weights_and_configuration_make_the_round_trip(tmp_path):
     model = built()
     model.save_weights(tmp_path / "sam.weights.h5")
-    again = zoo.build("sam", **TINY)
+    again = zoo.build("sam", **TINY_SAM)
     again.load_weights(tmp_path / "sam.weights.h5")
     for ours, expected in zip(again.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, expected)
@@ -181,7 +175,7 @@ def test_weights_and_configuration_make_the_round_trip(tmp_path):
 def test_mixed_precision_computes_in_half_and_answers_in_float32(policy):
     keras.config.set_dtype_policy(policy)
     try:
-        half = zoo.build("sam", **TINY)
+        half = zoo.build("sam", **TINY_SAM)
     finally:
         keras.config.set_dtype_policy("float32")
     half.set_weights(built().get_weights())
@@ -214,7 +208,7 @@ def test_mixed_precision_computes_in_half_and_answers_in_float32(policy):
 )
 def test_sizes_that_do_not_go_together_are_refused(argument, value):
     with pytest.raises(ValueError, match=argument.split("_")[-1]):
-        zoo.build("sam", **{**TINY, argument: value})
+        zoo.build("sam", **{**TINY_SAM, argument: value})
 
 
 def test_windows_are_cut_and_joined_where_they_were():
@@ -262,8 +256,8 @@ def test_a_prompt_asks_for_a_connected_piece_of_one_class():
 
 def test_training_prompts_depend_on_the_sample_alone_and_lie_where_their_regions_do():
     prepare = prompts.preparation(built())
-    label = cv2.resize(label_map(), SIZE[::-1], interpolation=cv2.INTER_NEAREST)
-    image = tf.zeros((*SIZE, 3), tf.uint8)
+    label = cv2.resize(label_map(), SAM_SIZE[::-1], interpolation=cv2.INTER_NEAREST)
+    image = tf.zeros((*SAM_SIZE, 3), tf.uint8)
     drawn = [
         prepare(image, tf.constant(label), tf.constant(seed, tf.int64)) for seed in ((0, 7), (0, 7), (0, 8))
     ]
@@ -279,7 +273,7 @@ def test_training_prompts_depend_on_the_sample_alone_and_lie_where_their_regions
             if kind == FOREGROUND:  # a mask is half as fine as the image here
                 near = region.numpy()[max(0, int(y / 2) - 1) :, max(0, int(x / 2) - 1) :]
                 assert (near[:3, :3] == 1).any()
-    void = prepare(image, tf.fill(SIZE, tf.constant(VOID_ID, tf.uint8)), tf.constant((0, 7), tf.int64))
+    void = prepare(image, tf.fill(SAM_SIZE, tf.constant(VOID_ID, tf.uint8)), tf.constant((0, 7), tf.int64))
     assert (void[1]["region"].numpy() == VOID_ID).all()
     outputs = built()(tf.nest.map_structure(lambda tensor: tensor[None], void[0]))
     assert float(prompt_loss.sam(outputs, tf.nest.map_structure(lambda tensor: tensor[None], void[1]))) == 0.0

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import zoo
 from export import run_tflite, tflite
-from tests.small import COUNTED, MORE_BACKBONES, PROMPTED, SMALL
+from tests.small import ALIKE, COUNTED, MORE_BACKBONES, PROMPTED, SMALL
 from zoo import contract
 
 CLASSES = 5
@@ -20,7 +20,6 @@ TRAINED = [name for name in DENSE if name not in COUNTED]
 EVERY = [(name, backbone) for name in DENSE for backbone in ("", *MORE_BACKBONES.get(name, ()))]
 EVERY_TRAINED = [row for row in EVERY if row[0] in TRAINED]
 REAL_TIME = ("ddrnet", "pidnet", "bisenetv2", "stdc")  # many small layers, which take long to trace
-ALIKE = ("deeplabv3", "fcn")  # deeplabv3plus' blocks on its backbone: what takes longest is slow for these
 
 
 def unlike(names: list[str], also: tuple[str, ...] = ()) -> list[Any]:

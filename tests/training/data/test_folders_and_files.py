@@ -9,12 +9,11 @@ import pytest
 from PIL import Image
 
 from runtime.errors import UserError
+from tests.shared import CAMVID, needs
 from training import data
 from training.data import camvid, cityscapes
 from training.data.check_files import check
 from training.data.labels import label_maps
-
-CAMVID = Path(__file__).parents[4] / "shared" / "data" / "camvid"
 
 
 def save(path: Path, array: np.ndarray) -> Path:
@@ -72,7 +71,7 @@ def test_camvid_maps_void_to_ignore(tmp_path):
     assert np.array_equal(label, np.where(expected == 11, 255, expected))
 
 
-@pytest.mark.skipif(not CAMVID.is_dir(), reason="CamVid is not at ../shared/data/camvid")
+@needs(CAMVID)
 def test_real_camvid():
     spec, examples = data.load("camvid", "val", CAMVID)
     assert len(examples) == 101 and len(spec.classes) == 11

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from runtime.errors import UserError
-from tests.training.data.test_folder import refusal, save
+from tests.folders import refusal, save
 from training import data
 from training.data.voc import colour_map
 

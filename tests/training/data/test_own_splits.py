@@ -12,7 +12,8 @@ import pytest
 
 from runtime.errors import UserError
 from runtime.folders import distinct, files_below
-from tests.training.data.test_folder import IDS, names_of, refusal, save, write
+from tests.folders import IDS, names_of, refusal, save, write
+from tests.shared import CAMVID, needs
 from training import data
 from training.data import folder, inspect
 from training.data.files import random_splits
@@ -287,10 +288,7 @@ def test_files_are_utf_8_whatever_the_locale(tmp_path):
     assert eval(done.stdout) == (("Fahrbahn", "Übergang", "空"), 1, "straße")
 
 
-CAMVID = Path(__file__).parents[4] / "shared/data/camvid"
-
-
-@pytest.mark.skipif(not CAMVID.is_dir(), reason="CamVid is not beside the repository")
+@needs(CAMVID)
 def test_camvid_and_scenes_have_the_lists_that_they_always_had():
     _, listing = data.opened("camvid", CAMVID, None, {})
     for split, count in (("train", 367), ("val", 101)):

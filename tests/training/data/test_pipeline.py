@@ -4,18 +4,16 @@ import subprocess
 import sys
 from functools import partial
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from runtime.errors import UserError
+from tests.tiny import REPOSITORY
 from training.data import free_memory, pipeline
 from training.data.augment import NONE, Augmentation
 from training.data.spec import Example
-
-ROOT = Path(__file__).parents[3]
 
 
 class Counted:
@@ -190,6 +188,6 @@ print(time.perf_counter() - begin)
 del batches  # Python may hang at its end while TensorFlow still reads ahead
 """
     found = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=120
     )
     assert float(found.stdout.split()[-1]) < 4 * 8 * 0.1 * 0.6  # one by one it takes all of 3.2 s

@@ -9,11 +9,11 @@ from PIL import Image
 
 from runtime.errors import UserError
 from tests import references
+from tests.shared import CAMVID, needs
 from training import data
 from training.data import ade20k, camvid, cityscapes, coco_stuff, voc
 from training.data.labels import label_maps
 
-CAMVID = Path(__file__).parents[4] / "shared" / "data" / "camvid"
 SIZE = (5, 7)  # height, width
 GREY = np.full((*SIZE, 3), 128, np.uint8)
 
@@ -362,7 +362,7 @@ def test_the_usual_split_without_lists(tmp_path):
     assert {split: frames(tmp_path, split) for split in FRAMES} == FRAMES
 
 
-@pytest.mark.skipif(not CAMVID.is_dir(), reason="CamVid is not at ../shared/data/camvid")
+@needs(CAMVID)
 def test_the_usual_split_is_the_tutorial_s():
     for split, count in (("train", 367), ("val", 101)):
         found = [camvid.usual_split(path.stem) for path in (CAMVID / split).glob("*.png")]

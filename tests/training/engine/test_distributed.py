@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from runtime.errors import UserError
 from tests.tiny import assert_refused, command, environment, write_camvid
-from tests.training.engine.test_loop import examples
+from tests.tiny_training import examples
 from training import distributed
 from training.data.augment import Augmentation
 from training.data.pipeline import DecodedCache, epoch_order, evaluation_batches, training_batches

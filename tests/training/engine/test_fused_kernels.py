@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.training.engine.test_train_step import recipe
+from tests.tiny_training import recipe
 from training.engine.fused_norms import fuse_norms
 from training.engine.optimizers import build_optimizer
 

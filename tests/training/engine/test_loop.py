@@ -9,30 +9,13 @@ import tensorflow as tf
 
 from evaluation import report
 from runtime.errors import UserError
-from tests.training.engine.test_train_step import small_model
+from tests.tiny_training import SPEC, Recorder, examples, small_model
 from training.data.augment import NONE
 from training.data.pipeline import DecodedCache
-from training.data.spec import DatasetSpec, Example
+from training.data.spec import Example
 from training.engine import loop, validation
 from training.runs import checkpoints
 from training.runs.recipe import Recipe
-
-SPEC = DatasetSpec(
-    "three", ("a", "b", "c"), ((255, 0, 0), (0, 255, 0), (0, 0, 255)), ("train", "val"), (32, 32)
-)
-
-
-def examples(count: int, seed: int) -> list[Example]:
-    def make(index: int) -> Example:
-        def read() -> tuple[np.ndarray, np.ndarray]:
-            rng = np.random.default_rng([seed, index])
-            ids = np.kron(rng.integers(0, 3, (4, 4)), np.ones((8, 8))).astype(np.uint8)
-            image = np.array(SPEC.palette)[ids] * 0.8 + rng.normal(0, 5, (32, 32, 3))
-            return np.clip(image, 0, 255).astype(np.uint8), ids
-
-        return Example(f"{index}", read)
-
-    return [make(index) for index in range(count)]
 
 
 def train(
@@ -56,29 +39,6 @@ def train(
         class_weights=weights,
         say=(said if said is not None else []).append,
     )
-
-
-class Recorder(keras.callbacks.Callback):
-    def __init__(self, stop_after: int | None = None) -> None:
-        super().__init__()
-        self.calls: list[str] = []
-        self.rows: list[dict] = []
-        self.stop_after = stop_after
-
-    def on_train_begin(self, logs=None) -> None:
-        self.calls.append("train begin")
-
-    def on_train_batch_end(self, batch, logs=None) -> None:
-        self.calls.append(f"batch {batch}")
-
-    def on_epoch_end(self, epoch, logs=None) -> None:
-        self.calls.append(f"epoch {epoch}")
-        self.rows.append(dict(logs))
-        if self.stop_after == epoch:
-            self.model.stop_training = True
-
-    def on_train_end(self, logs=None) -> None:
-        self.calls.append("train end")
 
 
 def test_it_learns_and_keras_callbacks_see_it(tmp_path: Path) -> None:

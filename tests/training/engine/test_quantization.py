@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from export import run_tflite, tflite
 from runtime.errors import UserError
-from tests.training.engine.test_train_step import recipe, snapshot
+from tests.tiny_training import recipe, snapshot
 from training.engine import quantization
 from training.engine.train_step import make_train_state, make_train_step
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.runs import assert_same_run, start
 from tests.tiny import TINY_MODEL, assert_refused, run, write_camvid
-from tests.training.runs.test_resume import assert_same_run, start
 
 BASE = ["deeplabv3plus", "--data", "camvid", "--data-dir", "data", *TINY_MODEL, "--crop", "32x32", "--batch", "2",
         "--ema", "0.9"]  # fmt: skip

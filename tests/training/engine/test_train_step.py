@@ -12,51 +12,14 @@ import tensorflow as tf
 import zoo
 from runtime.errors import UserError
 from tests import references
-from tests.small import COUNTED, SMALL
+from tests.small import COUNTED, SMALL, TINY_SAM
 from tests.tiny import REPOSITORY, environment
-from tests.zoo.test_sam import TINY
+from tests.tiny_training import batch, recipe, small_model, snapshot, uneven
 from training import train
 from training.engine.gradients import check_logits, check_parts
 from training.engine.optimizers import build_optimizer, rate_factors
 from training.engine.train_step import make_train_state, make_train_step
 from training.runs.recipe import Recipe
-
-
-def small_model(norm: bool = True) -> keras.Model:
-    keras.utils.set_random_seed(0)
-    image = keras.Input((None, None, 3), name="image")
-    inner = keras.Input((None, None, 3))
-    y = keras.layers.Conv2D(4, 3, padding="same")(inner)
-    backbone = keras.Model(inner, keras.layers.BatchNormalization()(y) if norm else y, name="backbone")
-    x = keras.layers.ReLU()(backbone(keras.layers.Rescaling(1 / 255)(image)))
-    x = keras.layers.Dropout(0.2)(x) if norm else x
-    return keras.Model(image, {"logits": keras.layers.Conv2D(3, 1, name="head")(x)})
-
-
-def recipe(**changes) -> Recipe:
-    values = {"model": "deeplabv3plus", "data": "camvid", "data_dir": "d", "warmup_epochs": 0.0, "epochs": 10}
-    return Recipe(**{**values, **changes})
-
-
-def batch() -> tuple[tf.Tensor, tf.Tensor]:
-    rng = np.random.default_rng(1)
-    labels = rng.integers(0, 3, (4, 8, 8)).astype(np.uint8)
-    images = labels[..., None] * 80.0 + rng.normal(0, 5, (4, 8, 8, 3))
-    return tf.constant(images, tf.float32), tf.constant(labels)
-
-
-def uneven() -> tuple[tf.Tensor, tf.Tensor]:
-    """`batch` with void that lies unevenly: all of the first image, half of the second, none of the others."""
-    images, labels = batch()
-    void = np.zeros((4, 8, 8), bool)
-    void[0], void[1, :4] = True, True
-    return images, tf.where(void, tf.constant(255, tf.uint8), labels)
-
-
-def snapshot(train_state) -> dict[str, np.ndarray]:
-    return {
-        name: np.array(keras.ops.convert_to_numpy(value)) for name, value in train_state.variables().items()
-    }
 
 
 @pytest.fixture
@@ -326,7 +289,7 @@ LEARNED_ROWS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in zoo.names() if name not in COUNTED])
 def test_only_kernels_decay_in_every_model_of_the_zoo(name) -> None:
-    options = TINY if name == "sam" else {"classes": 3, "image_size": (64, 64), **SMALL[name]}
+    options = TINY_SAM if name == "sam" else {"classes": 3, "image_size": (64, 64), **SMALL[name]}
     model = zoo.build(name, **options)
     optimizer = build_optimizer(recipe(), 10)
     optimizer.build(model.trainable_variables)
@@ -342,8 +305,7 @@ TWO_DEVICES = """
 import numpy as np, tensorflow as tf
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-from tests.training.engine.test_train_step import uneven, recipe, small_model
-from tests.training.losses.test_distillation import wise
+from tests.tiny_training import recipe, small_model, uneven, wise
 from training.engine.train_step import make_train_step, make_train_state
 results = []
 for strategy in (tf.distribute.OneDeviceStrategy("/cpu:0"), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):

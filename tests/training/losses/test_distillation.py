@@ -10,8 +10,7 @@ import tensorflow as tf
 
 from runtime.errors import UserError
 from tests import references, tiny_tflite
-from tests.training.engine.test_loop import SPEC, Recorder, examples
-from tests.training.engine.test_train_step import batch, recipe, small_model, uneven
+from tests.tiny_training import SPEC, Recorder, batch, examples, recipe, small_model, uneven, wise
 from training.data.augment import NONE
 from training.data.pipeline import DecodedCache
 from training.engine import loop, teacher
@@ -56,12 +55,6 @@ def test_without_a_pixel_that_counts_it_is_nothing_and_bfloat16_is_finite() -> N
     outputs = {"logits": logits, "teacher_logits": -logits}
     assert float(distillation(outputs, tf.fill((1, 4, 4), tf.constant(255)))) == 0.0
     assert np.isfinite(float(distillation(outputs, tf.zeros((1, 4, 4), tf.int32))))
-
-
-def wise(images: tf.Tensor) -> tf.Tensor:
-    """A teacher that is sure of the class that `batch` draws an image's colour from."""
-    level = tf.reduce_mean(tf.cast(images, tf.float32), -1, keepdims=True) / 80.0
-    return -3.0 * (level - tf.constant([0.0, 1.0, 2.0])) ** 2
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

@@ -14,7 +14,7 @@ import tensorflow as tf
 from runtime.errors import UserError
 from tests import references
 from tests.tiny import REPOSITORY, environment
-from tests.training.engine.test_loop import SPEC, examples
+from tests.tiny_training import SPEC, examples
 from training.data.augment import NONE
 from training.data.pipeline import DecodedCache
 from training.losses import mask_loss

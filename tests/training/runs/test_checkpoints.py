@@ -18,10 +18,10 @@ import pytest
 
 from runtime.errors import UserError
 from runtime.files import WRITING, make_folder, write_whole
+from tests.tiny import REPOSITORY
 from training.runs import best_weights, checkpoints
 from training.runs.load_weights import load_weights
 
-REPOSITORY = Path(__file__).parents[3]
 TEMPORARY = f"{WRITING}{os.getpid()}-recipe.json"
 
 

@@ -10,9 +10,7 @@ import pytest
 
 import zoo
 from runtime.errors import UserError
-from tests.small import PROMPTED, SMALL
-from tests.zoo.test_sam import TINY as TINY_SAM
-from tests.zoo.test_zoo import ALIKE
+from tests.small import ALIKE, PROMPTED, SMALL, TINY_SAM
 from training.data.labels.same_classes import reordered, same_classes
 from training.data.labels.taxonomies import classes
 from training.runs import initial_weights

@@ -4,7 +4,6 @@ import json
 import shlex
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -14,9 +13,9 @@ import pytest
 
 from export.__main__ import main as export_main
 from runtime.errors import UserError
-from tests.tiny import TINY_MODEL, assert_refused, command, environment, run, write_camvid
+from tests.runs import assert_same_run, begin, newest, start
+from tests.tiny import TINY_MODEL, assert_refused, run, write_camvid
 from training import compare, evaluate, train
-from training.runs import checkpoints
 from training.runs.recipe import from_json
 
 EPOCHS = 5
@@ -35,57 +34,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def begin(place: Path, name: str, train: list[str] = TRAIN) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command("training.train", *train, "--name", name),
-        cwd=place,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def start(place: Path, name: str, until: int, train: list[str] = TRAIN) -> subprocess.Popen[str]:
-    """Start a run and wait until it has a checkpoint at step `until` or beyond."""
-    process = begin(place, name, train)
-    folder = place / "runs" / name / "checkpoints"
-    for _ in range(12000):
-        if any(int(path.stem.split("-")[1]) >= until for path in folder.glob("step-*")):
-            return process
-        if process.poll() is not None:
-            break
-        time.sleep(0.05)
-    raise AssertionError(process.communicate()[0][-3000:])
-
-
-def newest(run_folder: Path) -> tuple[dict[str, np.ndarray], dict]:
-    found = checkpoints.latest(run_folder / "checkpoints", print)
-    assert found is not None
-    return found
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    """Weights, optimizer, average, dropout seeds, best score, early-stopping count and history, bit for bit."""
-    arrays, meta = newest(one)
-    others, other_meta = newest(other)
-    assert meta["step"] == other_meta["step"] and meta["progress"] == other_meta["progress"]
-    assert list(arrays) == list(others)
-    for name in arrays:
-        assert arrays[name].tobytes() == others[name].tobytes(), name
-    assert (one / "history.csv").read_text(encoding="utf-8") == (other / "history.csv").read_text(
-        encoding="utf-8"
-    )
-    import h5py
-
-    with h5py.File(one / "best.weights.h5") as a, h5py.File(other / "best.weights.h5") as b:
-        names: list[str] = []
-        a.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-        assert len(names) > 100
-        for name in names:
-            assert np.array_equal(a[name][()], b[name][()]), name
-
-
 def test_the_run_folder_holds_what_the_design_says(place: Path) -> None:
     folder = place / "runs" / "straight"
     for name in ("recipe.json", "best.weights.h5", "history.csv", "curves.png"):
@@ -98,7 +46,7 @@ def test_the_run_folder_holds_what_the_design_says(place: Path) -> None:
 
 
 def test_kill_minus_9_and_the_same_command_again_give_the_same_bits(place: Path) -> None:
-    process = start(place, "killed", until=3)
+    process = start(place, "killed", 3, TRAIN)
     process.send_signal(signal.SIGKILL)
     process.wait()
     _, meta = newest(place / "runs" / "killed")
@@ -110,7 +58,7 @@ def test_kill_minus_9_and_the_same_command_again_give_the_same_bits(place: Path)
 
 
 def test_ctrl_c_saves_in_the_middle_of_an_epoch_and_says_how_to_go_on(place: Path) -> None:
-    process = start(place, "stopped", until=3)
+    process = start(place, "stopped", 3, TRAIN)
     process.send_signal(signal.SIGINT)
     output = process.communicate()[0]
     assert process.returncode == 130 and "the same command goes on" in output
@@ -129,7 +77,7 @@ def test_ctrl_c_saves_in_the_middle_of_an_epoch_and_says_how_to_go_on(place: Pat
 def test_killed_again_and_again_at_any_moment(place: Path, delay: float) -> None:
     name = f"often-{delay}"
     for _ in range(3):
-        process = begin(place, name)
+        process = begin(place, name, TRAIN)
         assert process.stdout is not None
         for line in process.stdout:
             if "parameters" in line:

@@ -17,8 +17,8 @@ import pytest
 import zoo.convert
 from runtime.errors import UserError
 from tests import references
+from tests.forged import Runs, write_zip
 from tests.tiny import assert_refused, command, environment
-from tests.zoo.convert.test_readers import Runs, write_zip
 from zoo.convert import card
 from zoo.convert.__main__ import main
 

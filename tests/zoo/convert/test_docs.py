@@ -1,9 +1,8 @@
 """docs/checkpoints.md says what each source assumes, as the tables in the code have it."""
 
-from pathlib import Path
-
 import pytest
 
+from tests.tiny import REPOSITORY
 from zoo.convert import (
     huggingface_mask2former,
     huggingface_sam,
@@ -16,7 +15,7 @@ from zoo.convert import (
 )
 from zoo.convert.options import text
 
-PAGE = (Path(__file__).parents[3] / "docs" / "checkpoints.md").read_text(encoding="utf-8")
+PAGE = (REPOSITORY / "docs" / "checkpoints.md").read_text(encoding="utf-8")
 TABLES = {
     "torchvision": torchvision.UNSAID,
     "Unet": smp.UNSAID["Unet"],

@@ -15,11 +15,11 @@ import safetensors.numpy
 
 from runtime.errors import UserError
 from tests.bounded import bounded
-from tests.zoo.convert.test_readers import forged, write_stream, write_zip
+from tests.forged import forged, write_stream, write_zip
+from tests.shared import CASES, present
 from training.runs.backbone_weights import _read_file
 from zoo.convert import h5, readers
 
-CASES = Path(__file__).parents[4] / "shared" / "cases"
 MADE_BY_HAND = ("self_ref", "laughs400", "memo_bomb", "many_dims", "zerodim", "big_int_key", "deep_key_str",
                 "deep_tuple_hash")  # fmt: skip
 
@@ -35,11 +35,10 @@ def refused(call: Callable[[], object], path: Path, *words: str) -> None:
 @pytest.mark.parametrize("name", MADE_BY_HAND)
 def test_pickles_made_by_hand_are_refused_in_a_sentence(tmp_path, name):
     packed, path = CASES / f"{name}.pth.gz", CASES / f"{name}.pth"
-    if not path.exists() and not packed.exists():
-        pytest.skip("../shared/cases is not here")
     if packed.exists():
         path = tmp_path / f"{name}.pth"
         path.write_bytes(gzip.decompress(packed.read_bytes()))
+    present(path)
     refused(lambda: readers.read(path), path)
 
 

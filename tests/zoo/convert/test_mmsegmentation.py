@@ -1,6 +1,5 @@
 """mmsegmentation's networks converted: the package itself, built from its own configs, gives the same logits."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,37 +7,21 @@ import pytest
 
 import zoo
 from tests import references
+from tests.reference_networks import (
+    MMSEG_SIZES,
+    assert_same_as_mmseg,
+    mmseg_config,
+    mmseg_converted,
+    mmseg_logits,
+    mmseg_network,
+)
 from zoo.convert import assign, mmsegmentation, recognise, state_dicts
 from zoo.convert.checkpoint import Checkpoint
 from zoo.convert.mmsegmentation_config import config, part
 from zoo.convert.options import Options
 
-SIZES = ((64, 96), (65, 97))
 CITYSCAPES = "4xb2-80k_cityscapes-512x1024"
 BLOCKS = (1, 1, 2, 2)
-
-
-def library_config(name: str) -> Any:
-    """A config that mmsegmentation ships, such as "fcn/fcn_r50-d8_4xb2-80k_cityscapes-512x1024"."""
-    folder = Path(references.mmseg().__file__).parent / ".mim" / "configs"
-    from mmengine.config import Config
-
-    return Config.fromfile(folder / f"{name}.py")
-
-
-def built(chosen: Any) -> Any:
-    """The network of a config, with random weights; on one machine SyncBN is BN."""
-    references.mmseg()
-    from mmseg.registry import MODELS
-    from mmseg.utils import register_all_modules
-
-    register_all_modules()
-    references.torch().manual_seed(3)
-    model = chosen.model.copy()
-    model.pretrained = None
-    for key in ("backbone", "decode_head", "auxiliary_head"):
-        model[key].norm_cfg = {"type": "BN"}
-    return references.randomise(MODELS.build(model))
 
 
 def small(chosen: Any, **decode_head: Any) -> Any:
@@ -57,36 +40,6 @@ def small(chosen: Any, **decode_head: Any) -> Any:
     return chosen
 
 
-def converted(module: Any, meta: dict[str, Any]) -> tuple[Any, Any]:
-    match = recognise(Checkpoint(references.tensors(module), "tiny.pth", meta=meta))
-    model = zoo.build(match.model, **match.arguments)
-    report = assign.assign(model, match)
-    assert report.left_over == () and report.fresh == ()
-    return match, model
-
-
-def theirs(module: Any, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Logits and auxiliary logits (1, H, W, C) of an RGB image, which the package is given as BGR."""
-    torch = references.torch()
-    bgr = torch.from_numpy(image[0, ..., ::-1].transpose(2, 0, 1).copy())
-    module.data_preprocessor.test_cfg = None
-    with torch.no_grad():
-        pixels = module.data_preprocessor({"inputs": [bgr], "data_samples": None})["inputs"]
-        meta = [{"img_shape": image.shape[1:3]}]
-        logits = module.encode_decode(pixels, meta)
-        auxiliary = module.auxiliary_head.predict(module.extract_feat(pixels), meta, {})
-    return tuple(output.permute(0, 2, 3, 1).numpy() for output in (logits, auxiliary))
-
-
-def assert_same(module: Any, model: Any, sizes: tuple[tuple[int, int], ...] = SIZES) -> None:
-    for height, width in sizes:
-        image = references.images(height, width)
-        found = model(image)
-        logits, auxiliary = theirs(module, image)
-        references.assert_parity(np.asarray(found["logits"]), logits)
-        references.assert_parity(np.asarray(found["aux_logits"]), auxiliary)
-
-
 TINY = {
     "deeplabv3plus": (f"deeplabv3plus/deeplabv3plus_r50-d8_{CITYSCAPES}", {"c1_channels": 6}),
     "deeplabv3": (f"deeplabv3/deeplabv3_r50-d8_{CITYSCAPES}", {}),
@@ -101,13 +54,13 @@ TINY = {
 @pytest.mark.parametrize("name", TINY)
 def test_a_tiny_network_has_the_same_logits(name):
     path, head = TINY[name]
-    chosen = small(library_config(path), **head)
-    module = built(chosen)
-    match, model = converted(module, {"cfg": chosen.pretty_text})
+    chosen = small(mmseg_config(path), **head)
+    module = mmseg_network(chosen)
+    match, model = mmseg_converted(module, {"cfg": chosen.pretty_text})
     assert match.model == name.split("_")[0] and match.arguments["backbone_sizes"] == {"blocks": BLOCKS}
     assert match.arguments["align_corners"] == (name == "deeplabv3_769")
     assert match.arguments["output_stride"] == (16 if name == "fcn_d6" else 8)
-    assert_same(module, model)
+    assert_same_as_mmseg(module, model)
 
 
 @pytest.mark.parametrize(
@@ -115,28 +68,30 @@ def test_a_tiny_network_has_the_same_logits(name):
              {"mean": None, "std": None}], ids=["blue first", "blue first, other means", "raw"],
 )  # fmt: skip
 def test_images_are_prepared_as_the_config_says(said):
-    chosen = small(library_config(TINY["fcn"][0]))
+    chosen = small(mmseg_config(TINY["fcn"][0]))
     chosen.model.data_preprocessor.update(said)
-    module = built(chosen)
-    match, model = converted(module, {"cfg": chosen.pretty_text})
+    module = mmseg_network(chosen)
+    match, model = mmseg_converted(module, {"cfg": chosen.pretty_text})
     assert match.flipped == ("bgr_to_rgb" in said) and match.assumed == {}
-    assert_same(module, model, SIZES[:1])
+    assert_same_as_mmseg(module, model, MMSEG_SIZES[:1])
 
 
 def test_one_class_becomes_two_parted_by_the_threshold():
     """0.3 in this library: argmax says what its own postprocessing says."""
-    chosen = small(library_config(TINY["fcn"][0]))
+    chosen = small(mmseg_config(TINY["fcn"][0]))
     chosen.model.decode_head.update(num_classes=2, out_channels=1)
     chosen.model.auxiliary_head.update(num_classes=2, out_channels=1)
-    module = built(chosen)
-    match, model = converted(module, {"cfg": chosen.pretty_text})
+    module = mmseg_network(chosen)
+    match, model = mmseg_converted(module, {"cfg": chosen.pretty_text})
     assert match.arguments["classes"] == 2 and match.assumed == {} and module.decode_head.threshold == 0.3
     image = references.images(64, 96)
-    logits, _ = theirs(module, image)
+    logits, _ = mmseg_logits(module, image)
     middle = np.median(logits)  # so that both classes are there
     module.decode_head.conv_seg.bias.data -= float(middle)
-    _, model = converted(module, {"cfg": chosen.pretty_text})
-    expected = references.torch().sigmoid(references.torch().tensor(theirs(module, image)[0])).numpy() > 0.3
+    _, model = mmseg_converted(module, {"cfg": chosen.pretty_text})
+    expected = (
+        references.torch().sigmoid(references.torch().tensor(mmseg_logits(module, image)[0])).numpy() > 0.3
+    )
     found = np.asarray(model(image)["logits"]).argmax(-1)
     assert 0.1 < expected.mean() < 0.9 and (found == expected[..., 0]).mean() >= 0.9999
 
@@ -187,24 +142,24 @@ def test_prefixes_of_lightning_compile_and_dataparallel(fcn_tensors, prefix):
 
 def test_multi_grid_and_whole_stacks_of_one_rate():
     """The D16-MG124 networks, and a backbone without contract_dilation."""
-    chosen = library_config(f"deeplabv3/deeplabv3_r101-d16-mg124_{CITYSCAPES}")
+    chosen = mmseg_config(f"deeplabv3/deeplabv3_r101-d16-mg124_{CITYSCAPES}")
     chosen.model.backbone.update(depth=50, multi_grid=(1, 2), contract_dilation=False)
     del chosen.model.decode_head.sampler  # takes part in training alone
     chosen = small(chosen)
-    module = built(chosen)
-    match, model = converted(module, {"config": chosen.pretty_text})
+    module = mmseg_network(chosen)
+    match, model = mmseg_converted(module, {"config": chosen.pretty_text})
     sizes = {"blocks": BLOCKS, "contracted": False, "last_rates": (1, 2)}
     assert match.arguments["backbone_sizes"] == sizes and match.arguments["rates"] == (6, 12, 18)
-    assert_same(module, model)
+    assert_same_as_mmseg(module, model)
 
 
 def test_basic_blocks():
-    chosen = library_config(f"deeplabv3plus/deeplabv3plus_r18-d8_{CITYSCAPES}")
-    module = built(chosen)
-    match, model = converted(module, {})
+    chosen = mmseg_config(f"deeplabv3plus/deeplabv3plus_r18-d8_{CITYSCAPES}")
+    module = mmseg_network(chosen)
+    match, model = mmseg_converted(module, {})
     assert match.arguments["backbone"] == "resnet18_v1c" and "backbone_sizes" not in match.arguments
     assert match.arguments["low_level_filters"] == 12
-    assert_same(module, model)
+    assert_same_as_mmseg(module, model)
 
 
 @pytest.mark.slow
@@ -212,17 +167,17 @@ def test_basic_blocks():
     ("model", "depth"), [("deeplabv3plus", 50), ("deeplabv3plus", 101), ("deeplabv3", 101), ("fcn", 101)]
 )
 def test_a_network_of_full_size_has_the_same_logits(model, depth):
-    chosen = library_config(f"{model}/{model}_r{depth}-d8_{CITYSCAPES}")
-    module = built(chosen)
-    match, ours = converted(module, {})  # D8 is what a file without a config is taken to be
+    chosen = mmseg_config(f"{model}/{model}_r{depth}-d8_{CITYSCAPES}")
+    module = mmseg_network(chosen)
+    match, ours = mmseg_converted(module, {})  # D8 is what a file without a config is taken to be
     assert match.model == model and match.arguments["backbone"] == f"resnet{depth}_v1c"
     assert "backbone_sizes" not in match.arguments
-    assert_same(module, ours)
+    assert_same_as_mmseg(module, ours)
 
 
 @pytest.fixture(scope="module")
 def fcn_tensors():
-    return references.tensors(built(small(library_config(TINY["fcn"][0]))))
+    return references.tensors(mmseg_network(small(mmseg_config(TINY["fcn"][0]))))
 
 
 @pytest.mark.parametrize("generation", [0, 1])
@@ -239,7 +194,7 @@ def test_classes_and_palette_come_along(fcn_tensors, generation):
 
 
 def recognised_with(tensors, **changes: dict[str, Any]):
-    chosen = library_config(TINY["fcn"][0])
+    chosen = mmseg_config(TINY["fcn"][0])
     for key, change in changes.items():
         chosen.model[key].update(change)
     return mmsegmentation.recognise(Checkpoint(tensors, "x", meta={"cfg": chosen.pretty_text}))
@@ -251,8 +206,8 @@ def test_what_ours_cannot_do_is_refused(fcn_tensors):
         recognised_with(fcn_tensors, backbone={"dilations": (1, 1, 4, 8)})
     with pytest.raises(ValueError, match=r"prepares images by a mean of \(0, 0\), where three numbers"):
         recognised_with(fcn_tensors, data_preprocessor={"mean": [0, 0]})
-    pyramid = references.tensors(built(small(library_config(TINY["deeplabv3"][0]))))
-    chosen = library_config(TINY["deeplabv3"][0])
+    pyramid = references.tensors(mmseg_network(small(mmseg_config(TINY["deeplabv3"][0]))))
+    chosen = mmseg_config(TINY["deeplabv3"][0])
     chosen.model.decode_head.dilations = (1, 12, 24)
     with pytest.raises(ValueError, match=r"4 branches of pyramid pooling and the dilations \(1, 12, 24\)"):
         mmsegmentation.recognise(Checkpoint(pyramid, "x", meta={"cfg": chosen.pretty_text}))

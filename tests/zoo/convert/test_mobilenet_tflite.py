@@ -8,12 +8,12 @@ import pytest
 import tensorflow as tf
 
 from runtime.errors import UserError
+from tests.shared import PEERS, present
 from training.runs.backbone_weights import load_backbone_weights, recalibrate_norms
 from zoo import backbones
 from zoo.convert import mobilenet_tflite
 
 NAME, SIZE = "mobilenet_v2", (64, 96)
-PEERS = Path("../shared/peers")
 both = pytest.mark.parametrize("name", mobilenet_tflite.NAMES)
 # Backbone -> a published file, its side, the name and shape of what its last block puts out, and how alike ours is.
 MLPERF = "mlperf_mobile_deeplabv3plus_mnv2_ade32_512_ptq.tflite"
@@ -76,9 +76,7 @@ def test_recalibrated_norms_compute_the_same_and_hold_what_they_see():
 def test_the_published_file_sees_what_our_backbone_sees(name):
     """The output of its last block, read from the quantised file itself, against ours in float."""
     file, side, block, shape, least = PUBLISHED[name]
-    path = PEERS / file
-    if not path.exists():
-        pytest.skip(f"{file} is not here")
+    path = present(PEERS / file)
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     litert = Interpreter(

@@ -5,7 +5,7 @@ import pytest
 
 import zoo
 from tests import references
-from tests.zoo.convert import test_segformer, test_smp, test_torchvision
+from tests.reference_networks import SEGFORMER, segformer_network, smp_network, torchvision_network
 from zoo.convert import recognise, state_dicts
 from zoo.convert.assign import assign
 from zoo.convert.checkpoint import Checkpoint
@@ -14,11 +14,11 @@ PREFIXES = (
     "module.", "_orig_mod.", "module._orig_mod.", "model.", "model.module.", "_orig_mod.model.", "net._orig_mod.module."
 )  # fmt: skip
 LAYOUTS = {
-    "torchvision": lambda: references.tensors(test_torchvision.tiny("deeplabv3", num_classes=5, aux=False)),
+    "torchvision": lambda: references.tensors(torchvision_network("deeplabv3", num_classes=5, aux=False)),
     "smp": lambda: references.tensors(
-        test_smp.reference("Unet", "mobilenet_v2", decoder_channels=(16, 12, 8, 8, 8))
+        smp_network("Unet", "mobilenet_v2", decoder_channels=(16, 12, 8, 8, 8))
     ),
-    "huggingface": lambda: references.tensors(test_segformer.huggingface(**test_segformer.TINY)[0]),
+    "huggingface": lambda: references.tensors(segformer_network(**SEGFORMER)[0]),
 }
 
 

@@ -18,26 +18,10 @@ import safetensors.numpy
 
 from runtime.errors import UserError
 from tests import references
+from tests.forged import Runs, forged, write_stream, write_zip
 from zoo.convert import readers
-from zoo.convert.pth import MAGIC, STREAM_VERSION
 
 FORMATS = pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "stream"])
-
-
-def write_zip(path: Path, tree: bytes, **records: bytes) -> Path:
-    """A file of torch.save's ZIP format around a pickle."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("archive/data.pkl", tree)
-        for name, data in {"byteorder": b"little", **records}.items():
-            archive.writestr(f"archive/{name}", data)
-    return path
-
-
-def write_stream(path: Path, tree: bytes, little_endian: bool = True) -> Path:
-    """A file of torch.save's old format around a pickle, without storages."""
-    head = [MAGIC, STREAM_VERSION, {"little_endian": little_endian}]
-    path.write_bytes(b"".join(pickle.dumps(item, 2) for item in head) + tree + pickle.dumps([], 2))
-    return path
 
 
 def write(path: Path, tree: bytes, is_zip: bool) -> Path:
@@ -182,16 +166,6 @@ def test_mmsegmentation_s_log_buffers_are_passed_over(tmp_path, is_zip):
     assert checkpoint.meta["dataset_meta"] == {"classes": ["road"], "palette": [[1, 2, 3]]}
 
 
-class Runs:
-    """Pickled, this calls a function of choice when it is read by someone careless."""
-
-    def __init__(self, function: Any, *args: Any) -> None:
-        self.call = (function, args)
-
-    def __reduce__(self) -> Any:
-        return self.call
-
-
 def harmful(target: Path) -> dict[str, Any]:
     return {
         "os.system": Runs(os.system, f"touch {target}"),
@@ -254,15 +228,6 @@ def test_torchscript_is_refused(tmp_path):
 def test_big_endian_files_are_refused(tmp_path):
     assert_refused(write_zip(tmp_path / "b.pth", pickle.dumps({}), byteorder=b"big"), "big-endian")
     assert_refused(write_stream(tmp_path / "c.pth", pickle.dumps({}, 2), little_endian=False), "big-endian")
-
-
-def forged(shape: tuple[Any, ...], strides: tuple[Any, ...], offset: Any = 0, kind: str = "Float") -> bytes:
-    """The pickle of {"w": a tensor on a storage of four floats}."""
-    storage = f"(X\x07\x00\x00\x00storagectorch\n{kind}Storage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ"
-    call = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage.encode()
-    for value in (offset, shape, strides, False, collections.OrderedDict()):
-        call += pickle.dumps(value, 2)[2:-1]  # without its first and last opcode: what leaves the value
-    return b"\x80\x02}X\x01\x00\x00\x00w" + call + b"tRs."
 
 
 def test_a_forged_tensor_costs_nothing_and_reads_nothing_beyond_its_storage(tmp_path):

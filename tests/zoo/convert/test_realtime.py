@@ -8,7 +8,7 @@ import pytest
 
 import zoo
 from tests import references
-from tests.zoo.convert.test_mmsegmentation import library_config
+from tests.reference_networks import mmseg_config
 from zoo import convert
 from zoo.convert import assign
 from zoo.convert.checkpoint import Checkpoint, Match
@@ -99,7 +99,7 @@ def assert_same(module: Any, model: Any, outputs: tuple[str, ...]) -> None:
 
 def narrow(name: str, head: dict[str, Any], **backbone: Any) -> Any:
     """A config with fewer channels."""
-    chosen = library_config(CONFIGS[name])
+    chosen = mmseg_config(CONFIGS[name])
     chosen.model.backbone.update(backbone)
     chosen.model.decode_head.update(num_classes=CLASSES, **head)
     return chosen
@@ -220,7 +220,7 @@ FULL = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FULL)
 def test_one_of_full_size(name):
-    module = built(library_config(CONFIGS[name]))
+    module = built(mmseg_config(CONFIGS[name]))
     match, model = converted(references.tensors(module), {})  # without a config
     sizes = {"sizes"} & set(match.arguments)
     assert match.arguments["classes"] == 19 and match.arguments["auxiliary"] and not sizes

@@ -5,6 +5,7 @@ import pytest
 
 import zoo
 from tests import references
+from tests.reference_networks import SEGFORMER, attentive, segformer_network
 from zoo.convert import (
     assign,
     huggingface_segformer,
@@ -17,16 +18,6 @@ from zoo.convert.checkpoint import Checkpoint
 
 MEAN = np.array([123.675, 116.28, 103.53], np.float32)
 DEVIATION = np.array([58.395, 57.12, 57.375], np.float32)
-# Neither widths, blocks, heads, reductions nor expansions are those of a row of LAYOUTS.
-TINY = {
-    "hidden_sizes": [8, 12, 20, 24],
-    "depths": [1, 2, 1, 2],
-    "num_attention_heads": [2, 3, 1, 4],
-    "sr_ratios": [4, 2, 1, 1],
-    "mlp_ratios": [2, 4, 3, 2],
-    "decoder_hidden_size": 16,
-    "num_labels": 5,
-}
 # hidden sizes, depths and decoder of B0 to B5 on the hub
 SIZES = {
     "mit_b0": ([32, 64, 160, 256], [2, 2, 2, 2], 256),
@@ -36,24 +27,6 @@ SIZES = {
     "mit_b4": ([64, 128, 320, 512], [3, 8, 27, 3], 768),
     "mit_b5": ([64, 128, 320, 512], [3, 6, 40, 3], 768),
 }
-
-
-def huggingface(**options):
-    """(module with random weights, its config.json)."""
-    transformers = references.transformers()
-    references.torch().manual_seed(1)
-    config = transformers.SegformerConfig(**options)
-    module = transformers.SegformerForSemanticSegmentation(config)
-    return attentive(references.randomise(module)), config.to_dict()
-
-
-def attentive(module):
-    """Attention that counts: with the first weights every key gets the same, and little of it is passed on."""
-    with references.torch().no_grad():
-        for name, parameter in module.named_parameters():
-            if any(part in name for part in ("_proj.weight", "in_proj_weight")):
-                parameter.mul_(2 * parameter.shape[1] ** -0.5 / parameter.std())
-    return module
 
 
 def theirs(forward, image: np.ndarray) -> np.ndarray:
@@ -80,7 +53,7 @@ def assert_same(model, forward, sizes) -> None:
 
 
 def test_a_tiny_segformer_of_hugging_face_has_the_same_logits():
-    module, config = huggingface(**TINY)
+    module, config = segformer_network(**SEGFORMER)
     match = huggingface_segformer.recognise(Checkpoint(references.tensors(module), "tiny", config))
     assert match.classes is None  # LABEL_0 and so on
     assert_same(converted(match), lambda x: module(x).logits, [(64, 64), (61, 95)])
@@ -90,7 +63,7 @@ def test_the_names_that_files_have_are_those_of_transformers_4(tmp_path):
     """What transformers 5 writes, as what is on the hub, does not have its modules' names."""
     from safetensors.numpy import load_file
 
-    module, config = huggingface(**TINY)
+    module, config = segformer_network(**SEGFORMER)
     module.save_pretrained(tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
     assert "segformer.encoder.block.1.1.attention.self.query.weight" in tensors
@@ -112,7 +85,7 @@ HALF = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.5, 0.25, 0.2]}
 def test_images_are_prepared_as_the_preprocessor_says(tmp_path, said):
     """transformers' own pipeline, from the folder that it writes itself."""
     transformers = references.transformers()
-    module, _ = huggingface(**TINY)
+    module, _ = segformer_network(**SEGFORMER)
     module.save_pretrained(tmp_path)
     transformers.SegformerImageProcessor(do_resize=False, **said).save_pretrained(tmp_path)
     processor = transformers.SegformerImageProcessor.from_pretrained(tmp_path)
@@ -143,7 +116,7 @@ def test_a_preprocessor_that_makes_no_sense_is_refused(said, sentence):
 
 
 def test_one_class_becomes_two_whose_first_is_nothing():
-    module, config = huggingface(**{**TINY, "num_labels": 1, "id2label": {0: "road"}})
+    module, config = segformer_network(**{**SEGFORMER, "num_labels": 1, "id2label": {0: "road"}})
     match = recognise(Checkpoint(references.tensors(module), "binary", config))
     assert match.classes == ("background", "road") and match.assumed["threshold"] == 0.5
     image = references.images(64, 64).astype(np.float32)
@@ -163,7 +136,7 @@ def sizes_of(name: str) -> dict:
 )
 def test_a_segformer_of_the_paper_is_found_by_its_shapes_alone(name):
     """Without config.json, and with the logits of the reference."""
-    module, _ = huggingface(**sizes_of(name))
+    module, _ = segformer_network(**sizes_of(name))
     match = huggingface_segformer.recognise(Checkpoint(references.tensors(module), name))
     assert match.arguments["backbone"] == name
     assert match.arguments["backbone_sizes"] == {"epsilon": 1e-5}
@@ -172,14 +145,14 @@ def test_a_segformer_of_the_paper_is_found_by_its_shapes_alone(name):
 
 def test_class_names_come_in_the_order_of_their_ids():
     labels = {str(key): f"class {key}" for key in range(12)}
-    module, config = huggingface(**{**TINY, "num_labels": 12, "id2label": labels})
+    module, config = segformer_network(**{**SEGFORMER, "num_labels": 12, "id2label": labels})
     match = huggingface_segformer.recognise(Checkpoint(references.tensors(module), "tiny", config))
     assert match.classes == tuple(f"class {number}" for number in range(12))
     assert match.palette is None
 
 
 def test_what_is_no_segformer_or_one_that_ours_cannot_be():
-    module, config = huggingface(**TINY)
+    module, config = segformer_network(**SEGFORMER)
     tensors = references.tensors(module)
     encoder = {name: array for name, array in tensors.items() if not name.startswith("decode_head")}
     for asked in (huggingface_segformer.recognise, mmsegmentation_segformer.recognise):

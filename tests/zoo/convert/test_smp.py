@@ -7,6 +7,7 @@ import pytest
 
 import zoo
 from tests import references
+from tests.reference_networks import smp_network
 from zoo.convert import readers, recognise, smp
 from zoo.convert.assign import assign
 from zoo.convert.checkpoint import Checkpoint
@@ -14,16 +15,7 @@ from zoo.convert.options import Options, parse
 from zoo.layers import leaves
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of get_preprocessing_params, for RGB in 0..1
-CLASSES = 5
 slow = pytest.mark.slow
-
-
-def reference(network: str, encoder: str, **options):
-    """A network of random weights; classes=CLASSES, whatever else is that library's default."""
-    library = references.segmentation_models_pytorch()
-    references.torch().manual_seed(1)
-    made = getattr(library, network)(encoder, encoder_weights=None, **{"classes": CLASSES, **options})
-    return references.randomise(made)
 
 
 def their_logits(module, images: np.ndarray) -> np.ndarray:
@@ -78,7 +70,7 @@ ENCODERS = [pytest.param(name, marks=[] if name in QUICK else [slow]) for name i
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_unet(encoder):
-    module = reference("Unet", encoder)
+    module = smp_network("Unet", encoder)
     model = converted(module)
     assert model.name == "unet"
     # 33x47: that library doubles to the size of what is joined too
@@ -98,7 +90,7 @@ def test_the_encoder_is_found_from_shapes(encoder):
 @pytest.mark.parametrize("output_stride", [16, pytest.param(8, marks=slow)])
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_deeplabv3plus(encoder, output_stride):
-    module = reference("DeepLabV3Plus", encoder, encoder_output_stride=output_stride)
+    module = smp_network("DeepLabV3Plus", encoder, encoder_output_stride=output_stride)
     model = converted(module, {"encoder_output_stride": output_stride})
     assert_same_strides_and_rates(module, model)
     assert_same_logits(module, model, [(64, 64), (64, 96)])
@@ -112,7 +104,7 @@ def test_options_of_deeplabv3plus():
         "decoder_aspp_separable": False,
         "decoder_aspp_dropout": 0.2,
     }
-    module = reference("DeepLabV3Plus", "resnet18", **options)
+    module = smp_network("DeepLabV3Plus", "resnet18", **options)
     model = converted(module, options)
     assert model.get_layer("aspp_dropout").rate == 0.2
     assert_same_logits(module, model, [(64, 64), (64, 96)])
@@ -120,7 +112,7 @@ def test_options_of_deeplabv3plus():
 
 def test_what_a_state_dict_does_not_say_is_asked_for_or_assumed():
     """Stride 8 and rates 6, 12, 18: assumed to be 16 and 12, 24, 36, its logits are off by percents of their range."""
-    module = reference("DeepLabV3Plus", "resnet18", encoder_output_stride=8, decoder_atrous_rates=(1, 2, 3))
+    module = smp_network("DeepLabV3Plus", "resnet18", encoder_output_stride=8, decoder_atrous_rates=(1, 2, 3))
     tensors = references.tensors(module)
     silent = recognise(Checkpoint(tensors, "x"))
     assert silent.assumed == {
@@ -136,7 +128,7 @@ def test_what_a_state_dict_does_not_say_is_asked_for_or_assumed():
 
 def test_images_as_that_library_s_examples_prepare_them():
     """0..255 less a mean of 0..1: --set factor=1."""
-    module = reference("Unet", "mobilenet_v2", decoder_channels=(16, 12, 8, 8, 8))
+    module = smp_network("Unet", "mobilenet_v2", decoder_channels=(16, 12, 8, 8, 8))
     match = recognise(Checkpoint(references.tensors(module), "x", options=Options({"factor": 1})))
     model = zoo.build(match.model, **match.arguments)
     assign(model, match)
@@ -153,7 +145,7 @@ BILINEAR = [
 
 @pytest.mark.parametrize("told", BILINEAR, ids=["config", "set"])
 def test_a_bilinear_decoder(told):
-    module = reference(
+    module = smp_network(
         "Unet", "resnet18", decoder_channels=(16, 12, 8, 8, 8), decoder_interpolation="bilinear"
     )
     match = recognise(Checkpoint(references.tensors(module), "x", **told))
@@ -163,7 +155,7 @@ def test_a_bilinear_decoder(told):
 
 
 def test_one_class_becomes_two_of_which_the_first_is_nothing():
-    module = reference("Unet", "mobilenet_v2", classes=1, decoder_channels=(16, 12, 8, 8, 8))
+    module = smp_network("Unet", "mobilenet_v2", classes=1, decoder_channels=(16, 12, 8, 8, 8))
     match = recognise(Checkpoint(references.tensors(module), "binary"))
     model = zoo.build(match.model, **match.arguments)
     assign(model, match)
@@ -175,7 +167,9 @@ def test_one_class_becomes_two_of_which_the_first_is_nothing():
 
 def test_a_wrapped_network_with_a_classifier_beside_it():
     """As a PyTorch Lightning module keeps it, and with aux_params, whose head tells classes of images."""
-    module = reference("Unet", "mobilenet_v2", decoder_channels=(16, 12, 8, 8, 8), aux_params={"classes": 3})
+    module = smp_network(
+        "Unet", "mobilenet_v2", decoder_channels=(16, 12, 8, 8, 8), aux_params={"classes": 3}
+    )
     tensors = {f"model.{name}": array for name, array in references.tensors(module).items()}
     match = recognise(Checkpoint({**tensors, "mean": np.zeros(3)}, "wrapped"))
     model = zoo.build(match.model, **match.arguments)
@@ -184,7 +178,7 @@ def test_a_wrapped_network_with_a_classifier_beside_it():
 
 
 def test_what_save_pretrained_writes(tmp_path):
-    module = reference(
+    module = smp_network(
         "DeepLabV3Plus",
         "resnet18",
         encoder_output_stride=8,

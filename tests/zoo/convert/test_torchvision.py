@@ -5,6 +5,7 @@ import pytest
 
 import zoo
 from tests import references
+from tests.reference_networks import torchvision_network
 from zoo.convert import assign, recognise, torchvision
 from zoo.convert.checkpoint import Checkpoint
 from zoo.convert.options import Options
@@ -18,18 +19,6 @@ def reference(name: str, **options):
     references.torch().manual_seed(3)
     module = getattr(segmentation, name)(weights=None, weights_backbone=None, **options)
     return references.randomise(module)
-
-
-def tiny(model: str, **options):
-    """As torchvision puts it together, on a ResNet of six blocks."""
-    library = references.torchvision()
-    resnet, segmentation = library.models.resnet, library.models.segmentation
-    references.torch().manual_seed(3)
-    backbone = resnet.ResNet(
-        resnet.Bottleneck, [1, 1, 2, 2], replace_stride_with_dilation=[False, True, True]
-    )
-    assemble = {"deeplabv3": segmentation.deeplabv3._deeplabv3_resnet, "fcn": segmentation.fcn._fcn_resnet}
-    return references.randomise(assemble[model](backbone, **options))
 
 
 def converted(module, name: str = "tiny.pth"):
@@ -62,7 +51,7 @@ def assert_same(module, model) -> None:
 @pytest.mark.parametrize("auxiliary", [True, False], ids=["auxiliary", "plain"])
 @pytest.mark.parametrize("model", ["deeplabv3", "fcn"])
 def test_a_tiny_network_has_the_same_logits(model, auxiliary):
-    module = tiny(model, num_classes=5, aux=auxiliary)
+    module = torchvision_network(model, num_classes=5, aux=auxiliary)
     match, ours = converted(module)
     assert match.model == model and match.classes is None and match.palette is None
     assert match.arguments["backbone_sizes"] == {"blocks": (1, 1, 2, 2)}
@@ -71,7 +60,7 @@ def test_a_tiny_network_has_the_same_logits(model, auxiliary):
 
 def test_an_auxiliary_head_of_other_classes_is_left_out():
     """As it is when the classifier of the published weights was replaced."""
-    module = tiny("deeplabv3", num_classes=21, aux=True)
+    module = torchvision_network("deeplabv3", num_classes=21, aux=True)
     module.classifier[4] = references.torch().nn.Conv2d(256, 5, 1)
     match, ours = converted(references.randomise(module))
     assert match.arguments["classes"] == 5 and "auxiliary" not in match.arguments and match.classes is None
@@ -80,7 +69,7 @@ def test_an_auxiliary_head_of_other_classes_is_left_out():
 
 
 def test_one_class_becomes_two():
-    module = tiny("fcn", num_classes=1, aux=True)
+    module = torchvision_network("fcn", num_classes=1, aux=True)
     match = recognise(Checkpoint(references.tensors(module), "binary"))
     model = zoo.build(match.model, **match.arguments)
     assign.assign(model, match)
@@ -116,7 +105,8 @@ def test_what_a_state_dict_does_not_say_is_asked_for_or_assumed():
 
 def test_twenty_one_classes_are_those_of_pascal_voc():
     library = references.torchvision()
-    match = torchvision.recognise(Checkpoint(references.tensors(tiny("fcn", num_classes=21, aux=False)), ""))
+    module = torchvision_network("fcn", num_classes=21, aux=False)
+    match = torchvision.recognise(Checkpoint(references.tensors(module), ""))
     names = library.models.segmentation.FCN_ResNet50_Weights.DEFAULT.meta["categories"]
     assert match.classes == ("background", *names[1:])
     assert match.palette == tuple(voc_colour(index) for index in range(21))
@@ -161,7 +151,7 @@ def test_what_is_not_torchvisions_is_left_to_others():
 
 
 def test_other_atrous_rates_are_refused():
-    tensors = references.tensors(tiny("deeplabv3", num_classes=5, aux=False))
+    tensors = references.tensors(torchvision_network("deeplabv3", num_classes=5, aux=False))
     fewer = {name: array for name, array in tensors.items() if "convs.4" not in name}
     with pytest.raises(
         ValueError, match="with 2 atrous rates, which it does not tell; say them with --set rates"

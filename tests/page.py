@@ -1,0 +1,59 @@
+"""The page in a real browser: what a test does on it and waits for. Its fixtures stand in conftest.py."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.elsewhere import CHROMIUM
+
+if TYPE_CHECKING:
+    from playwright import sync_api
+
+
+in_a_browser = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: apt-get install chromium"),
+]
+
+
+def png(rgb: np.ndarray) -> bytes:
+    return bytes(cv2.imencode(".png", rgb[..., ::-1])[1])
+
+
+def image(side: int, ids: np.ndarray) -> bytes:
+    """Ids of red, green and blue as an image, each id a square of `side` pixels."""
+    rgb = np.full((*ids.shape, 3), 10, np.uint8)
+    rgb[np.arange(ids.shape[0])[:, None], np.arange(ids.shape[1]), ids] = 240
+    rgb = np.kron(rgb, np.ones((side, side, 1), np.uint8))
+    return png(rgb)
+
+
+def download(page: "sync_api.Page", label: str) -> tuple[str, bytes]:
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name=label).click()
+    return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
+
+
+def choose(page: "sync_api.Page", key: str, option: str) -> None:
+    page.locator(f".st-key-{key}").get_by_role("combobox").click()
+    page.get_by_role("option", name=option).click()
+
+
+def settled(page: "sync_api.Page", text: str) -> None:
+    page.locator(".legend").get_by_text(text).first.wait_for()
+    page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
+    page.wait_for_function("[...document.images].every(image => image.complete && image.naturalWidth)")
+
+
+def changed(page: "sync_api.Page", before: str) -> str:
+    """Wait until the viewer shows another image than `before`, and give its address."""
+    for _ in range(300):
+        now = page.locator(".frame img").first.get_attribute("src")
+        if now != before:
+            return now or ""
+        time.sleep(0.1)
+    raise AssertionError("the viewer still shows the same image")
