@@ -205,7 +205,7 @@ def test_in_a_browser_light_dark_and_on_a_phone(folder: Path) -> None:
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             assert not said and [url for url in fetched if not url.startswith("data:")] == [fetched[0]]
             shown[scheme] = page.evaluate(
-                "[getComputedStyle(document.body).backgroundColor, document.querySelector('image img').currentSrc]"
+                "[getComputedStyle(document.body).backgroundColor, document.querySelector('picture img').currentSrc]"
             )
         browser.close()
     assert shown["light"][0] == "rgb(255, 255, 255)" and shown["dark"][0] == "rgb(13, 17, 23)"
