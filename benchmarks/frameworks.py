@@ -84,11 +84,11 @@ def saved_model() -> Step:
     """The class ids of an exported SavedModel, its argmax inside."""
     import tensorflow as tf
 
-    from export.tflite import _serve, write_saved_model
+    from export.tflite import serve, write_saved_model
 
     folder, built = tempfile.mkdtemp(), model()
     signature = [tf.TensorSpec((1, *SIZE, 3), tf.uint8, name="image")]
-    write_saved_model(folder, built, _serve(built, "mask"), signature)
+    write_saved_model(folder, built, serve(built, "mask"), signature)
     loaded = tf.saved_model.load(folder)
     return lambda: loaded.serve(tf.constant(images()[0][None])).numpy()
 

@@ -103,7 +103,7 @@ def convert(
     chosen = list(images or [])
     with tempfile.TemporaryDirectory() as folder, stderr_on_failure():
         image = tf.TensorSpec((1, *size, 3), tf.float32 if precision == "int8" else tf.uint8, name="image")
-        write_saved_model(folder, model, _serve(model, output), [image])
+        write_saved_model(folder, model, serve(model, output), [image])
         converter = converter_of(folder, precision, chosen)
         flatbuffer = (
             _quantise(converter, precision, chosen, keep_float)
@@ -158,7 +158,7 @@ def _results(model: Any, wanted: Sequence[str]) -> list[str]:
     return [name for name in names if any(part in name for part in wanted)]
 
 
-def _serve(model: Any, output: str) -> Callable[[Any], Any]:
+def serve(model: Any, output: str) -> Callable[[Any], Any]:
     import tensorflow as tf
 
     def serve(image: Any) -> Any:

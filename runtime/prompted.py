@@ -30,7 +30,7 @@ from runtime.encoding import encoded
 from runtime.errors import UserError, exit_on_user_error
 from runtime.files import write_together
 from runtime.image import overlay, read_rgb
-from runtime.segmenter import _load as load_interpreter
+from runtime.segmenter import load_interpreter
 
 PADDING = (123.675, 116.28, 103.53)
 NO_BOX = (0.0, 0.0, -1.0, -1.0)

@@ -121,7 +121,7 @@ class Segmenter:
         if self.bundle is None and not trusted:
             first_run.once(self.path, data, threads)
         self._lock = threading.Lock()
-        self._interpreter = _load(data, self.path, threads)
+        self._interpreter = load_interpreter(data, self.path, threads)
         self._input, self._output = _checked_ends(self._interpreter, self.path)
         height, width = (int(side) for side in self._input["shape"][1:3])
         self.size = (height, width)
@@ -256,7 +256,7 @@ class Segmenter:
         return labels + numbered(count)[len(labels) :], spread_palette(count)
 
 
-def _load(data: bytes, path: Path, threads: int) -> Interpreter:
+def load_interpreter(data: bytes, path: Path, threads: int) -> Interpreter:
     try:
         with stderr_closed():  # LiteRT says there which delegate it made
             interpreter = Interpreter(model_content=data, num_threads=threads)

@@ -46,12 +46,8 @@ FORBIDDEN = {
 # them need has a row of its own.
 LAYERS = (
     ("runtime", "drawing", "zoo"),
-    (
-        "training.progress_bar",
-        "training.start_tensorflow",
-        "evaluation.metrics",
-        "evaluation.confusion_counts",
-    ),
+    ("training.progress_bar", "training.start_tensorflow", "training.command_line"),
+    ("evaluation.metrics", "evaluation.confusion_counts", "evaluation.chart_fonts"),
     ("training.data",),
     ("training.losses", "training.distributed", "training.engine.schedules"),
     ("training.runs",),
