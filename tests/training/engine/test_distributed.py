@@ -248,6 +248,17 @@ def test_a_worker_of_another_cluster_ends_all_with_that_sentence(count: int) -> 
 
 
 @pytest.mark.slow
+def test_of_two_workers_with_one_index_one_is_refused() -> None:
+    """On two machines. Here the second needs a port of its own, and which of them is refused is a matter of luck."""
+    addresses = free_addresses(3)
+    configs = [tf_config(addresses[:2], 0), tf_config(addresses[:2], 1), tf_config(addresses[::2], 1)]
+    _, *both = Talk("hear", configs, seconds=60.0).ended()
+    refused = [sentence(done) for done in both if done.returncode]
+    wanted = ("there is a worker 1 already: each needs its own", "its TF_CONFIG names another cluster than")
+    assert refused and all(text.startswith(wanted) for text in refused), refused
+
+
+@pytest.mark.slow
 def test_strangers_at_the_port_are_sent_away_and_the_workers_still_meet() -> None:
     addresses = free_addresses(2)
     first = Talk("hear", [tf_config(addresses, 0)])
