@@ -132,6 +132,10 @@ def failed_together(error: BaseException) -> bool:
 def last_words(error: BaseException, chief: bool) -> str:
     """Which worker is lost, once the service has missed it. Raises Known when one has said why it stopped."""
     _heard(str(error))
+    if isinstance(
+        error, tf.errors.DeadlineExceededError
+    ):  # of our heartbeats: a chief without power never answers
+        return name(0)
     until = time.monotonic() + LAST_WORDS_SECONDS
     while time.monotonic() < until:
         try:

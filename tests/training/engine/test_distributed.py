@@ -442,12 +442,19 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workers:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize(("victim", "freezes"), [(0, False), (1, False), (0, True)])
 def test_a_worker_is_killed_and_started_again_and_the_run_is_the_same_to_the_bit(
-    tmp_path: Path, undisturbed: Workers, victim: int
+    tmp_path: Path, undisturbed: Workers, victim: int, freezes: bool
 ) -> None:
+    """Or it freezes before, like a machine without power: its connections stay open, and heartbeats alone tell."""
     workers = Workers(tmp_path, "killed", 2, {"pause": 0.4})
     workers.wait_for_step(2 * STEPS)
+    if freezes:
+        workers.processes[victim].send_signal(signal.SIGSTOP)
+        until = time.monotonic() + PATIENCE
+        while "a worker is lost" not in workers.output(1 - victim):
+            assert time.monotonic() < until
+            time.sleep(0.2)
     workers.processes[victim].kill()
     workers.processes[victim].wait()
     assert not (workers.run / f"checkpoints/step-{STEPS * EPOCHS:08d}.checkpoint").exists()
