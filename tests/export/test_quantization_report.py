@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from export import quantization_report, surgery, tflite
+from runtime.errors import UserError
 from tests.exported import colour_examples, colour_model
-from tests.tiny import assert_refused, run
 
 SIZE = (16, 24)
 
@@ -90,7 +90,8 @@ def test_a_norm_that_nothing_can_fold_is_named():
 
 @pytest.mark.parametrize("option", ["--images", "--calibration-images"])
 def test_no_image_is_refused(option, tmp_path):
-    assert_refused(run(tmp_path, "export.quantization_report", "runs/none", option, "0"), option)
+    with pytest.raises(UserError, match=option):
+        quantization_report.main([str(tmp_path / "none"), option, "0"])
 
 
 def test_a_run_without_weights_is_refused(tmp_path):
@@ -99,7 +100,8 @@ def test_a_run_without_weights_is_refused(tmp_path):
 
     recipe = Recipe(model="deeplabv3plus", data="scenes", backbone="mobilenet_v2")
     (tmp_path / "half" / "recipe.json").write_text(recipe.to_json(), encoding="utf-8")
-    assert_refused(run(tmp_path, "export.quantization_report", "half"), "best.weights.h5", "not there yet")
+    with pytest.raises(UserError, match="best.weights.h5.*not there yet"):
+        quantization_report.main([str(tmp_path / "half")])
 
 
 def test_json_holds_every_row(report, tmp_path):

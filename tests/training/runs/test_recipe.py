@@ -8,7 +8,7 @@ import pytest
 
 import zoo
 from runtime.errors import UserError
-from tests.tiny import assert_refused, run
+from tests.tiny import assert_refused, called, run
 from training import data, train
 from training.data.augment import Augmentation
 from training.runs.recipe import Recipe, from_json, split_options
@@ -143,8 +143,22 @@ def test_help_is_readable_and_fast(tmp_path: Path) -> None:
         (["deeplabv3plus", "--augment", "zoom=2"], ["zoom", "scale"]),
     ],
 )
-def test_a_wrong_command_line_is_one_sentence(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
-    assert_refused(run(tmp_path, "training.train", *arguments), *words)
+def test_a_wrong_command_line_is_one_sentence(
+    tmp_path: Path,
+    arguments: list[str],
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert called(train.main, *arguments) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: ") and all(word in line for word in words)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_so_it_is_in_a_process_of_its_own(tmp_path: Path) -> None:
+    assert_refused(run(tmp_path, "training.train", "segnet"), "segnet", "deeplabv3plus")
     assert not (tmp_path / "runs").exists()
 
 

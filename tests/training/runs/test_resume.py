@@ -90,27 +90,36 @@ def test_killed_again_and_again_at_any_moment(place: Path, delay: float) -> None
     assert_same_run(place / "runs" / "straight", place / "runs" / name)
 
 
-def test_another_recipe_in_the_folder_is_refused_naming_the_fields(place: Path) -> None:
+def test_another_recipe_in_the_folder_is_refused_naming_the_fields(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
     before = (place / "runs" / "straight" / "recipe.json").read_text(encoding="utf-8")
-    done = run(place, "training.train", *TRAIN, "--name", "straight", "--seed", "5", "--batch", "3")
-    assert_refused(done, "seed (0 there, 5 here)", "batch (2 there, 3 here)", "--fresh")
+    with pytest.raises(UserError) as refused:
+        train.main([*TRAIN, "--name", "straight", "--seed", "5", "--batch", "3"])
+    for words in ("seed (0 there, 5 here)", "batch (2 there, 3 here)", "--fresh"):
+        assert words in str(refused.value)
     assert (place / "runs" / "straight" / "recipe.json").read_text(encoding="utf-8") == before
 
 
-def test_all_checkpoints_damaged_is_refused(place: Path) -> None:
+def test_all_checkpoints_damaged_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, folder = place / "runs" / "straight", place / "runs" / "spoilt"
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "recipe.json").write_bytes((source / "recipe.json").read_bytes())
     for path in (source / "checkpoints").iterdir():
         (folder / "checkpoints" / path.name).write_bytes(path.read_bytes()[:-1000])
-    done = run(place, "training.train", *TRAIN, "--name", "spoilt")
-    assert_refused(done, "damaged", "--fresh")
+    monkeypatch.chdir(place)
+    with pytest.raises(UserError, match="damaged.*--fresh"):
+        train.main([*TRAIN, "--name", "spoilt"])
 
 
-def test_a_finished_run_says_so_and_trains_nothing(place: Path) -> None:
+def test_a_finished_run_says_so_and_trains_nothing(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
     before = (place / "runs" / "straight" / "history.csv").stat().st_mtime_ns
-    done = run(place, "training.train", *TRAIN, "--name", "straight")
-    assert done.returncode == 0 and "finished" in done.stdout
+    assert train.main([*TRAIN, "--name", "straight"]) == 0
+    assert "finished" in capsys.readouterr().out
     assert newest(place / "runs" / "straight")[1]["step"] == EPOCHS * 3
     assert before <= (place / "runs" / "straight" / "history.csv").stat().st_mtime_ns
 
@@ -213,10 +222,13 @@ def test_more_epochs_than_a_finished_run_had_get_the_command_that_goes_on(
     assert (made.epochs, made.init) == (1, "runs/straight")
 
 
-def test_evaluate_a_run(place: Path) -> None:
-    done = run(place, "training.evaluate", "runs/straight")
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "miou" in done.stdout and "Bicyclist" in done.stdout
+def test_evaluate_a_run(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    assert evaluate.main(["runs/straight"]) == 0
+    said = capsys.readouterr().out
+    assert "miou" in said and "Bicyclist" in said
     folder = place / "runs" / "straight" / "evaluation" / "camvid-val"
     result = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     history = (place / "runs" / "straight" / "history.csv").read_text(encoding="utf-8").splitlines()
@@ -238,6 +250,8 @@ def test_evaluate_a_run(place: Path) -> None:
     }
 
 
-def test_evaluate_refuses_what_it_cannot_use(place: Path) -> None:
+def test_evaluate_refuses_what_it_cannot_use(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert_refused(run(place, "training.evaluate", "runs/none"), "runs/none", "not a run folder")
-    assert_refused(run(place, "training.evaluate", "runs/straight", "--split", "holdout"), "holdout", "val")
+    monkeypatch.chdir(place)
+    with pytest.raises(UserError, match="holdout.*val"):
+        evaluate.main(["runs/straight", "--split", "holdout"])

@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +20,7 @@ import zoo.convert
 from runtime.errors import UserError
 from tests import references
 from tests.forged import Runs, write_zip
-from tests.tiny import assert_refused, command, environment
+from tests.tiny import assert_refused, called, command, environment
 from zoo.convert import card
 from zoo.convert.__main__ import main
 
@@ -154,12 +156,13 @@ def test_bad_input_is_one_sentence_and_writes_nothing(tmp_path, model_folder):
     assert not harmed.exists() and not (tmp_path / "out").exists()
 
 
-def test_bad_input_ends_the_command_with_code_2(tmp_path):
+def test_bad_input_ends_the_command_with_code_2(tmp_path, capsys):
     harmed = tmp_path / "harmed"
-    write_zip(tmp_path / "bad.pth", pickle.dumps({"a": Runs(os.system, f"touch {harmed}")}, 2))
-    done = run(tmp_path, "bad.pth", "--out", "x.weights.h5")
-    assert_refused(done, "bad.pth", "system", "never run")
-    assert len(done.stderr.strip().splitlines()) == 1 and not harmed.exists()
+    bad = write_zip(tmp_path / "bad.pth", pickle.dumps({"a": Runs(os.system, f"touch {harmed}")}, 2))
+    assert called(main, bad, "--out", tmp_path / "x.weights.h5") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and all(word in line for word in ("bad.pth", "system", "never run"))
+    assert not harmed.exists()
 
 
 def test_an_unknown_layout_names_those_that_are_known(tmp_path):
@@ -208,7 +211,8 @@ def test_cards_that_do_not_fit_are_refused(tmp_path, model_folder, capsys):
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of the Hugging Face Hub's interface as its client asks of it. `server.folder` is the repository."""
+    """As much of the Hugging Face Hub's interface as its client asks of it. `server.folder` is the repository. The
+    revision refused-CODE-ERROR is answered so, and while the server is `gone` every request by 503."""
 
     server: Any
 
@@ -221,8 +225,10 @@ class Hub(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         self.server.asked.append(path)
-        if self.server.code != 200:
-            return self.answer(self.server.code, b"{}", {"X-Error-Code": self.server.error})
+        refused = re.search(r"/refused-(\d+)-(\w*)", path)
+        if self.server.gone or refused:
+            code, error = refused.groups() if refused else (503, "")
+            return self.answer(int(code), b"{}", {"X-Error-Code": error})
         if path.startswith(f"/api/models/{REPOSITORY_NAME}/tree/"):
             return self.answer(200, json.dumps(self.tree()).encode(), {"Content-Type": "application/json"})
         if path.startswith(f"/api/models/{REPOSITORY_NAME}"):
@@ -264,7 +270,7 @@ def hub(tmp_path, model_folder) -> Iterator[ThreadingHTTPServer]:
     (folder / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.5, 0.5]}')
     for name in ("README.md", "pytorch_model.bin", "modeling_evil.py", "training_args.bin"):
         (folder / name).write_bytes(b"not wanted")
-    server.folder, server.asked, server.code, server.error = folder, [], 200, ""
+    server.folder, server.asked, server.gone = folder, [], False
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -272,10 +278,14 @@ def hub(tmp_path, model_folder) -> Iterator[ThreadingHTTPServer]:
 
 
 def run(cwd: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """A second process, with no cache but its own."""
+    """The command in a second process, with no cache but its own."""
+    return second_process(cwd, command("zoo.convert", *arguments), **more)
+
+
+def second_process(cwd: Path, line: list[str], **more: str) -> subprocess.CompletedProcess[str]:
     inherited = {name: value for name, value in environment().items() if not name.startswith("HF_")}
     return subprocess.run(
-        command("zoo.convert", *arguments),
+        line,
         cwd=cwd,
         env={**inherited, "HF_HOME": str(cwd / "cache"), "HF_HUB_DISABLE_PROGRESS_BARS": "1", **more},
         capture_output=True,
@@ -297,25 +307,36 @@ def test_a_model_of_the_hub_by_its_name(tmp_path, hub):
     assert fetched == {"config.json", "model.safetensors", "preprocessor_config.json"}
 
     hub.asked.clear()
-    hub.code, hub.error = 503, ""  # what was fetched once is there without the hub
+    hub.gone = True  # what was fetched once is there without the hub
     again = run(tmp_path, REPOSITORY_NAME, "--out", "i.weights.h5", HF_ENDPOINT=endpoint(hub))
     assert again.returncode == 0, again.stderr
     assert json.loads((tmp_path / "i.json").read_text())["source"] == made["source"]
 
 
-@pytest.mark.parametrize(
-    ("code", "error", "words"),
-    [
-        (404, "RepoNotFound", "nor a model on the hub"),
-        (404, "RevisionNotFound", "no such revision"),
-        (403, "GatedRepo", "HF_TOKEN"),
-        (500, "", "cannot be reached"),
-    ],
-)
-def test_what_the_hub_refuses_is_one_sentence(tmp_path, hub, code, error, words):
-    hub.code, hub.error = code, error
-    done = run(tmp_path, f"{REPOSITORY_NAME}@v9", "--out", "h.weights.h5", HF_ENDPOINT=endpoint(hub))
-    assert_refused(done, REPOSITORY_NAME, words)
+REFUSED = {
+    "refused-404-RepoNotFound": "nor a model on the hub",
+    "refused-404-RevisionNotFound": "no such revision",
+    "refused-403-GatedRepo": "HF_TOKEN",
+    "refused-500-": "cannot be reached",
+}
+# One process for all: the client takes its endpoint and its cache from the environment when it is imported.
+ONE_BY_ONE = """
+import sys
+from runtime.errors import exit_on_user_error
+from zoo.convert.__main__ import main
+codes = [exit_on_user_error(main, [name, "--out", "h.weights.h5"]) for name in sys.argv[1:]]
+assert codes == [2] * 4, codes
+"""
+
+
+def test_what_the_hub_refuses_is_one_sentence(tmp_path, hub):
+    names = [f"{REPOSITORY_NAME}@{revision}" for revision in REFUSED]
+    done = second_process(tmp_path, [sys.executable, "-c", ONE_BY_ONE, *names], HF_ENDPOINT=endpoint(hub))
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in done.stderr
+    for line, words in zip(lines, REFUSED.values(), strict=True):
+        assert REPOSITORY_NAME in line and words in line
     assert not (tmp_path / "h.weights.h5").exists()
 
 

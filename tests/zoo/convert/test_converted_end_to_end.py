@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 import zoo
+from export.__main__ import main as export_main
 from runtime import Segmenter
 from runtime.errors import UserError
 from tests.tiny import assert_refused, run, write_camvid
+from training import evaluate
 from training.data import camvid
 from training.runs import converted_weights
 from training.runs.converted_weights import recipe_fields
@@ -34,7 +36,10 @@ def write(folder: Path, classes: tuple[str, ...] | None, palette=None, **argumen
     return path
 
 
-def test_classes_and_palette_travel_into_the_exported_file(tmp_path: Path) -> None:
+def test_classes_and_palette_travel_into_the_exported_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     names = tuple(f"thing {index}" for index in range(11))
     palette = tuple((index, 2 * index, 3 * index) for index in range(11))
     weights = write(tmp_path, names, palette)
@@ -43,18 +48,8 @@ def test_classes_and_palette_travel_into_the_exported_file(tmp_path: Path) -> No
     for index in range(4):
         noise = np.random.default_rng(index).integers(0, 256, (40, 60, 3), np.uint8)
         cv2.imwrite(str(images / f"{index}.png"), noise)
-    done = run(
-        tmp_path,
-        "export",
-        str(weights),
-        "--images",
-        str(images),
-        "--precision",
-        "fp32",
-        "--size",
-        "32x48",
-    )
-    assert done.returncode == 0, done.stderr
+    options = ["--precision", "fp32", "--size", "32x48"]
+    assert export_main([str(weights), "--images", str(images), *options]) == 0
     (file,) = (tmp_path / "export").glob("*.tflite")
     assert file.name == "public-fp32-mask-32x48.tflite"
     segmenter = Segmenter(file)
@@ -103,8 +98,10 @@ def test_unnamed_classes_are_numbered_and_coloured(tmp_path: Path) -> None:
 
 def test_what_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
     weights = write(tmp_path, None)
-    assert_refused(run(tmp_path, "export", str(weights)), "--data", "--images")
-    assert_refused(run(tmp_path, "training.evaluate", str(weights)), "--data")
+    with pytest.raises(UserError, match="--data.*--images"):
+        export_main([str(weights)])
+    with pytest.raises(UserError, match="--data"):
+        evaluate.main([str(weights)])
     with pytest.raises(UserError, match="is a deeplabv3plus, not a unet"):
         recipe_fields(weights, "unet")
     card.card_path(weights).unlink()

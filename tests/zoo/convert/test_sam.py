@@ -7,9 +7,9 @@ import pytest
 
 import zoo
 from tests import references
-from tests.tiny import run
 from zoo.backbones import vit
 from zoo.convert import assign, huggingface_sam, rebuild
+from zoo.convert.__main__ import main as convert_main
 from zoo.convert.checkpoint import Checkpoint
 from zoo.prompt_encoder import NO_BOX, UNUSED
 
@@ -230,9 +230,9 @@ def test_vit_b_at_its_own_size():
     assert_same(module, model, 1024)
 
 
-def test_a_folder_of_hugging_face_is_converted_and_rebuilt_at_its_size(tmp_path):
+def test_a_folder_of_hugging_face_is_converted_and_rebuilt_at_its_size(tmp_path, capsys):
     module, _ = huggingface(32, **TINY)
     module.save_pretrained(tmp_path / "sam")
-    done = run(tmp_path, "zoo.convert", "sam", "--out", "sam.weights.h5")
-    assert done.returncode == 0 and "0 left over, 0 missing" in done.stdout, done.stderr
+    assert convert_main([str(tmp_path / "sam"), "--out", str(tmp_path / "sam.weights.h5")]) == 0
+    assert "0 left over, 0 missing" in capsys.readouterr().out
     assert_same(module, rebuild(tmp_path / "sam.weights.h5"), 32)
