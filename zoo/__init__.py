@@ -25,6 +25,7 @@ from zoo.deeplabv3plus import Variant as DeepLabV3Plus
 from zoo.deeplabv3plus import deeplabv3plus
 from zoo.fcn import Variant as Fcn
 from zoo.fcn import fcn
+from zoo.lraspp import lraspp
 from zoo.mask2former import mask2former
 from zoo.pidnet import pidnet
 from zoo.sam import sam
@@ -37,6 +38,7 @@ MODELS: dict[str, Callable[..., keras.Model]] = {
     "deeplabv3plus": deeplabv3plus,
     "deeplabv3": deeplabv3,
     "fcn": fcn,
+    "lraspp": lraspp,
     "unet": unet,
     "segformer": segformer,
     "ddrnet": ddrnet,
@@ -54,6 +56,7 @@ VARIANTS: dict[str, type[heads.Variant]] = {
     "deeplabv3plus": DeepLabV3Plus,
     "deeplabv3": DeepLabV3,
     "fcn": Fcn,
+    "lraspp": heads.Variant,
 }
 
 # Keywords that had another name before 0.2: cards, recipes and --set may still use it.

@@ -18,8 +18,8 @@ BOUNDARY_LOGITS = "boundary_logits"  # output of PIDNet's boundary branch: (B, H
 DETAIL_LOGITS = "detail_logits"  # output of STDC's detail head: (B, H, W, 1), for the loss alone
 # Layers whose last axis is the classes, in Mask2Former with one more for "no object".
 HEADS = (
-    "classifier", "auxiliary_classifier", *(f"auxiliary_{number}_classifier" for number in range(1, 5)),
-    "class_predictor", LOGITS,
+    "classifier", "low_level_classifier", "auxiliary_classifier",
+    *(f"auxiliary_{number}_classifier" for number in range(1, 5)), "class_predictor", LOGITS,
 )  # fmt: skip
 BACKBONE = "backbone"  # name of the nested model that turns the image into a pyramid
 LEVELS = ("P2", "P3", "P4", "P5")  # the pyramid, from fine to coarse

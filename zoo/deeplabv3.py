@@ -34,10 +34,12 @@ from zoo.layers import (
 @dataclass(frozen=True)
 class Variant(heads.Variant):
     """The head of a library: `projection_kernel` is the side of the convolution that joins the branches of ASPP;
-    `head_convolution` puts a 3x3 one after the dropout that follows it."""
+    `head_convolution` puts a 3x3 one after the dropout that follows it; `auxiliary_level` is the level of the backbone
+    that the auxiliary head reads, P3 in torchvision's network on MobileNetV3."""
 
     projection_kernel: int = 1
     head_convolution: bool = False
+    auxiliary_level: str = "P4"
 
 
 VARIANTS = {
@@ -92,6 +94,7 @@ def deeplabv3(
         x = conv_norm_relu(x, aspp_filters, 3, **norm, name="head")
     outputs = heads.with_auxiliary(
         x, pyramid, seen, classes, row, filters=auxiliary_filters if auxiliary else None,
+        level=row.auxiliary_level,
         dropout=dropout, momentum=momentum,
     )  # fmt: skip
     return keras.Model(image, cut(outputs, image, size_divisor), name="deeplabv3")

@@ -73,15 +73,18 @@ def with_auxiliary(
     *,
     filters: int | None,
     rate: int = 1,
+    level: str = "P4",
     dropout: float,
     momentum: float,
 ) -> dict[str, Any]:
     """What FCN, DeepLabV3 and DeepLabV3+ put out: the logits of their features x, (B, h, w, C), and, unless `filters`
-    is None, those of an auxiliary head on the backbone's P4."""
+    is None, those of an auxiliary head on a level of the backbone. ValueError where it has no such level."""
+    if level not in pyramid:
+        raise ValueError(f"auxiliary_level must be one of {', '.join(pyramid)}, not {level!r}")
     outputs = {contract.LOGITS: logits(x, image, classes, resize=variant.resize)}
     if filters is not None:
         outputs[contract.AUX_LOGITS] = auxiliary_head(
-            pyramid["P4"], image, classes, filters, rate=rate, dropout=dropout, momentum=momentum,
+            pyramid[level], image, classes, filters, rate=rate, dropout=dropout, momentum=momentum,
             epsilon=variant.norm_epsilon, resize=variant.resize,
         )  # fmt: skip
     return outputs

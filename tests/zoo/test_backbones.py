@@ -16,6 +16,7 @@ BIG = (
     "resnet101_v1b",
     "resnet101_v1c",
     "resnext101_32x8d",
+    *(f"efficientnet_lite{variant}" for variant in (1, 2, 3, 4)),
     "kerascv_resnet50_v2",
     "kerascv_efficientnetv2_b0",
     "kerascv_densenet121",
@@ -134,7 +135,7 @@ def test_levels_have_their_true_strides(name):
         strides = backbones.strides(output_stride)
         pyramid = backbones.build(name, size, output_stride).output
         assert set(pyramid) - {"P1"} == {"P2", "P3", "P4", "P5"}
-        assert "P1" in pyramid or not name.startswith(("resn", "mobilenet_"))
+        assert "P1" in pyramid or not name.startswith(("resn", "mobilenet_", "efficientnet_"))
         for level, features in pyramid.items():
             for side, found in zip(size, features.shape[1:3], strict=True):
                 exact = -(-side // strides[level])
@@ -150,6 +151,7 @@ def test_strides():
 SMALL_RESNET = Layout(blocks=(1, 1, 2, 2))
 SMALL_BASIC = Layout(blocks=(1, 1, 2, 2), basic=True, deep_stem=True, bias=False)
 SMALL_RESNEXT = Layout(blocks=(1, 1, 2, 2), stride_on_3x3=True, groups=32, group_width=4, bias=False)
+NARROW_LITE = {"width": 0.25, "depth": 0.4}
 DILATED = {
     "resnet": lambda stride: resnet(SMALL_RESNET, None, stride, 0.9),
     "resnext": lambda stride: resnet(SMALL_RESNEXT, None, stride, 0.9),
@@ -157,6 +159,12 @@ DILATED = {
     "mobilenet_v2": lambda stride: backbones.build("mobilenet_v2", None, stride),
     "mobilenet_v3_large": lambda stride: backbones.build("mobilenet_v3_large", None, stride),
     "mobilenet_edgetpu": lambda stride: backbones.build("mobilenet_edgetpu", None, stride),
+    "efficientnet_lite": lambda stride: backbones.build(
+        "efficientnet_lite0", None, stride, sizes=NARROW_LITE
+    ),
+    "efficientnet_lite_timm": lambda stride: backbones.build(
+        "efficientnet_lite0_timm", None, stride, sizes=NARROW_LITE
+    ),
 }
 
 

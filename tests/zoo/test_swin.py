@@ -181,5 +181,5 @@ def test_refuses_sizes_that_make_no_sense(sizes, message):
 
 
 def test_a_backbone_without_sizes_says_so():
-    with pytest.raises(ValueError, match="mobilenet_v3_large has no size 'blocks'; it has none to choose"):
-        backbones.build("mobilenet_v3_large", sizes={"blocks": (1,)})
+    with pytest.raises(ValueError, match="mobilenet_edgetpu has no size 'blocks'; it has none to choose"):
+        backbones.build("mobilenet_edgetpu", sizes={"blocks": (1,)})

@@ -74,9 +74,10 @@ def test_doubling_takes_what_stands_at_half_the_position(old, new):
         {"name": "deeplabv3", "backbone": "mobilenet_v2", "size_divisor": 16, "rates": (1, 2), "aspp_filters": 8,
          "auxiliary": True},
         {"name": "fcn", "backbone": "mobilenet_v2", "output_stride": 16, "size_divisor": 16, "head_filters": 8},
+        {"name": "lraspp", "backbone": "mobilenet_v2", "size_divisor": 16, "filters": 8},
         {"name": "segformer", "size_divisor": 32, "decoder_filters": 8},
     ],
-    ids=["unet", "deeplabv3plus", "deeplabv3", "fcn", "segformer"],
+    ids=["unet", "deeplabv3plus", "deeplabv3", "fcn", "lraspp", "segformer"],
 )  # fmt: skip
 def test_a_image_that_the_stride_does_not_divide_is_filled_up_with_grey(model):
     """The image with the grey drawn by hand, and the logits cut by hand: 45x70 is 64x96, or 48x80."""

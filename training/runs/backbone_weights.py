@@ -1,4 +1,4 @@
-"""Pretrained weights for a model's backbone: none, keras.applications' own ImageNet weights, or a file."""
+"""Pretrained weights for a model's backbone: none, published ImageNet weights, or a file."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,24 +9,27 @@ import numpy as np
 
 from runtime.errors import UserError
 from zoo import backbones, contract
-from zoo.convert import h5, keras_applications, mobilenet_tflite
+from zoo.convert import efficientnet_lite, h5, keras_applications, mobilenet_tflite, readers
 from zoo.layers import leaves
+
+Weights = dict[str, list[np.ndarray]]  # layer name -> its arrays, in the order of layer.weights
+APPLICATIONS = "keras.applications' ImageNet weights"
 
 
 def load_backbone_weights(model: keras.Model, source: str, backbone_name: str) -> None:
     """Load `source` into the backbone of `model`, which is a zoo model or a backbone itself.
 
-    `source` is "none" (random weights stay), "imagenet" (keras.applications' published weights, downloaded
-    once and cached by Keras) or the path of a file: an HDF5 one (.weights.h5 or keras.applications' older .h5, of a
-    keras.applications model, of our backbone, or of a whole zoo model), or the .tflite of a network on MobileNetV2 or
-    MobileNetEdgeTPU, after which `recalibrate_norms` is due. Raises UserError when the weights cannot be had or do not
+    `source` is "none" (random weights stay), "imagenet" (for EfficientNet-Lite what a Python package holds, else
+    keras.applications' published weights, downloaded once and cached by Keras) or a path: an HDF5 file (.weights.h5 or
+    keras.applications' older .h5, of a keras.applications model, of our backbone, or of a whole zoo model), the
+    .tflite of a network on MobileNetV2 or MobileNetEdgeTPU, after which `recalibrate_norms` is due, or an
+    EfficientNet-Lite of PyTorch, a file or timm's folder. Raises UserError when the weights cannot be had or do not
     fit; the model is then as it was.
     """
     if source == "none":
         return
     if source == "imagenet":
-        weights = _imagenet_weights(backbone_name)
-        told = "keras.applications' ImageNet weights"
+        weights, told = _imagenet_weights(backbone_name)
     else:
         weights = _read_file(Path(source), backbone_name)
         told = str(source)
@@ -63,14 +66,18 @@ def _backbone(model: keras.Model) -> keras.Model:
     return model if model.name == contract.BACKBONE else model.get_layer(contract.BACKBONE)
 
 
-def _imagenet_weights(backbone_name: str) -> dict[str, list[np.ndarray]]:
-    """Layer name -> arrays of the keras.applications model that belongs to the backbone, downloaded."""
+def _imagenet_weights(backbone_name: str) -> tuple[Weights, str]:
+    """Layer name -> arrays, from an installed package or of the keras.applications model that belongs to the backbone,
+    downloaded; and whose they are, in words."""
+    if backbone_name in efficientnet_lite.PACKAGES:
+        path = efficientnet_lite.installed(backbone_name)
+        return _read_torch(path, backbone_name), str(path)
     application = backbones.BACKBONES[backbone_name].keras_application
     if application is None:
-        fitting = ", ".join(name for name, row in backbones.BACKBONES.items() if row.keras_application)
+        applications = [name for name, row in backbones.BACKBONES.items() if row.keras_application]
         raise UserError(
             f"backbone {backbone_name} has no published ImageNet weights; "
-            f'give a file or "none", or choose one of {fitting}.'
+            f'give a file or "none", or choose one of {", ".join((*applications, *efficientnet_lite.PACKAGES))}.'
         )
     try:
         source = getattr(keras.applications, application)(
@@ -82,15 +89,21 @@ def _imagenet_weights(backbone_name: str) -> dict[str, list[np.ndarray]]:
             f"the ImageNet weights of {backbone_name} could not be downloaded ({reason}); "
             "without a network, give a FILE with --backbone-weights, or none."
         ) from error
-    return {layer.name: layer.get_weights() for layer in source.layers}
+    return {layer.name: layer.get_weights() for layer in source.layers}, APPLICATIONS
 
 
-def _read_file(path: Path, backbone_name: str) -> dict[str, list[np.ndarray]]:
+def _read_file(path: Path, backbone_name: str) -> Weights:
     """Layer name -> arrays of a weights file, in the order of layer.weights."""
-    if not path.is_file():
+    if (path / readers.KERAS_HUB["model"]).is_file():  # a preset
+        path = path / readers.KERAS_HUB["model"]
+    is_torch = path.suffix in readers.SUFFIXES or (path / readers.CONFIG).is_file()
+    if not path.is_file() and not is_torch:
         raise UserError(
-            f'backbone weights {path}: there is no such file; give a .weights.h5 file, a .tflite, "imagenet" or "none".'
+            f"backbone weights {path}: there is no such file; give a .weights.h5 file, a .tflite, a .pth, "
+            '"imagenet" or "none".'
         )
+    if is_torch:
+        return _read_torch(path, backbone_name)
     if path.suffix == mobilenet_tflite.SUFFIX:
         try:
             return mobilenet_tflite.read(path, backbone_name)
@@ -105,13 +118,20 @@ def _read_file(path: Path, backbone_name: str) -> dict[str, list[np.ndarray]]:
     return weights
 
 
-def _read_layers(file: h5py.File) -> dict[str, list[np.ndarray]]:
+def _read_torch(path: Path, backbone_name: str) -> Weights:
+    try:
+        return efficientnet_lite.read(path, backbone_name)
+    except ValueError as error:
+        raise UserError(f"backbone weights {path}: it {error}.") from error
+
+
+def _read_layers(file: h5py.File) -> Weights:
     """Both of Keras' layouts name their layers: Keras 3 in `name` of each group `vars`, older ones as groups.
 
     Keras' own loader goes by counters such as batch_normalization_3 instead, which shift as soon as one layer
     is left out.
     """
-    weights: dict[str, list[np.ndarray]] = {}
+    weights: Weights = {}
 
     def visit(_path: str, group: h5py.Group | h5py.Dataset) -> None:
         if not isinstance(group, h5py.Group):

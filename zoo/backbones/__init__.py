@@ -10,6 +10,8 @@ import keras
 from zoo import contract
 from zoo.backbones import mobilenet
 from zoo.backbones.edgetpu import mobilenet_edgetpu
+from zoo.backbones.efficientnet_lite import LAYOUTS as LITE_LAYOUTS
+from zoo.backbones.efficientnet_lite import efficientnet_lite, lite_normalisation
 from zoo.backbones.keras_cv import BASES, keras_cv_backbone
 from zoo.backbones.mix_transformer import LAYOUTS as MIT_LAYOUTS
 from zoo.backbones.mix_transformer import mix_transformer
@@ -45,8 +47,22 @@ BACKBONES = {
     "mobilenet_v2_torchvision": Row(
         partial(mobilenet_v2, mobilenet.TORCHVISION), "ImageNet's mean and deviation"
     ),
-    "mobilenet_v3_large": Row(mobilenet_v3_large, "RGB to -1..1", "MobileNetV3Large"),
+    "mobilenet_v3_large": Row(
+        partial(mobilenet_v3_large, mobilenet.V3_KERAS), "RGB to -1..1", "MobileNetV3Large"
+    ),
+    "mobilenet_v3_large_torchvision": Row(
+        partial(mobilenet_v3_large, mobilenet.V3_TORCHVISION), "ImageNet's mean and deviation"
+    ),
     "mobilenet_edgetpu": Row(mobilenet_edgetpu, "RGB to -1..1"),
+    **{
+        name: Row(
+            partial(efficientnet_lite, layout),
+            "RGB less 127, over 128"
+            if layout.normalise is lite_normalisation
+            else "ImageNet's mean and deviation",
+        )
+        for name, layout in LITE_LAYOUTS.items()
+    },
     **{
         f"kerascv_{name}": Row(
             partial(keras_cv_backbone, base),
@@ -77,7 +93,7 @@ def build(
 
     Input `image`: RGB, (B, H, W, 3), uint8 or float, 0..255; any H and W where image_size is None.
     Output: {"P2", "P3", "P4", "P5"}, each (B, ceil(H / s), ceil(W / s), channels) with s from `strides`
-    (KerasCV's may be one smaller, see keras_cv.py); ResNets and MobileNets give "P1" as well.
+    (KerasCV's may be one smaller, see keras_cv.py); ResNets, MobileNets and EfficientNet-Lites give "P1" as well.
     `sizes` replaces fields of the backbone's own row, as {"blocks": (1, 1, 1, 1)} in its family's file.
     Raises ValueError on an unknown name or size and on an output stride that the backbone cannot do.
     """

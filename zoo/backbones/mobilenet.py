@@ -1,5 +1,5 @@
 """MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381, table 2) and MobileNetV3-Large (Howard et al. 2019,
-arXiv:1905.02244, table 1), of width 1.0, as pyramids.
+arXiv:1905.02244, table 1), as pyramids.
 
 Layers with weights and their names are those of keras.applications, whose weights load by name; what other
 publishers of weights do otherwise are the fields of `Layout`. Deviations:
@@ -8,9 +8,10 @@ publishers of weights do otherwise are the fields of `Layout`. Deviations:
   torchvision's layout, where P5 is what it puts out.
 - P1 to P4 are the expanded features just before the stride that ends their level, as DeepLab's
   reference code takes its low-level features from MobileNetV2; P5 is what the last block puts out. In
-  torchvision's layout they are what the last block of each level puts out.
+  torchvision's layout of V2 they are what the last block of each level puts out, and in that of V3 what its stem and
+  the first block of each level do, as torchvision's own networks take them.
 - The stride of a layer can be given up for dilation: that layer keeps the rate so far, and the ones after
-  it double it (DeepLab, arXiv:1606.00915, section 3.1).
+  it double it (DeepLab, arXiv:1606.00915, section 3.1). In torchvision's layout of V3 that layer doubles it too.
 - keras.applications' momentum of 0.999 keeps the moving statistics behind the weights on a small data set,
   so `momentum` is an argument.
 """
@@ -67,6 +68,7 @@ V3_LARGE_BLOCKS = (
     (5, 960, 160, True, True, 1),
 )
 V3_LEVEL_BLOCKS = {"P1": 1, "P2": 3, "P3": 6, "P4": 12}
+V3_STEM = 16
 
 
 def unit_normalisation(image: Any) -> Any:
@@ -76,9 +78,9 @@ def unit_normalisation(image: Any) -> Any:
 
 @dataclass(frozen=True)
 class Layout:
-    """A MobileNetV2's publisher: what the weights expect around the convolutions.
+    """A MobileNet's publisher: what the weights expect around the convolutions.
 
-    `epsilon` is the batch norms'; `symmetric` pads a strided convolution by one on all sides (PyTorch), not
+    `epsilon` is the batch norms'; `symmetric` pads a strided convolution alike on all sides (PyTorch), not
     by what "same" means in TensorFlow (at even sizes, at the far sides only); `top` is the number of channels
     of the last 1x1 convolution, 0 to leave it out; `levels` names the layers that put out P1 to P4;
     `normalise` is applied to the image first, or, where `scale` is given, image * scale + offset by channel. Where
@@ -103,6 +105,18 @@ class Layout:
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
+@dataclass(frozen=True)
+class V3Layout(Layout):
+    """The same of a MobileNetV3; `width` multiplies all channels, which stay multiples of 8."""
+
+    levels: Mapping[str, str] = field(
+        default_factory=lambda: {
+            level: f"expanded_conv_{index}_expanded" for level, index in V3_LEVEL_BLOCKS.items()
+        }
+    )
+    width: float = 1.0
+
+
 KERAS = Layout()
 TORCHVISION = Layout(
     epsilon=1e-5,
@@ -114,6 +128,19 @@ TORCHVISION = Layout(
         "P3": "block_5_add",
         "P4": "block_12_add",
     },
+    normalise=imagenet_normalisation,
+)
+V3_KERAS = V3Layout()
+V3_TORCHVISION = V3Layout(
+    symmetric=True,
+    top=960,
+    levels={
+        "P1": "conv_out",
+        "P2": "expanded_conv_1_project_bn",
+        "P3": "expanded_conv_3_project_bn",
+        "P4": "expanded_conv_6_project_bn",
+    },
+    contracted=False,
     normalise=imagenet_normalisation,
 )
 
@@ -128,7 +155,7 @@ def mobilenet_v2(
     image = contract.image_input(image_size)
     dilation = Dilation(output_stride)
     x = normalised(image, layout.normalise, layout.scale, layout.offset)
-    x, padding = _padded(x, dilation.stride(2), layout.symmetric, "Conv1_pad")
+    x, padding = pad_strided(x, 3, dilation.stride(2), layout.symmetric, "Conv1_pad")
     x = layers.Conv2D(32, 3, strides=2, padding=padding, use_bias=False, name="Conv1")(x)
     x = batch_norm(x, momentum=momentum, epsilon=layout.epsilon, name="bn_Conv1")
     x = layers.ReLU(6.0, name="Conv1_relu")(x)
@@ -150,19 +177,32 @@ def convolution_names() -> list[str]:
     return names
 
 
-def mobilenet_v3_large(image_size: contract.ImageSize, output_stride: int, momentum: float) -> keras.Model:
-    """MobileNetV3-Large of width 1.0: RGB 0..255 -> P1 (64), P2 (72), P3 (240), P4 (672), P5 (160)."""
+def mobilenet_v3_large(
+    layout: V3Layout, image_size: contract.ImageSize, output_stride: int, momentum: float
+) -> keras.Model:
+    """MobileNetV3-Large: RGB 0..255 -> P1 to P5.
+
+    Of width 1.0, their channels are 64, 72, 240, 672, 160, or 16, 24, 40, 80, 960 in torchvision's layout.
+    """
     image = contract.image_input(image_size)
     dilation = Dilation(output_stride)
-    x = unit_normalisation(image)
-    x = layers.Conv2D(16, 3, strides=dilation.stride(2), padding="same", use_bias=False, name="conv")(x)
-    x = batch_norm(x, momentum=momentum, name="conv_bn")
-    x = _hard_swish(x)
-    for index, row in enumerate(V3_LARGE_BLOCKS):
+    x = normalised(image, layout.normalise, layout.scale, layout.offset)
+    stride = dilation.stride(2)
+    x, padding = pad_strided(x, 3, stride, layout.symmetric, "conv_pad")
+    stem = divisible(V3_STEM * layout.width)
+    x = layers.Conv2D(stem, 3, strides=stride, padding=padding, use_bias=False, name="conv")(x)
+    x = _hard_swish(batch_norm(x, momentum=momentum, epsilon=layout.epsilon, name="conv_bn"))
+    x = layers.Identity(name="conv_out")(x)
+    for index, (kernel, expanded, filters, squeeze, hard_swish, stride) in enumerate(V3_LARGE_BLOCKS):
+        expanded, filters = divisible(expanded * layout.width), divisible(filters * layout.width)
         prefix = f"expanded_conv_{index}_" if index else "expanded_conv_"
-        x = _v3_block(x, *row, dilation, momentum, prefix)
-    names = {level: f"expanded_conv_{index}_expanded" for level, index in V3_LEVEL_BLOCKS.items()}
-    return pyramid(image, x, names)
+        x = _v3_block(
+            x, kernel, expanded, filters, squeeze, hard_swish, stride, layout, dilation, momentum, prefix
+        )
+    if layout.top:
+        x = layers.Conv2D(divisible(layout.top * layout.width), 1, use_bias=False, name="conv_1")(x)
+        x = _hard_swish(batch_norm(x, momentum=momentum, epsilon=layout.epsilon, name="conv_1_bn"))
+    return pyramid(image, x, layout.levels)
 
 
 def pyramid(image: Any, top: Any, names: Mapping[str, str]) -> keras.Model:
@@ -172,12 +212,18 @@ def pyramid(image: Any, top: Any, names: Mapping[str, str]) -> keras.Model:
     return keras.Model(image, {**levels, "P5": top}, name=contract.BACKBONE)
 
 
-def _padded(x: Any, stride: int, symmetric: bool, name: str) -> tuple[Any, str]:
-    """What a 3x3 convolution of this stride reads, and its padding."""
+def pad_strided(x: Any, kernel: int, stride: int, symmetric: bool, name: str) -> tuple[Any, str]:
+    """What a convolution of this kernel and stride reads, and its padding."""
     if stride == 1 or not symmetric:
         # "same" is what keras.applications pads by hand before a stride: (0, 1) at even, (1, 1) at odd sizes.
         return x, "same"
-    return layers.ZeroPadding2D(1, name=name)(x), "valid"
+    return layers.ZeroPadding2D(kernel // 2, name=name)(x), "valid"
+
+
+def divisible(channels: float) -> int:
+    """The channels as a multiple of 8, but never below 90% of them (the reference code's rule)."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * channels else rounded + 8
 
 
 def _v2_block(
@@ -202,7 +248,7 @@ def _v2_block(
         x = layers.ReLU(6.0, name=f"{prefix}expand_relu")(norm(x, "expand"))
     before = dilation.rate
     strides = dilation.stride(stride)
-    x, padding = _padded(x, strides, layout.symmetric, f"{prefix}pad")
+    x, padding = pad_strided(x, 3, strides, layout.symmetric, f"{prefix}pad")
     x = layers.DepthwiseConv2D(
         3,
         strides=strides,
@@ -226,33 +272,37 @@ def _v3_block(
     squeeze: bool,
     hard_swish: bool,
     stride: int,
+    layout: Layout,
     dilation: Dilation,
     momentum: float,
     prefix: str,
 ) -> Any:
     """As in V2, with squeeze-and-excitation and hard-swish: (B, H, W, C) -> (B, H, W, filters)."""
+
+    def norm(x: Any, name: str) -> Any:
+        return batch_norm(x, momentum=momentum, epsilon=layout.epsilon, name=f"{prefix}{name}_bn")
+
     shortcut = x
     channels = x.shape[-1]
     activation = _hard_swish if hard_swish else layers.ReLU()
     if expanded != channels:  # only the first block does not expand
-        x = layers.Conv2D(expanded, 1, use_bias=False, name=f"{prefix}expand")(x)
-        x = batch_norm(x, momentum=momentum, name=f"{prefix}expand_bn")
+        x = norm(layers.Conv2D(expanded, 1, use_bias=False, name=f"{prefix}expand")(x), "expand")
         x = layers.Identity(name=f"{prefix}expanded")(activation(x))
-    rate = dilation.rate
+    before = dilation.rate
+    strides = dilation.stride(stride)
+    x, padding = pad_strided(x, kernel, strides, layout.symmetric, f"{prefix}pad")
     x = layers.DepthwiseConv2D(
         kernel,
-        strides=dilation.stride(stride),
-        dilation_rate=rate,
-        padding="same",
+        strides=strides,
+        dilation_rate=before if layout.contracted else dilation.rate,
+        padding=padding,
         use_bias=False,
         name=f"{prefix}depthwise",
     )(x)
-    x = batch_norm(x, momentum=momentum, name=f"{prefix}depthwise_bn")
-    x = activation(x)
+    x = activation(norm(x, "depthwise"))
     if squeeze:
         x = _squeeze_and_excite(x, prefix)
-    x = layers.Conv2D(filters, 1, use_bias=False, name=f"{prefix}project")(x)
-    x = batch_norm(x, momentum=momentum, name=f"{prefix}project_bn")
+    x = norm(layers.Conv2D(filters, 1, use_bias=False, name=f"{prefix}project")(x), "project")
     if stride == 1 and channels == filters:
         x = layers.Add(name=f"{prefix}add")([shortcut, x])
     return x
@@ -262,16 +312,10 @@ def _squeeze_and_excite(x: Any, prefix: str) -> Any:
     """Scale each channel by a gate made of all channels' means: (B, H, W, C) -> (B, H, W, C)."""
     channels = x.shape[-1]
     gate = layers.GlobalAveragePooling2D(keepdims=True, name=f"{prefix}squeeze_excite_avg_pool")(x)
-    gate = layers.Conv2D(_quarter(channels), 1, name=f"{prefix}squeeze_excite_conv")(gate)
+    gate = layers.Conv2D(divisible(channels // 4), 1, name=f"{prefix}squeeze_excite_conv")(gate)
     gate = layers.ReLU(name=f"{prefix}squeeze_excite_relu")(gate)
     gate = layers.Conv2D(channels, 1, name=f"{prefix}squeeze_excite_conv_1")(gate)
     return layers.Multiply(name=f"{prefix}squeeze_excite_mul")([x, _hard_sigmoid(gate)])
-
-
-def _quarter(channels: int) -> int:
-    """A quarter of the channels as a multiple of 8, but never below 90% of it (the reference code's rule)."""
-    rounded = max(8, (channels // 4 + 4) // 8 * 8)
-    return rounded if rounded >= 0.9 * channels / 4 else rounded + 8
 
 
 def _hard_sigmoid(x: Any) -> Any:

@@ -14,6 +14,7 @@ from zoo.convert import (
     recognition,
     smp,
     torchvision,
+    torchvision_mobile,
 )
 from zoo.convert.by_hand import write_card as write_card
 from zoo.convert.card import rebuild as rebuild
@@ -28,6 +29,7 @@ SOURCES: dict[str, Callable[[Checkpoint], Match | None]] = {
         huggingface_sam,
         mmsegmentation_segformer,
         torchvision,
+        torchvision_mobile,
         mmsegmentation,
         mmsegmentation_realtime,
         realtime_authors,

@@ -17,8 +17,9 @@ Recognise = Callable[[Checkpoint], Match | None]
 LONGEST_PREFIX = 4  # segments
 LEAST_SHARE = 10  # a network has at least a tenth of the tensors
 BACKGROUND, BLACK = "background", (0, 0, 0)
-WITH_INPUTS = ("deeplabv3plus", "deeplabv3", "fcn", "unet", "segformer", "mask2former")
+WITH_INPUTS = ("deeplabv3plus", "deeplabv3", "fcn", "lraspp", "unet", "segformer", "mask2former")
 HEADS = ("classifier", "auxiliary_classifier")
+ADDED = "low_level_classifier"  # whose logits LR-ASPP adds to those of "classifier"
 
 
 def found(checkpoint: Checkpoint, sources: Iterable[Recognise]) -> Match | None:
@@ -135,12 +136,12 @@ def two_classes(match: Match, options: Options) -> Match:
 def _doubled(match: Match, first: float) -> Iterator[tuple[str, np.ndarray]]:
     """The classifiers' tensors with a class before the one, whose logit is `first`."""
     kernel, bias, axis = ("/kernel", "/bias", -1) if match.layout == "keras" else (".weight", ".bias", 0)
-    for path in HEADS:
+    for path in (*HEADS, ADDED):
         try:
             prefix = match.names(path)
         except KeyError:  # a source that has no such layer
             continue
-        for part, value in ((kernel, 0.0), (bias, first)):
+        for part, value in ((kernel, 0.0), (bias, 0.0 if path == ADDED else first)):
             if f"{prefix}{part}" in match.tensors:
                 one = np.asarray(match.tensors[f"{prefix}{part}"])
                 yield f"{prefix}{part}", np.concatenate([np.full_like(one, value), one], axis)

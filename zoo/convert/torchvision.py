@@ -62,12 +62,12 @@ def recognise(checkpoint: Checkpoint) -> Match | None:
         return None
     classes = tensors["classifier.4.weight"].shape[0]
     head = (
-        _deeplabv3(tensors, options)
+        deeplabv3(tensors, options)
         if is_deeplab
         else {"head_filters": tensors["classifier.0.weight"].shape[0]}
     )
-    names = _deeplabv3_names(head["rates"]) if is_deeplab else FCN
-    auxiliary = _auxiliary(tensors, classes)
+    names = deeplabv3_names(head["rates"]) if is_deeplab else FCN
+    auxiliary = auxiliary_arguments(tensors, classes)
     epsilon = options.take("epsilon", None, UNSAID["epsilon"])
     is_voc = classes == len(VOC)
     return Match(
@@ -82,7 +82,7 @@ def recognise(checkpoint: Checkpoint) -> Match | None:
             "variant": SOURCE,
             "norm_epsilon": epsilon,
         },
-        names=lambda path: resnet_name(path, "backbone.") or _name(names, path),
+        names=lambda path: resnet_name(path, "backbone.") or renamed(names, path),
         tensors=tensors,
         unused=UNUSED if auxiliary else (*UNUSED, r"aux_classifier\..*"),
         inputs=inputs.settle(None, options),
@@ -91,7 +91,7 @@ def recognise(checkpoint: Checkpoint) -> Match | None:
     )
 
 
-def _deeplabv3(tensors: Tensors, options: Options) -> dict[str, Any]:
+def deeplabv3(tensors: Tensors, options: Options) -> dict[str, Any]:
     branches = {name.split(".")[3] for name in tensors if name.startswith("classifier.0.convs.")}
     rates = options.take("rates", None, UNSAID["rates"])
     if len(branches) != len(rates) + 2:
@@ -106,7 +106,7 @@ def _deeplabv3(tensors: Tensors, options: Options) -> dict[str, Any]:
     }
 
 
-def _auxiliary(tensors: Tensors, classes: int) -> dict[str, Any]:
+def auxiliary_arguments(tensors: Tensors, classes: int) -> dict[str, Any]:
     """Of an auxiliary classifier of the same classes; another serves nothing."""
     last = tensors.get("aux_classifier.4.weight")
     if "aux_classifier.0.weight" not in tensors or last is None or last.shape[0] != classes:
@@ -135,7 +135,7 @@ DEEPLABV3: Names = {
 }
 
 
-def _deeplabv3_names(rates: tuple[int, ...]) -> Names:
+def deeplabv3_names(rates: tuple[int, ...]) -> Names:
     """Branches of the pyramid pooling go by number there and by rate here."""
     branches: Names = {
         rf"aspp_rate{rate}_(conv|bn)": (f"classifier.0.convs.{branch}.{{}}", 0)
@@ -145,7 +145,7 @@ def _deeplabv3_names(rates: tuple[int, ...]) -> Names:
     return {**branches, **pooling, **DEEPLABV3}
 
 
-def _name(names: Names, path: str) -> str:
+def renamed(names: Names, path: str) -> str:
     for pattern, (prefix, first) in names.items():
         if match := re.fullmatch(pattern, path):
             return prefix.format(*(first + PART[part] for part in match.groups()))

@@ -12,12 +12,14 @@ from zoo.convert import (
     mmsegmentation_segformer,
     smp,
     torchvision,
+    torchvision_mobile,
 )
 from zoo.convert.options import text
 
 PAGE = (REPOSITORY / "docs" / "checkpoints.md").read_text(encoding="utf-8")
 TABLES = {
     "torchvision": torchvision.UNSAID,
+    "torchvision on MobileNetV3": torchvision_mobile.UNSAID,
     "Unet": smp.UNSAID["Unet"],
     "DeepLabV3Plus": smp.UNSAID["DeepLabV3Plus"],
     "mmsegmentation": mmsegmentation.UNSAID,
