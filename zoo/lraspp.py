@@ -8,8 +8,8 @@ at stride 8 are added. Deviations from the paper:
 - The features of stride 16 are turned into scores before they are resized, not after: both are linear, so the scores
   are the same, and one map a class is resized in place of `filters` ones.
 - Resizing is bilinear with half-pixel centres; the reference code aligns corners (`sizes={"align_corners": True}`).
-- `multiple=16` pads an image with grey below and on the right to multiples of 16 and cuts the logits, so that maps
-  lie at every size as at sizes that 16 divides.
+- `size_divisor=16` pads an image with grey below and on the right to multiples of 16 and cuts the logits, so that
+  maps lie at every size as at sizes that 16 divides.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ def lraspp(
     backbone_sizes: Mapping[str, Any] | None = None,
     output_stride: int = 16,
     filters: int = 128,
-    multiple: int = 1,
+    size_divisor: int = 1,
     variant: str = "paper",
     sizes: Mapping[str, Any] | None = None,
     batch_norm_momentum: float = 0.99,
@@ -45,16 +45,16 @@ def lraspp(
 
     image_size is (H, W), or None for any size; `backbone_sizes` are the `sizes` of backbones.build; `output_stride`
     (8, 16 or 32) is the backbone's stride where the head reads it; `filters` are the head's channels (the paper: 128);
-    `multiple` see above; `variant` is a row of VARIANTS and `sizes` replaces fields of it. Raises ValueError on a value
-    that makes no sense.
+    `size_divisor` see above; `variant` is a row of VARIANTS and `sizes` replaces fields of it. Raises ValueError on a
+    value that makes no sense.
     """
     contract.check_classes(classes)
-    contract.check_counts(filters=filters, multiple=multiple)
+    contract.check_counts(filters=filters, size_divisor=size_divisor)
     momentum = contract.check_fraction("batch_norm_momentum", batch_norm_momentum)
     row = contract.variant(VARIANTS, variant, sizes)
 
     image = contract.image_input(contract.check_image_size(image_size))
-    seen, size = padded(image, multiple)
+    seen, size = padded(image, size_divisor)
     pyramid = backbones.build(backbone, size, output_stride, momentum, backbone_sizes)(seen)
     x = conv_norm_relu(pyramid["P5"], filters, momentum=momentum, epsilon=row.norm_epsilon, name="head")
     x = layers.Multiply(name="head_weighed")([x, _gate(pyramid["P5"], filters)])  # (B, H/16, W/16, filters)
@@ -64,7 +64,7 @@ def lraspp(
     x = layers.Add(name="scores")([x, low])
     # In float32 under any dtype policy: what follows are softmax, loss and argmax.
     outputs = {contract.LOGITS: row.resize(dtype="float32", name=contract.LOGITS)([x, seen])}
-    return keras.Model(image, cut(outputs, image, multiple), name="lraspp")
+    return keras.Model(image, cut(outputs, image, size_divisor), name="lraspp")
 
 
 def _gate(x: Any, filters: int) -> Any:

@@ -153,7 +153,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     # finer levels in the head). Needs a GPU; not measured here.
     ("lraspp", "cityscapes"): {**SCHEDULE_80K, "batch": 16, "epochs": 1721},
     ("lraspp", "scenes"): {**SCENES, "backbone": "mobilenet_v2", "model_options": {"filters": 64}},
-    ("lraspp", "camvid"): {**CAMVID, "backbone": "mobilenet_v2", "model_options": {"multiple": 16}},
+    ("lraspp", "camvid"): {**CAMVID, "backbone": "mobilenet_v2", "model_options": {"size_divisor": 16}},
     # The paper's schedule (section 4.1): 160,000 steps of 8 images, the decoder at ten times the encoder's rate.
     # It starts from an encoder trained on ImageNet, by `init`. Needs a GPU; not measured here.
     ("segformer", "cityscapes"): {
