@@ -24,6 +24,16 @@ def torchvision_network(model: str, **options):
     return references.randomise(assemble[model](backbone, **options))
 
 
+def torchvision_outputs(module: Any, image: np.ndarray) -> dict[str, np.ndarray]:
+    """What a network of torchvision gives for RGB images, uint8 (B, H, W, 3): (B, H, W, C) each."""
+    torch = references.torch()
+    mean, deviation = np.array((0.485, 0.456, 0.406)), np.array((0.229, 0.224, 0.225))
+    pixels = ((image / 255 - mean) / deviation).astype(np.float32).transpose(0, 3, 1, 2)
+    with torch.no_grad():
+        outputs = module(torch.from_numpy(np.ascontiguousarray(pixels)))
+    return {key: value.permute(0, 2, 3, 1).numpy() for key, value in outputs.items()}
+
+
 SMP_CLASSES = 5
 
 

@@ -90,4 +90,8 @@ TINY_SAM = {
 
 PROMPTED = ("sam",)  # inputs and outputs of its own: tests/zoo/test_sam.py
 COUNTED = ("threshold", "otsu")  # nothing to optimise: tests/zoo/test_threshold.py has their training
-ALIKE = ("deeplabv3", "fcn")  # deeplabv3plus' blocks on its backbone: what takes longest is slow for these
+ALIKE = (
+    "deeplabv3",
+    "fcn",
+    "lraspp",
+)  # deeplabv3plus' blocks on its backbone: what takes longest is slow for these

@@ -5,7 +5,7 @@ import pytest
 
 import zoo
 from tests import references
-from tests.reference_networks import torchvision_network
+from tests.reference_networks import torchvision_network, torchvision_outputs
 from zoo.convert import assign, recognise, torchvision
 from zoo.convert.checkpoint import Checkpoint
 from zoo.convert.options import Options
@@ -29,19 +29,10 @@ def converted(module, name: str = "tiny.pth"):
     return match, model
 
 
-def theirs(module, image: np.ndarray) -> dict[str, np.ndarray]:
-    torch = references.torch()
-    mean, deviation = np.array((0.485, 0.456, 0.406)), np.array((0.229, 0.224, 0.225))
-    pixels = ((image / 255 - mean) / deviation).astype(np.float32).transpose(0, 3, 1, 2)
-    with torch.no_grad():
-        outputs = module(torch.from_numpy(np.ascontiguousarray(pixels)))
-    return {key: value.permute(0, 2, 3, 1).numpy() for key, value in outputs.items()}
-
-
 def assert_same(module, model) -> None:
     for height, width in SIZES:
         image = references.images(height, width)
-        expected, found = theirs(module, image), model(image)
+        expected, found = torchvision_outputs(module, image), model(image)
         assert len(expected) == len(found)
         references.assert_parity(np.asarray(found["logits"]), expected["out"])
         if "aux" in expected:
@@ -65,7 +56,7 @@ def test_an_auxiliary_head_of_other_classes_is_left_out():
     match, ours = converted(references.randomise(module))
     assert match.arguments["classes"] == 5 and "auxiliary" not in match.arguments and match.classes is None
     image = references.images(64, 96)
-    references.assert_parity(np.asarray(ours(image)["logits"]), theirs(module, image)["out"])
+    references.assert_parity(np.asarray(ours(image)["logits"]), torchvision_outputs(module, image)["out"])
 
 
 def test_one_class_becomes_two():
@@ -74,7 +65,7 @@ def test_one_class_becomes_two():
     model = zoo.build(match.model, **match.arguments)
     assign.assign(model, match)
     image = references.images(64, 96)
-    found, expected = model(image), theirs(module, image)
+    found, expected = model(image), torchvision_outputs(module, image)
     for ours, name in (("logits", "out"), ("aux_logits", "aux")):
         one = expected[name]
         references.assert_parity(np.asarray(found[ours]), np.concatenate([np.zeros_like(one), one], axis=-1))

@@ -7,12 +7,13 @@ import pytest
 
 import zoo
 from tests import references
-from tests.zoo.convert.test_torchvision import SIZES, theirs
+from tests.reference_networks import torchvision_outputs
 from zoo.convert import assign, recognise
 from zoo.convert.checkpoint import Checkpoint
 from zoo.convert.options import Options
 
 WIDTH = 0.25
+SIZES = ((64, 96), (65, 97))
 # Our outputs, and theirs.
 OUTPUTS = {"logits": "out", "aux_logits": "aux"}
 
@@ -44,7 +45,7 @@ def converted(module, **asked):
 def assert_same(module, model) -> None:
     for height, width in SIZES:
         image = references.images(height, width)
-        expected, found = theirs(module, image), model(image)
+        expected, found = torchvision_outputs(module, image), model(image)
         assert set(found) == {ours for ours, name in OUTPUTS.items() if name in expected}
         for ours in found:
             references.assert_parity(np.asarray(found[ours]), expected[OUTPUTS[ours]])
@@ -78,7 +79,7 @@ def test_one_class_becomes_two():
     module = network("lraspp", num_classes=1)
     _, model = converted(module, threshold=0.7)
     image = references.images(64, 96)
-    one = theirs(module, image)["out"]
+    one = torchvision_outputs(module, image)["out"]
     both = np.concatenate([np.full_like(one, np.log(0.7 / 0.3)), one], axis=-1)
     references.assert_parity(np.asarray(model(image)["logits"]), both)
 
