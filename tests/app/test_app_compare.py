@@ -1,6 +1,7 @@
 """Compare and Results without a browser."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from tests.page import png
 AppTest = pytest.importorskip("streamlit.testing.v1", reason="needs Streamlit (requirements-app.txt)").AppTest
 
 
-def opened(name: str) -> "AppTest":
+def opened(name: str) -> Any:
     """A tab alone."""
 
     def tab(name):
