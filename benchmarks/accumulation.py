@@ -20,7 +20,7 @@ def measure(parts: int, batch: int, size: int) -> str:
     from training.runs.recipe import Recipe
     from training.runs.trained_run import build_model
 
-    recipe = Recipe(
+    recipe = Recipe.of(
         model="deeplabv3plus",
         data="scenes",
         backbone="mobilenet_v2",
@@ -30,7 +30,7 @@ def measure(parts: int, batch: int, size: int) -> str:
     )
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     with strategy.scope():
-        train_state = make_train_state(build_model(recipe, 19), recipe, 10)
+        train_state = make_train_state(build_model(recipe, 19), recipe.optimisation, 10)
     step = make_train_step(train_state, recipe, strategy, None)
     images = tf.random.stateless_uniform((batch, size, size, 3), [0, 1], 0, 255)
     labels = tf.random.stateless_uniform((batch, size, size), [0, 2], 0, 19, tf.int32)

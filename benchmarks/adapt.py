@@ -34,7 +34,7 @@ WAYS = ("carried", "new head")
 # A small rate, as few images want it, and ten times that for the head, which is new in part; the norms keep their
 # statistics, and the weights themselves are scored, not their average, since there are few steps.
 FLAGS = [
-    *("--learning-rate", "1e-4", "--rates", "classifier=10", "--warmup-epochs", "0.5"),
+    *("--learning-rate", "1e-4", "--lr-mult", "classifier=10", "--warmup-epochs", "0.5"),
     *("--crop", "192x192", "--batch", "4", "--ema", "0", "--freeze-bn", "all"),
 ]
 

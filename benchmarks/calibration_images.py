@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     start_tensorflow()
     from export import parity, ranges, tflite
-    from export.__main__ import examples_of, size_of_data
+    from export.examples import examples_of, size_of_data
     from training.runs.trained_run import load
 
     run = load(args.run)

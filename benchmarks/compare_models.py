@@ -81,7 +81,17 @@ def measured(entry: Entry, epochs: int) -> dict[str, Any]:
     sizes = [f"size={SIZE[0]}x{SIZE[1]}", f"train_count={IMAGES}", f"val_count={VALIDATION}"]
     common = ["--epochs", str(epochs), "--batch", str(BATCH), "--crop", f"{SIZE[0]}x{SIZE[1]}", "--seed", "0"]
     print(f"\n{entry.label}", flush=True)
-    command = [entry.model, "--data", "scenes", "--name", name, *common, "--data-set", *sizes, *entry.flags]
+    command = [
+        entry.model,
+        "--data",
+        "scenes",
+        "--name",
+        name,
+        *common,
+        "--data-option",
+        *sizes,
+        *entry.flags,
+    ]
     if train.main(command):
         raise UserError("stopped; the same command goes on from there")
     file = folder / "export" / f"{name}.tflite"

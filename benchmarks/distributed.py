@@ -60,9 +60,9 @@ def timed_steps(args: argparse.Namespace, cluster: distributed.Cluster) -> dict[
 
     devices = prepare_training.strategy(cluster)
     keras.utils.set_random_seed(0)
-    recipe = Recipe(
-        "deeplabv3plus",
-        "scenes",
+    recipe = Recipe.of(
+        model="deeplabv3plus",
+        data="scenes",
         backbone=args.backbone,
         crop=size(args.crop),
         batch=args.batch * cluster.size,
@@ -70,11 +70,11 @@ def timed_steps(args: argparse.Namespace, cluster: distributed.Cluster) -> dict[
     with devices.scope():
         model = build_model(recipe, 8)
         prepare_training.synchronise(model)
-        train_state = make_train_state(model, recipe, 100)
+        train_state = make_train_state(model, recipe.optimisation, 100)
     step = make_train_step(train_state, recipe, devices, None)
     rng = np.random.default_rng(cluster.index)
-    images = tf.constant(rng.integers(0, 256, (args.batch, *recipe.crop, 3)), tf.uint8)
-    labels = tf.constant(rng.integers(0, 8, (args.batch, *recipe.crop)), tf.uint8)
+    images = tf.constant(rng.integers(0, 256, (args.batch, *recipe.data.crop, 3)), tf.uint8)
+    labels = tf.constant(rng.integers(0, 8, (args.batch, *recipe.data.crop)), tf.uint8)
     seconds, agreeing = [], []
     for _ in range(WARM_UP + args.steps):
         before = time.monotonic()

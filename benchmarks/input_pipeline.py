@@ -33,7 +33,8 @@ from runtime.errors import UserError, exit_on_user_error
 from runtime.files import write_whole
 from runtime.image import png
 from training import data
-from training.data import augment, pipeline
+from training.data import pipeline
+from training.data.augmentation import NONE, Augmentation
 from training.data.labels import label_maps
 from training.data.spec import Example
 
@@ -91,8 +92,8 @@ def candidates(
     files: list[tuple[Path, Path]], tfds_folder: Path, options: argparse.Namespace, *, classes: int
 ) -> dict[str, Maker]:
     """Name -> a function that makes an endless dataset of batches."""
-    everything = augment.Augmentation()
-    crop_flip = dataclasses.replace(augment.NONE, flip=0.5)
+    everything = Augmentation()
+    crop_flip = dataclasses.replace(NONE, flip=0.5)
     same = np.arange(256, dtype=np.uint8)
     allowed = frozenset(range(256))
     examples = [label_maps.pair(str(i), *pair, table=same, allowed=allowed) for i, pair in enumerate(files)]
@@ -101,7 +102,7 @@ def candidates(
         "memory": pipeline.DecodedCache(examples, limit_bytes=10**10),
     }
 
-    def ours(augmentation: augment.Augmentation, source: str) -> tf.data.Dataset:
+    def ours(augmentation: Augmentation, source: str) -> tf.data.Dataset:
         return pipeline.training_batches(
             examples,
             seed=0,
@@ -194,7 +195,7 @@ def keras_cv_layers(side: int, classes: int) -> list[Any]:
     """KerasCV's layers that come nearest to our operations, with our default ranges."""
     import keras_cv
 
-    ours, layers = augment.Augmentation(), keras_cv.layers
+    ours, layers = Augmentation(), keras_cv.layers
     return [
         layers.JitteredResize(target_size=(side, side), scale_factor=ours.scale),
         layers.RandomFlip("horizontal", rate=ours.flip),

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = command.parse_args(argv)
     start_tensorflow()
     from export import rewrite, run_tflite, surgery, tflite
-    from export.__main__ import examples_of, size_of_data
+    from export.examples import examples_of, size_of_data
     from training.runs.trained_run import load
 
     run = load(args.run)

@@ -97,11 +97,19 @@ def our_step(task: Task, layout: dict[str, Any], **fields: Any) -> Callable[...,
     model = zoo.build(
         "deeplabv3plus", classes=CLASSES, image_size=task.size, backbone=task.backbone, **layout
     )
-    recipe = Recipe(
-        "deeplabv3plus", "scenes", backbone=task.backbone, batch=task.batch, learning_rate=RATE, **fields
+    recipe = Recipe.of(
+        model="deeplabv3plus",
+        data="scenes",
+        backbone=task.backbone,
+        batch=task.batch,
+        learning_rate=RATE,
+        **fields,
     )
     return make_train_step(
-        make_train_state(model, recipe, 100), recipe, tensorflow().distribute.get_strategy(), None
+        make_train_state(model, recipe.optimisation, 100),
+        recipe,
+        tensorflow().distribute.get_strategy(),
+        None,
     )
 
 

@@ -66,7 +66,7 @@ def open_predictor(
 
 
 def _file(path: Path, threads: int, plan: inference.Plan, fit: str) -> Predictor:
-    from runtime import Segmenter
+    from runtime import Segmenter  # LiteRT, which a run does without
     from runtime.bundle import read_bundle
 
     segmenter = Segmenter(path, threads=threads)
@@ -113,7 +113,7 @@ def _check_file(segmenter: Any, plan: inference.Plan) -> None:
 
 
 def _run(path: Path, plan: inference.Plan, data: Data) -> Predictor:
-    start_tensorflow()
+    start_tensorflow()  # and only now what brings it: a `.tflite` does without
     import tensorflow as tf
 
     from training.engine.validation import MODEL_TASKS
@@ -121,9 +121,9 @@ def _run(path: Path, plan: inference.Plan, data: Data) -> Predictor:
     from training.runs.trained_run import load
 
     run = load(path)
-    if run.recipe.model in MODEL_TASKS:
+    if run.name in MODEL_TASKS:
         raise UserError(
-            f"{path} is a {run.recipe.model}, which answers prompts: its history.csv has the mIoU on fixed prompts, "
+            f"{path} is a {run.name}, which answers prompts: its history.csv has the mIoU on fixed prompts, "
             "and python -m export compares its files on them"
         )
     folder = run.folder / "evaluation"
@@ -131,7 +131,7 @@ def _run(path: Path, plan: inference.Plan, data: Data) -> Predictor:
         folder /= path.name.removesuffix(".weights.h5")
         if data.name and not run.facts.get("classes"):  # their number has to tell which classes they are
             run = run.on(data.name, mixture.folders(data.folders, data.name), data.taxonomy)
-    elif data.name in (None, run.recipe.data):
+    elif data.name in (None, run.data.name):
         run = run.at(data.folders)
     model = run.model()
 
@@ -148,15 +148,14 @@ def _run(path: Path, plan: inference.Plan, data: Data) -> Predictor:
         found: np.ndarray = logits_of(tf.constant(rgb[None])).numpy()[0]
         return found
 
-    recipe = run.recipe
     return Predictor(
         # Alone, only the ids leave TensorFlow: a large image's logits are hundreds of megabytes.
         (lambda rgb: ids_of(tf.constant(rgb[None])).numpy()[0]) if plan.plain else _predict(logits, plan),
         _score(logits, plan),
-        recipe.data,
-        recipe.data_dir,
-        recipe.taxonomy,
-        recipe.data_options,
+        run.data.name,
+        run.data.folder,
+        run.data.taxonomy,
+        run.data.options,
         folder,
         run.spec.classes,
         run.weights_path,

@@ -4,10 +4,14 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from runtime.errors import UserError
+from training.command_line import size as parse_size
 from training.data.spec import Example
+
+if TYPE_CHECKING:  # it brings Keras
+    from training.runs.trained_model import StoredModel
 
 # Names, not functions: `python -m export --help` must not wait for TensorFlow.
 EXPORTERS: dict[str, str] = {
@@ -29,6 +33,7 @@ DEFAULT_PRECISION: dict[str, str] = {
 }
 CALIBRATED = ("mixed", "int8")  # that compute in 8 bits, in ranges learnt from images
 OUTPUTS = ("mask", "scores")
+SMALLEST, LARGEST = 32, 8192  # pixels, a side of a file's image
 
 
 @dataclass(frozen=True)
@@ -50,16 +55,26 @@ class Job:
     threads: int = 2
 
 
+def checked_size(text: str) -> tuple[int, int]:
+    """HxW -> (height, width); UserError unless a file can be of that size."""
+    size = parse_size(text)
+    if not all(SMALLEST <= side <= LARGEST for side in size):
+        raise UserError(
+            f"size {text} cannot be exported: height and width must be {SMALLEST} to {LARGEST} pixels."
+        )
+    return size
+
+
 # A split's name -> its examples, read when they are asked for.
 Examples = Callable[[str], list[Example]]
 
 
-def exporter(name: str, task: str = "semantic") -> Callable[[Any, Job, Examples], Path]:
+def exporter(name: str, task: str = "semantic") -> Callable[["StoredModel", Job, Examples], Path]:
     """The function `export(run, job, examples)` of a row of EXPORTERS, or of TASK_EXPORTERS for another task; it
     returns the path that it wrote. UserError when there is none."""
     if task != "semantic" and (task, name) not in TASK_EXPORTERS:
         formats = ", ".join(target for known, target in TASK_EXPORTERS if known == task)
         raise UserError(f"a {task} model cannot be exported as {name}: choose --format {formats}")
     module = EXPORTERS[name] if task == "semantic" else TASK_EXPORTERS[task, name]
-    function: Callable[[Any, Job, Examples], Path] = importlib.import_module(module).export
+    function: Callable[[StoredModel, Job, Examples], Path] = importlib.import_module(module).export
     return function

@@ -6,11 +6,10 @@ as good as the run is not written.
 
 import argparse
 import dataclasses
-import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from export import (
     CALIBRATED,
@@ -19,18 +18,19 @@ from export import (
     FLOAT_PRECISIONS,
     OUTPUTS,
     PRECISIONS,
-    Examples,
     Job,
+    checked_size,
     exporter,
 )
 from runtime.errors import UserError, exit_on_user_error
 from training.command_line import Parser
-from training.command_line import size as parse_size
 from training.data import mixture
-from training.data.spec import Example
 from training.start_tensorflow import start_tensorflow
 
-SMALLEST, LARGEST = 32, 8192
+if TYPE_CHECKING:  # they bring TensorFlow: --help and a wrong flag answer at once
+    from training.runs.converted_weights import Converted
+    from training.runs.trained_model import StoredModel
+    from training.runs.trained_run import Run
 
 
 def parser() -> Parser:
@@ -122,44 +122,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check_numbers(args)
     sizes = list(dict.fromkeys(map(checked_size, args.size or ())))
     _check_together(args, sizes)
-    start_tensorflow()
-
+    start_tensorflow()  # and only now what brings it: --help and a wrong flag answer at once
+    from export.examples import examples_of, size_of_data
     from training.engine.validation import MODEL_TASKS
-    from training.runs.converted_weights import Converted
-    from training.runs.trained_run import load
+    from training.runs.trained_run import Run, load
 
-    run = load(args.run)
-    task = MODEL_TASKS.get(run.recipe.model, "semantic")
-    if isinstance(run, Converted):
-        run = _with_data(run, args)
-    else:
-        run = _moved(run, args)
+    found = load(args.run)
+    task = MODEL_TASKS.get(found.name, "semantic")
+    run: StoredModel = _moved(found, args) if isinstance(found, Run) else _with_data(found, args)
     examples = examples_of(run, args.images)
     if task == "prompted":
         sizes = [_size_of_model(run, sizes)]
     jobs = [_job(run, task, args, size) for size in sizes or [size_of_data(run, examples)]]
     export = exporter(args.format, task)
     for job in jobs:
-        _finished(run, task, args.format, export(run, job, examples))
+        written = export(run, job, examples)
+        parts = _tell(run, task, args.format, written)
+        if isinstance(run, Run) and args.format != "weights":
+            _track(run.folder, parts)
     return 0
 
 
-def _job(run: Any, task: str, args: argparse.Namespace, size: tuple[int, int]) -> Job:
+def _job(run: "StoredModel", task: str, args: argparse.Namespace, size: tuple[int, int]) -> Job:
     """What is asked for at one size; UserError when it cannot be written."""
-    from training.runs.converted_weights import Converted
-
-    usual = FLOAT_PRECISIONS.get(args.format, (DEFAULT_PRECISION.get(run.recipe.model, "int8"),))[0]
+    usual = FLOAT_PRECISIONS.get(args.format, (DEFAULT_PRECISION.get(run.name, "int8"),))[0]
     precision, output = args.precision or usual, args.output or "mask"
     if task == "prompted" and precision == "mixed":
-        raise UserError(f"{run.recipe.model} has no mixed precision: choose int8, dynamic, fp16 or fp32")
+        raise UserError(f"{run.name} has no mixed precision: choose int8, dynamic, fp16 or fp32")
     if args.keep_float and (precision not in CALIBRATED or task == "prompted"):
         raise UserError(
             f"--keep-float is of semantic models in {' and '.join(CALIBRATED)}, not of {precision}"
         )
-    name = run.folder.resolve().name
-    if isinstance(run, Converted):
-        name = run.weights_path.name.removesuffix(".weights.h5")
-    out = Path(args.out) if args.out else default_out(run.folder, name, args.format, precision, output, size)
+    out = Path(args.out) if args.out else default_out(run, args.format, precision, output, size)
     _check_out(out, args.format)
     return Job(
         precision=precision,
@@ -174,16 +168,13 @@ def _job(run: Any, task: str, args: argparse.Namespace, size: tuple[int, int]) -
     )
 
 
-def _finished(run: Any, task: str, kind: str, written: Path) -> None:
-    """Say what was written and what to do with it; the run's MLflow gets it too."""
-    from training.runs.trained_run import Run
-    from training.tracking import mlflow_store
-
+def _tell(run: "StoredModel", task: str, kind: str, written: Path) -> list[Path]:
+    """Say what was written and what to do with it; the files, or the folder."""
     total = sum(file.stat().st_size for file in [written, *written.rglob("*")] if file.is_file())
     print(f"{written}  {total / 1e6:.2f} MB")
     if kind == "weights":
-        print(f"next: python -m training.train {run.recipe.model} --init {written} --data DATA")
-        return
+        print(f"next: python -m training.train {run.name} --init {written} --data DATA")
+        return [written]
     parts = [written]
     if task == "prompted":
         decoder = written.with_name(written.name.replace("-encoder", "-decoder"))
@@ -192,12 +183,18 @@ def _finished(run: Any, task: str, kind: str, written: Path) -> None:
         print(f"next: python -m runtime.prompted {written} {decoder} IMAGE --point X,Y --out masks")
     elif kind == "tflite":
         print(f"next: python -m runtime {written} IMAGE --out masks")
-    if isinstance(run, Run):
-        facts = [part.with_suffix(".json") for part in parts if part.is_file()]
-        mlflow_store.add(run.folder, [*parts, *facts], "export")
+    return parts
 
 
-def _with_data(run: Any, args: argparse.Namespace) -> Any:
+def _track(run_folder: Path, parts: list[Path]) -> None:
+    """The run's MLflow gets what was written, with its facts."""
+    from training.tracking import mlflow_store  # brings TensorFlow
+
+    facts = [part.with_suffix(".json") for part in parts if part.is_file()]
+    mlflow_store.add(run_folder, [*parts, *facts], "export")
+
+
+def _with_data(run: "Converted", args: argparse.Namespace) -> "Converted":
     """Converted weights with the data that the command names, or with a folder of images."""
     if args.images and args.data:
         raise UserError("--images and --data exclude each other: name one of them")
@@ -211,12 +208,12 @@ def _with_data(run: Any, args: argparse.Namespace) -> Any:
     return run
 
 
-def _moved(run: Any, args: argparse.Namespace) -> Any:
+def _moved(run: "Run", args: argparse.Namespace) -> "Run":
     """A run with its own data where the command says that it lies now, or with a folder of images in its place."""
-    if args.data not in (None, run.recipe.data) or args.classes:
-        given = f"--data {args.data}" if args.data not in (None, run.recipe.data) else "--classes"
+    if args.data not in (None, run.data.name) or args.classes:
+        given = f"--data {args.data}" if args.data not in (None, run.data.name) else "--classes"
         raise UserError(
-            f"{args.run} is a run on {run.recipe.data} and is compared on that: leave {given} out; --data-dir says "
+            f"{args.run} is a run on {run.data.name} and is compared on that: leave {given} out; --data-dir says "
             "where it lies now, --images names images without labels"
         )
     if args.images and args.data_dir:
@@ -229,60 +226,22 @@ def _moved(run: Any, args: argparse.Namespace) -> Any:
     return run
 
 
-def examples_of(run: Any, folder: str | None = None) -> Examples:
-    """The run's own data, as it was trained on, or the images of a folder; read and checked once."""
-    from training.runs.converted_weights import unlabelled
-    from training.runs.trained_run import load_split
-
-    if folder:
-        found = unlabelled(Path(folder))
-        # int8 learns its ranges from one half and is judged on the other.
-        return lambda split: found[::2] if split == "train" else found[1::2] or found
-
-    @functools.cache
-    def examples(split: str) -> list[Example]:
-        return load_split(run.recipe, split)[1]
-
-    return examples
-
-
-def default_out(
-    folder: Path, name: str, kind: str, precision: str, output: str, size: tuple[int, int]
-) -> Path:
+def default_out(run: "StoredModel", kind: str, precision: str, output: str, size: tuple[int, int]) -> Path:
     """FOLDER/export/NAME-PRECISION-OUTPUT-HxW.tflite, NAME-saved_model-HxW or NAME-PRECISION.weights.h5."""
-    shape = f"{size[0]}x{size[1]}"
+    name, shape = run.label, f"{size[0]}x{size[1]}"
     names = {
         "tflite": f"{name}-{precision}-{output}-{shape}.tflite",
         "saved_model": f"{name}-saved_model-{shape}",
         "weights": f"{name}-{precision}.weights.h5",
     }
-    return folder / "export" / names[kind]
+    return run.folder / "export" / names[kind]
 
 
-def size_of_data(run: Any, examples: Examples) -> tuple[int, int]:
-    """Of the first val image: a data set's options may have changed its usual size."""
-    found = examples("val")
-    if not found:
-        raise UserError(f"{run.recipe.data} val has no image to take the size from; give --size HxW.")
-    height, width = found[0].read()[0].shape[:2]
-    return checked_size(f"{height}x{width}")
-
-
-def _size_of_model(run: Any, wanted: Sequence[tuple[int, int]]) -> tuple[int, int]:
+def _size_of_model(run: "StoredModel", wanted: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """Of a model whose position embeddings are for one size."""
-    facts = getattr(run, "facts", None)
-    size = tuple(facts["arguments"]["image_size"]) if facts else run.recipe.crop
+    size = run.fixed_size
     if set(wanted) - {size}:
-        raise UserError(f"{run.recipe.model} takes images of {size[0]}x{size[1]} only; leave --size out.")
-    return size
-
-
-def checked_size(text: str) -> tuple[int, int]:
-    size = parse_size(text)
-    if not all(SMALLEST <= side <= LARGEST for side in size):
-        raise UserError(
-            f"size {text} cannot be exported: height and width must be {SMALLEST} to {LARGEST} pixels."
-        )
+        raise UserError(f"{run.name} takes images of {size[0]}x{size[1]} only; leave --size out.")
     return size
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from export import run_tflite, surgery
+from export import run_tflite, surgery, tensorflow_private
 from runtime.bundle import read_model
 from runtime.errors import UserError, exit_on_user_error
 
@@ -39,7 +39,7 @@ def audit(flatbuffer: bytes) -> Audit:
         raise ValueError(f"the model has {len(model.subgraphs)} graphs; one is audited")
     graph, names = model.subgraphs[0], surgery.op_names(model)
     litert = run_tflite.interpreter(flatbuffer)
-    partitions = [op for op in litert._get_ops_details() if op["op_name"] == "DELEGATE"]
+    partitions = tensorflow_private.partitions(litert)
     taken = _within(graph, partitions)
     left = [name for place, name in enumerate(names) if place not in taken]
     return Audit(

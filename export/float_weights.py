@@ -7,21 +7,21 @@ What zoo.convert writes of a public checkpoint has the same form, so whatever ta
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 from export import Examples, Job, parity
 from runtime.errors import UserError
 from runtime.files import file_sha256, make_folder
+from training.runs.trained_model import StoredModel
 from zoo.convert import card
 
 
-def export(run: Any, job: Job, examples: Examples) -> Path:
+def export(run: StoredModel, job: Job, examples: Examples) -> Path:
     """Write under a temporary name, pass the gate with the model that the files build, and only then name them."""
     model = run.model(image_size=job.size)
     spec, source = run.spec, run.weights_path
     facts = {
         "format": card.FORMAT,
-        "model": run.recipe.model,
+        "model": run.name,
         "arguments": run.arguments,
         "classes": list(spec.classes),
         "palette": [[int(value) for value in colour] for colour in spec.palette],

@@ -16,7 +16,8 @@ from runtime.bundle import Colour, spread_palette
 from runtime.errors import UserError, first_line
 from training.data.labels.label_maps import check_sizes
 from training.data.spec import VOID_ID, DatasetSpec, Example
-from training.runs.converted_weights import Origin, unlabelled
+from training.runs.converted_weights import unlabelled
+from training.runs.settings import DataSettings
 from zoo.contract import LOGITS
 
 LABELLED = "images given to export_model"  # what the file says that it was measured on
@@ -25,17 +26,27 @@ Images = np.ndarray | Sequence[np.ndarray] | str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What the exporters ask of a run, of a model that has none. Its sizes are free or the one that is exported."""
+class PlainModel:
+    """A TrainedModel of a model that has no run. Its sizes are free or the one that is exported."""
 
     keras_model: keras.Model
-    recipe: Origin
+    data: DataSettings
     spec: DatasetSpec
     weights_path: Path
+    quantized: bool = False
+    source: None = None
+
+    @property
+    def name(self) -> str:
+        return self.keras_model.name
 
     @property
     def labelled(self) -> bool:
-        return bool(self.recipe.data)
+        return bool(self.data.name)
+
+    def sha256(self) -> str:
+        """Of the architecture."""
+        return hashlib.sha256(self.keras_model.to_json().encode()).hexdigest()
 
     def model(self, image_size: tuple[int, int] | None = None) -> keras.Model:
         return self.keras_model
@@ -115,13 +126,12 @@ def _spec(
 
 
 @contextlib.contextmanager
-def _trained(model: keras.Model, spec: DatasetSpec, data: str) -> Iterator[Trained]:
+def _trained(model: keras.Model, spec: DatasetSpec, data: str) -> Iterator[PlainModel]:
     """The model as the exporters want it: they name its weights by the hash of a file."""
-    architecture = hashlib.sha256(model.to_json().encode()).hexdigest()
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "model.weights.h5"
         model.save_weights(weights)
-        yield Trained(model, Origin(model.name, architecture, data), spec, weights)
+        yield PlainModel(model, DataSettings(data), spec, weights)
 
 
 def _halves(examples: list[Example]) -> Examples:

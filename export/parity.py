@@ -26,6 +26,7 @@ from runtime.errors import UserError
 from runtime.image import resize_ids, resize_rgb
 from training.data.spec import DatasetSpec, Example
 from training.progress_bar import counter
+from training.runs.trained_model import TrainedModel
 
 # uint8 (H, W, 3) -> class ids (H, W), logits float32 (H, W, C)
 Predict = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -182,7 +183,9 @@ def gate(parity: Parity, precision: str, name: str, allow_loss: float | None = N
         raise UserError(f"{name} is not written, it is not as good as the run: {'; '.join(found)}{way_out}.")
 
 
-def pass_through(run: Any, model: Any, candidate: Predict, job: Job, examples: Examples) -> dict[str, Any]:
+def pass_through(
+    run: TrainedModel, model: Any, candidate: Predict, job: Job, examples: Examples
+) -> dict[str, Any]:
     """Measure on the run's val split, print the table, and raise UserError unless the bounds hold.
 
     Returns the record that travels with the file.

@@ -28,6 +28,7 @@ from training.data.spec import VOID_ID, Example
 from training.engine import prompts
 from training.engine.prompts import Prompt
 from training.progress_bar import counter
+from training.runs.trained_model import TrainedModel
 
 SLOTS = 8  # points that a prompt of the exported decoder may have
 DECODER_PRECISION = {"fp32": "fp32", "fp16": "fp16", "dynamic": "dynamic", "int8": "dynamic"}
@@ -35,7 +36,7 @@ PARTS = ("encoder", "decoder")
 Answer = tuple[np.ndarray, np.ndarray]  # mask logits (3, h, w), and the IoU that the model expects of each
 
 
-def export(run: Any, job: Job, examples: Examples) -> Path:
+def export(run: TrainedModel, job: Job, examples: Examples) -> Path:
     """Convert, check, pass the gate, and only then write both files, OUT-encoder.tflite and OUT-decoder.tflite.
 
     The size is that of the model, since its position embeddings have one. Returns the encoder's path.
@@ -116,7 +117,9 @@ def calibration_images(examples: Sequence[Example], count: int, size: Sequence[i
     return images
 
 
-def facts(run: Any, part: str, precision: str, size: Sequence[int], record: dict[str, Any]) -> dict[str, Any]:
+def facts(
+    run: TrainedModel, part: str, precision: str, size: Sequence[int], record: dict[str, Any]
+) -> dict[str, Any]:
     """The note inside a file, see bundle.facts; a mask has one class and what is not of it."""
     return {
         "format": FORMAT,
@@ -126,10 +129,10 @@ def facts(run: Any, part: str, precision: str, size: Sequence[int], record: dict
         "output": "scores",
         "part": part,
         "size": list(size),
-        "model": run.recipe.model,
-        "data": run.recipe.data,
-        "taxonomy": run.recipe.taxonomy,
-        "recipe_sha256": run.recipe.sha256(),
+        "model": run.name,
+        "data": run.data.name,
+        "taxonomy": run.data.taxonomy,
+        "recipe_sha256": run.sha256(),
         "weights_sha256": file_sha256(Path(run.weights_path)),
         "precision": precision,
         "versions": provenance.versions(),
@@ -139,7 +142,7 @@ def facts(run: Any, part: str, precision: str, size: Sequence[int], record: dict
 
 
 def _pass_gate(
-    run: Any, model: Any, flatbuffers: dict[str, bytes], job: Job, examples: Examples
+    run: TrainedModel, model: Any, flatbuffers: dict[str, bytes], job: Job, examples: Examples
 ) -> dict[str, Any]:
     """Measure, print the table, raise UserError unless the bounds hold; the record that travels with the files."""
     with tempfile.TemporaryDirectory() as folder:

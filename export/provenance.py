@@ -19,17 +19,20 @@ from runtime import strict_json
 from runtime.bundle import FORMAT, LABELS, NOTE
 from runtime.files import file_sha256, write_whole
 from runtime.version import VERSION
+from training.runs.trained_model import TrainedModel
 
 # ZIP cannot tell an earlier time; a fixed one makes equal exports equal bytes.
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
-def facts(run: Any, *, precision: str, output: str, size: tuple[int, int], parity: dict[str, Any]) -> dict:
+def facts(
+    run: TrainedModel, *, precision: str, output: str, size: tuple[int, int], parity: dict[str, Any]
+) -> dict:
     """The JSON of a bundle. `parity` is `Parity.to_json()`; its file scores become the file's own `scores`."""
-    recipe, spec = run.recipe, run.spec
+    spec = run.spec
     # Against images without labels, the file's mIoU is its likeness to Keras and no score.
     scores = parity["file"] if run.labelled else {}
-    source = {"source": run.facts["source"]} if hasattr(run, "facts") else {}
+    source = {"source": run.source} if run.source else {}
     return {
         "format": FORMAT,
         "labels": list(spec.classes),
@@ -37,10 +40,10 @@ def facts(run: Any, *, precision: str, output: str, size: tuple[int, int], parit
         "ignore_id": int(spec.ignore_id),
         "output": output,
         "size": [int(side) for side in size],
-        "model": recipe.model,
-        "data": recipe.data,
-        "taxonomy": recipe.taxonomy,
-        "recipe_sha256": recipe.sha256(),
+        "model": run.name,
+        "data": run.data.name,
+        "taxonomy": run.data.taxonomy,
+        "recipe_sha256": run.sha256(),
         "weights_sha256": file_sha256(Path(run.weights_path)),
         "precision": precision,
         "versions": versions(),

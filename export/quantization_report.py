@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from export import run_tflite, surgery
+from export import checked_size, run_tflite, surgery
 from runtime.errors import UserError, exit_on_user_error
 from runtime.files import write_json
 from runtime.image import resize_rgb
@@ -340,28 +340,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     for option in ("images", "calibration_images"):
         if getattr(args, option) < 1:
             raise UserError(f"--{option.replace('_', '-')} is {getattr(args, option)}: it must be 1 or more.")
-    start_tensorflow()
+    start_tensorflow()  # and only now what brings it: --help and a wrong flag answer at once
     from export import parity, tflite
-    from export.__main__ import checked_size, examples_of, size_of_data
+    from export.examples import examples_of, size_of_data
     from training.engine.optimizers import layers
     from training.engine.validation import MODEL_TASKS
-    from training.runs.trained_run import load
+    from training.runs.trained_run import Run, load
 
-    run: Any = load(args.run)
-    if run.recipe.model in MODEL_TASKS or not run.recipe.data:
+    run = load(args.run)
+    if run.name in MODEL_TASKS or not run.data.name:
         raise UserError(f"{args.run} is no run of a semantic segmenter: there are no logits to report on")
-    if args.data_dir:
+    if args.data_dir and isinstance(run, Run):
         run = run.at(args.data_dir)
         run.check_classes()
     examples = examples_of(run)
     size = checked_size(args.size) if args.size else size_of_data(run, examples)
     model = run.model(image_size=size)
     if not model.trainable_variables:
-        raise UserError(f"{run.recipe.model} has no weights to quantise: there is nothing to report")
+        raise UserError(f"{run.name} has no weights to quantise: there is nothing to report")
     calibration = tflite.calibration_images(examples("train"), args.calibration_images, size)
     images = [resize_rgb(example.read()[0], size) for example in parity.spread(examples("val"), args.images)]
     if not images:
-        raise UserError(f"{run.recipe.data} val has no image to measure on; one is needed.")
+        raise UserError(f"{run.data.name} val has no image to measure on; one is needed.")
     print(f"converting to {args.precision}, {size[0]}x{size[1]} ...", flush=True)
     found = measure(
         tflite.convert(model, size, "fp32", "scores"),

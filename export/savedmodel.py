@@ -16,9 +16,10 @@ from export import Examples, Job, parity, provenance
 from runtime.bundle import LABELS, NOTE
 from runtime.errors import UserError
 from runtime.files import make_folder, replace_folder, write_whole
+from training.runs.trained_model import TrainedModel
 
 
-def export(run: Any, job: Job, examples: Examples) -> Path:
+def export(run: TrainedModel, job: Job, examples: Examples) -> Path:
     """Write under a temporary name, pass the gate, and only then give the folder its final name."""
     model = run.model(image_size=job.size)
     partial = job.out.with_name(f".{job.out.name}.{os.getpid()}.partial")

@@ -29,12 +29,14 @@ from export import (
     rewrite,
     run_tflite,
     surgery,
+    tensorflow_private,
 )
 from runtime.errors import UserError
 from runtime.image import resize_rgb
 from runtime.stderr import stderr_on_failure
 from training.data.spec import Example
 from training.progress_bar import counter
+from training.runs.trained_model import TrainedModel
 
 # Means settle soon: 12 and 16 images of CamVid gave the same agreement with Keras within 0.03%.
 CORRECTION_IMAGES = 16
@@ -47,7 +49,7 @@ MIXED_INT8 = (
 )  # fmt: skip
 
 
-def export(run: Any, job: Job, examples: Examples) -> Path:
+def export(run: TrainedModel, job: Job, examples: Examples) -> Path:
     """Convert, check, pass the gate, and only then write the file under its final name.
 
     The facts inside the file also stand beside it, as NAME.json.
@@ -58,9 +60,9 @@ def export(run: Any, job: Job, examples: Examples) -> Path:
         images = calibration_images(examples("train"), job.calibration_images, job.size)
     print(f"converting to {job.precision}, {job.output}, {job.size[0]}x{job.size[1]} ...", flush=True)
     # A run of --quantize has learnt with the mean errors of its rounding: they are no fault any more.
-    correct = not getattr(run.recipe, "quantize", False)
+    correct = not run.quantized
     flatbuffer = convert(model, job.size, job.precision, job.output, images, correct, job.keep_float)
-    flatbuffer = metadata.add(flatbuffer, name=run.recipe.model, output=job.output, size=job.size)
+    flatbuffer = metadata.add(flatbuffer, name=run.name, output=job.output, size=job.size)
     candidate = predictor(flatbuffer, job.output, job.threads)
     record = parity.pass_through(run, model, candidate, job, examples)
     what = provenance.facts(run, precision=job.precision, output=job.output, size=job.size, parity=record)
@@ -128,22 +130,12 @@ def _quantise(
     scores stay float32."""
     # What converter.convert() does, in two halves; mixed: what tf.lite.experimental.QuantizationDebugger does, less its
     # instrumented copies of the model.
-    import tensorflow as tf
-    from tensorflow.lite.python.convert import mlir_quantize
-
     if precision == "mixed":
         converter.representative_dataset = lambda: ([image[None]] for image in images)
-    converter._experimental_calibrate_only = True
-    calibrated = ranges.corrected(bytes(converter.convert()), images)
+    calibrated = ranges.corrected(tensorflow_private.calibrated(converter), images)
     graph = surgery.read(calibrated)
     kinds = sorted(set(surgery.op_names(graph)) - set(MIXED_INT8)) if precision == "mixed" else None
-    flatbuffer: bytes = mlir_quantize(
-        calibrated,
-        input_data_type=tf.uint8,
-        denylisted_ops=kinds,
-        denylisted_nodes=_results(graph, keep_float),
-    )
-    return flatbuffer
+    return tensorflow_private.quantised(calibrated, kinds, _results(graph, keep_float))
 
 
 def _results(model: Any, wanted: Sequence[str]) -> list[str]:

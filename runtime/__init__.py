@@ -10,7 +10,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-MAX_PIXELS = 50_000_000
+from runtime.headers import MAX_PIXELS
+
 # OpenCV's decoders hold to it too, whatever our own reading of a header says; it is read when cv2 is imported.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
 

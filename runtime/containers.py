@@ -11,8 +11,8 @@ from typing import Any
 
 import cv2
 
-from runtime import MAX_PIXELS
 from runtime.errors import UserError
+from runtime.headers import MAX_PIXELS
 from runtime.stderr import stderr_closed
 
 # What it is called, FFmpeg's name of its demuxer, and its first bytes: (place, bytes) pairs that all have to be there.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from runtime.errors import UserError
 
+MAX_PIXELS = 50_000_000
 READABLE = "8-bit PNG, JPEG, WebP and BMP images are read"
 # libjpeg's own encoder writes 10 for a progressive file. Each costs a pass over the whole image, however short it is:
 # 65 ms at 49 megapixels.

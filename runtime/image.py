@@ -12,10 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from runtime import MAX_PIXELS
 from runtime.encoding import encoded, memory_for
 from runtime.errors import UserError
-from runtime.headers import MOST_SCANS, READABLE, Header, for_decoder, read_header
+from runtime.headers import MAX_PIXELS, MOST_SCANS, READABLE, Header, for_decoder, read_header
 
 MAX_BYTES = 400_000_000  # 50 megapixels of uncompressed 32-bit BMP take 200 MB
 # The last row is not read here; such files are listed as bad instead of being passed over in silence.

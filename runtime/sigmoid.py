@@ -18,9 +18,18 @@ PASSED = (
 Quantization = tuple[float, int]
 
 
+def operations(interpreter: Interpreter) -> list[dict[str, Any]]:
+    """The graph as LiteRT runs it, one entry an operation: `op_name`, and tensors' indices as `inputs`, `outputs`.
+
+    LiteRT has no public way to it; the name was seen in ai-edge-litert 2.3.0.
+    """
+    found: list[dict[str, Any]] = interpreter._get_ops_details()
+    return found
+
+
 def ends_in_sigmoid(interpreter: Interpreter, output: dict[str, Any]) -> bool:
     """Whether an output is what a sigmoid gives: fractions of 0..1, and no class ids."""
-    steps = interpreter._get_ops_details()  # LiteRT has no public way to the graph
+    steps = operations(interpreter)
     index = int(output["index"])
     for step in reversed(steps):
         if index not in [int(one) for one in step["outputs"]]:

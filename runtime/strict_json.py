@@ -119,11 +119,12 @@ def checked(content: Any, wanted: Mapping[str, Any]) -> dict[str, Any]:
     return content
 
 
-def wrong_field(made: Any) -> str | None:
-    """Which field of a dataclass's instance is not of its annotation, as a clause; None where all are."""
+def wrong_field(made: Any, called: Mapping[str, str] | None = None) -> str | None:
+    """Which field of a dataclass's instance is not of its annotation, as a clause; None where all are. `called` has
+    the names by which a user knows the fields."""
     for name, hint in typing.get_type_hints(type(made)).items():
         if not fits(getattr(made, name), hint):
-            return f"{name} is {shown(getattr(made, name))}, and has to be {named(hint)}"
+            return f"{(called or {}).get(name, name)} is {shown(getattr(made, name))}, and has to be {named(hint)}"
     return None
 
 

@@ -29,7 +29,7 @@ def train(folder: Path, changes: dict[str, Any], cluster: distributed.Cluster) -
     import tensorflow as tf
 
     from tests.tiny_training import SPEC, examples
-    from training.data.augment import Augmentation
+    from training.data.augmentation import Augmentation
     from training.data.files.fingerprint import of as known_by
     from training.data.pipeline import DecodedCache
     from training.engine import loop, prepare_training
@@ -81,7 +81,7 @@ def train(folder: Path, changes: dict[str, Any], cluster: distributed.Cluster) -
         folder.mkdir(exist_ok=True)
     try:
         loop.train(
-            Recipe(**values), model, SPEC, caches["train"], caches["val"], folder, strategy=devices, cluster=cluster,
+            Recipe.of(**values), model, SPEC, caches["train"], caches["val"], folder, strategy=devices, cluster=cluster,
             callbacks=[Recorder()], say=say,
         )  # fmt: skip
     except loop.Stopped as stopped:

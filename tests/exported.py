@@ -12,6 +12,7 @@ from keras import layers
 import export
 from export import Job, surgery
 from training.data.spec import DatasetSpec, Example
+from training.runs.settings import DataSettings
 
 COLOURS = ((128, 64, 128), (70, 130, 180), (107, 142, 35), (220, 20, 60))
 NAMES = ("road", "sky", "vegetation", "person")
@@ -68,12 +69,14 @@ def colour_run(folder: Path, size: tuple[int, int]) -> types.SimpleNamespace:
     weights = folder / "best.weights.h5"
     model = colour_model(size)
     model.save_weights(weights)
-    recipe = types.SimpleNamespace(
-        model="colour", data="colours", data_dir=None, taxonomy="colours", sha256=lambda: "ab" * 32
-    )
     return types.SimpleNamespace(
         folder=folder,
-        recipe=recipe,
+        label=folder.name,
+        name="colour",
+        data=DataSettings("colours", taxonomy="colours"),
+        quantized=False,
+        source=None,
+        sha256=lambda: "ab" * 32,
         spec=colour_spec(),
         weights_path=weights,
         labelled=True,

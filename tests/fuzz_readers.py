@@ -138,7 +138,7 @@ def jsons() -> list[bytes]:
 def recipes() -> list[bytes]:
     from training.runs.recipe import Recipe
 
-    return [Recipe(model="deeplabv3plus", data="scenes").to_json().encode()]
+    return [Recipe.of(model="deeplabv3plus", data="scenes").to_json().encode()]
 
 
 def cards() -> list[bytes]:

@@ -3,6 +3,7 @@
 import ast
 import functools
 import graphlib
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -23,7 +24,6 @@ REFERENCES = {
     "mmengine",
     "keras_hub",
 }
-# What the files of a room must not import; a test for each. A room within a room is judged by its own row.
 # What the files of a package must not import. A package within a package is judged by its own row.
 FORBIDDEN = {
     "runtime": HEAVY | {"zoo", "drawing", "training", "evaluation", "export", "app", "streamlit"},
@@ -278,3 +278,28 @@ def test_text_is_utf_8_and_not_what_the_locale_says():
         for line in without_encoding(path)
     ]
     assert not found, f'say encoding="utf-8" in {", ".join(found)}'
+
+
+PRIVATE = re.compile(r"keras\.src|tensorflow\.python|tensorflow\.lite\.python|_flatten_layers|mlir_quantize")
+PRIVATE_FILES = {
+    "zoo/keras_private.py",
+    "export/tensorflow_private.py",
+    "training/distributed/coordination.py",  # TensorFlow's coordination service, and nothing else
+}
+
+
+def test_private_names_of_keras_and_tensorflow_stand_in_their_files_alone():
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for path in modules().values()
+        if PRIVATE.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == PRIVATE_FILES
+
+
+def test_the_private_names_were_seen_in_the_versions_that_are_installed():
+    from export import tensorflow_private
+    from zoo import keras_private
+
+    seen = {**tensorflow_private.SEEN_IN, "keras": keras_private.SEEN_IN}
+    assert seen == {name: importlib.metadata.version(name) for name in seen}

@@ -38,7 +38,7 @@ def small_model(norm: bool = True) -> keras.Model:
 
 def recipe(**changes) -> Recipe:
     values = {"model": "deeplabv3plus", "data": "camvid", "data_dir": "d", "warmup_epochs": 0.0, "epochs": 10}
-    return Recipe(**{**values, **changes})
+    return Recipe.of(**{**values, **changes})
 
 
 def batch() -> tuple[tf.Tensor, tf.Tensor]:

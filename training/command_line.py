@@ -42,3 +42,23 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> Any:
         raise UserError(f"{message}; see --help")
+
+
+def add_option(section: argparse._ActionsContainer, flag: str, *, former: str = "", **said: Any) -> None:
+    """`section.add_argument`, with a `former` name of the flag that works for one version more and is not shown."""
+    made = section.add_argument(flag, **said)
+    if former:
+        section.add_argument(former, **{**said, "dest": made.dest, "help": argparse.SUPPRESS})
+
+
+def add_data_option(section: argparse._ActionsContainer) -> None:
+    """--data-option NAME=VALUE ...: `data_options`, a list of pairs."""
+    form = {"metavar": "NAME=VALUE", "nargs": "+", "type": setting, "default": []}
+    add_option(
+        section,
+        "--data-option",
+        former="--data-set",
+        dest="data_options",
+        help="options of the data set",
+        **form,
+    )

@@ -15,18 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from evaluation import cache, measurement, metrics, translation
+from evaluation import cache, measurement, metrics, report, translation
 from evaluation.measurement import Evaluation, Predict
 from evaluation.predictor import Data, Predictor, open_predictor
 from evaluation.report import comparison_page
 from evaluation.report.comparison_page import Row
 from runtime.errors import UserError, exit_on_user_error
+from training import data
 from training.command_line import Parser
 from training.data import mixture
 from training.data.labels import taxonomies
 from training.data.spec import DatasetSpec, Example
 from training.progress_bar import counter
 from training.runs.checkpoints import check_folder
+from training.runs.settings import split_options
 from zoo.convert import h5
 
 TIMED_IMAGES, ROUNDS = 8, 3
@@ -105,9 +107,6 @@ def _images(
     args: argparse.Namespace, found: Sequence[Predictor], own: str | None, mapping: taxonomies.Targets | None
 ) -> Images:
     """The data named, or else that of the first which knows its own; with that one's options and folder."""
-    from training import data
-    from training.runs.recipe import split_options
-
     name = args.data or next((predictor.data for predictor in found if predictor.data), "")
     if not name:
         raise UserError("none of them says what it was trained on: name the data with --data")
@@ -154,8 +153,6 @@ def _measured(
     shown: Images,
 ) -> Evaluation:
     """The evaluation that is kept beside the subject, or a new one, which is kept there."""
-    from evaluation import report
-
     about = cache.provenance(predictor, shown.name, shown.split, shown.folder, shown.options) | mapped
     folder = predictor.folder / f"{shown.name}-{shown.split}"
     found = cache.load(folder, about, spec, [example.name for example in examples])

@@ -22,12 +22,14 @@ from evaluation.metric import Metric, Prediction
 from evaluation.predictor import Data, Predictor, open_predictor
 from runtime.errors import UserError, exit_on_user_error
 from runtime.fit import FITS
-from training.command_line import Parser, setting
+from training import data
+from training.command_line import Parser, add_data_option
 from training.data import mixture
 from training.data.labels import taxonomies
 from training.data.spec import DatasetSpec, Example
 from training.progress_bar import counter
 from training.runs.checkpoints import check_folder
+from training.runs.settings import split_options
 
 
 def _parser() -> Parser:
@@ -51,9 +53,7 @@ def _parser() -> Parser:
         metavar="NAME",
         help=f"what the model was trained on, if it does not say: {', '.join(taxonomies.SETS)}",
     )
-    command.add_argument(
-        "--data-set", metavar="NAME=VALUE", nargs="+", default=[], help="options of the data set"
-    )
+    add_data_option(command)
     command.add_argument("--split", default="val")
     command.add_argument("--skip-bad", action="store_true")
     command.add_argument("--threads", type=int, default=2, help="of a .tflite")
@@ -159,7 +159,6 @@ def _assemble(args: argparse.Namespace, plan: inference.Plan) -> Job:
     found = open_predictor(Path(args.predictor), args.threads, plan, there, args.fit)
 
     from evaluation import report
-    from training.runs.recipe import split_options
 
     if args.model_classes:
         found = replace(found, labels=taxonomies.classes(args.model_classes))
@@ -168,7 +167,7 @@ def _assemble(args: argparse.Namespace, plan: inference.Plan) -> Job:
         raise UserError(f"{args.predictor} does not say what it was trained on: name the data with --data")
     own_dir = found.data_dir if name == found.data else None  # of a run, with --data-dir in its place
     data_dir = own_dir if found.run and own_dir else mixture.folders(args.data_dir, name) or own_dir
-    options = {**(found.data_options if name == found.data else {}), **dict(map(setting, args.data_set))}
+    options = {**(found.data_options if name == found.data else {}), **dict(args.data_options)}
     options = split_options(options, args.split)
     spec, examples, labelled = _load(args, name, data_dir, found, options)
     about = cache.provenance(found, name, args.split, data_dir, options)
@@ -198,8 +197,6 @@ def _load(
     args: argparse.Namespace, name: str, data_dir: Any, found: Predictor, options: dict[str, Any]
 ) -> tuple[DatasetSpec, list[Example], bool]:
     """The classes, the examples of the split, and whether they have labels, without which a submission can be made."""
-    from training import data
-
     same = name == found.data
     taxonomy = found.taxonomy if same else None
     options = dict(options)

@@ -5,7 +5,8 @@ from typing import Any
 
 import keras
 from keras import layers, ops
-from keras.src.ops.image import Resize
+
+from zoo import keras_private
 
 NORM_EPSILON = 1e-3  # Keras' default, and that of the TensorFlow reference code
 TORCH_EPSILON = 1e-5  # PyTorch's default, which the references in it have
@@ -18,8 +19,7 @@ IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 def resize(x: Any, size: tuple[Any, Any], interpolation: str = "bilinear") -> Any:
     """(B, h, w, C) -> (B, H, W, C), half-pixel centres; H and W may be known only when the graph runs."""
-    # ops.image.resize compares such sizes with 0 in Python, which a graph refuses; its own operation does not.
-    return Resize(size, interpolation=interpolation, antialias=False).call(x)
+    return keras_private.resize(x, size, interpolation)
 
 
 @keras.saving.register_keras_serializable("kerbside")
@@ -340,9 +340,9 @@ def image_pooling(x: Any, filters: int, *, momentum: float, epsilon: float = NOR
 
 def leaves(model: keras.Model) -> list[layers.Layer]:
     """The layers that hold weights themselves, in order, those within nested models and blocks too."""
-    # Keras has no public walk into the blocks that KerasCV is made of.
     return [
         layer
-        for layer in model._flatten_layers()
-        if layer.weights and not any(part.weights for part in layer._flatten_layers(include_self=False))
+        for layer in keras_private.flat_layers(model)
+        if layer.weights
+        and not any(part.weights for part in keras_private.flat_layers(layer, include_self=False))
     ]

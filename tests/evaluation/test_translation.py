@@ -145,7 +145,7 @@ def test_a_camvid_file_on_drawn_scenes_says_what_it_did(tmp_path, capsys):
         "--threads",
         "1",
     ]
-    assert evaluate.main([*command, "--data-set", "count=2", "size=96x192", "--out", str(tmp_path)]) == 0
+    assert evaluate.main([*command, "--data-option", "count=2", "size=96x192", "--out", str(tmp_path)]) == 0
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["translation"]["cannot_be_given"] == ["void"]
     assert scores["translation"]["without_counterpart"] == ["Bicyclist"]

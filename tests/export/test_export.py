@@ -273,7 +273,7 @@ def real_run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     folder.mkdir()
     options = {"aspp_filters": 8, "decoder_filters": 8, "low_level_filters": 8, "rates": (1, 2)}
-    recipe = Recipe(
+    recipe = Recipe.of(
         model="deeplabv3plus",
         data="scenes",
         data_options={"size": (64, 96), "train_count": 6, "val_count": 3},
@@ -310,7 +310,7 @@ def test_weights_build_their_own_model(real_run, precision, capsys):
     assert fields == {
         "backbone": "mobilenet_v2",
         "output_stride": 16,
-        "model_options": card.tuples(run.recipe.model_options),
+        "model_options": card.tuples(run.recipe.model.options),
     }
     assert [path.name for path in out.parent.iterdir() if path.name.startswith(".")] == []
 

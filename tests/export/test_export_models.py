@@ -15,6 +15,7 @@ import zoo
 from export import DEFAULT_PRECISION, PRECISIONS, parity, tflite
 from tests.exported import COLOURS, colour_examples, colour_spec
 from tests.small import COUNTED, PROMPTED, SMALL
+from zoo.keras_private import flat_layers
 
 SIZE = (64, 96)
 LEARNT, JUDGED = 64, 32  # images; with few, a network learns the images and not the colours
@@ -55,7 +56,7 @@ def learnt(request: pytest.FixtureRequest, examples: list) -> Learnt:
 
 
 def teach(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> None:
-    for layer in model._flatten_layers():
+    for layer in flat_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.8
     trained = keras.Model(model.input, {"logits": model.output["logits"]})

@@ -98,7 +98,7 @@ def test_a_run_without_weights_is_refused(tmp_path):
     (tmp_path / "half").mkdir()
     from training.runs.recipe import Recipe
 
-    recipe = Recipe(model="deeplabv3plus", data="scenes", backbone="mobilenet_v2")
+    recipe = Recipe.of(model="deeplabv3plus", data="scenes", backbone="mobilenet_v2")
     (tmp_path / "half" / "recipe.json").write_text(recipe.to_json(), encoding="utf-8")
     with pytest.raises(UserError, match="best.weights.h5.*not there yet"):
         quantization_report.main([str(tmp_path / "half")])

@@ -92,7 +92,7 @@ def test_the_recipe_of_today_takes_the_weights_and_agrees_with_the_file(path: Pa
     name = bundle_of(path).facts["model"]
     arguments = json.loads(card.card_path(weights_of(path)).read_text(encoding="utf-8"))["arguments"]
     row = {**default_recipe(name, "camvid"), "backbone": arguments["backbone"]}
-    model = build_model(Recipe(model=name, data="camvid", data_dir="d", **row), 11)
+    model = build_model(Recipe.of(model=name, data="camvid", data_dir="d", **row), 11)
     load_weights(model, weights_of(path))
     image = resize_rgb(scenes.draw(0, 3, (360, 480)).image, (360, 480))
     logits = np.asarray(model(image[None], training=False)["logits"])

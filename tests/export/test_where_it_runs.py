@@ -53,14 +53,14 @@ def images() -> list[np.ndarray]:
 def split(name: str) -> Any:
     from training.runs.trained_run import load_split
 
-    return load_split(recipe(), name)[1]
+    return load_split(recipe().data, name)[1]
 
 
 def recipe() -> Any:
     from training.runs.recipe import Recipe, default_recipe
 
     row = default_recipe("deeplabv3plus", "camvid")
-    return Recipe(**{"model": "deeplabv3plus", "data": "camvid", **row, "data_dir": str(CAMVID)})
+    return Recipe.of(**{"model": "deeplabv3plus", "data": "camvid", **row, "data_dir": str(CAMVID)})
 
 
 @pytest.fixture(scope="module")

@@ -183,12 +183,16 @@ def test_init_takes_the_architecture_of_the_run(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     options = {"rates": (3, 6), "aspp_filters": 32, "decoder_filters": 24}
-    made = Recipe("deeplabv3plus", "scenes", backbone="mobilenet_v2", output_stride=16, model_options=options)
+    made = Recipe.of(
+        model="deeplabv3plus", data="scenes", backbone="mobilenet_v2", output_stride=16, model_options=options
+    )
     (run / "recipe.json").write_text(made.to_json(), encoding="utf-8")
     command = ["deeplabv3plus", "--data", "feedback", "--data-dir", str(tmp_path), "--init", str(run)]
     recipe = assemble(parser().parse_args(command))
-    assert (recipe.backbone, recipe.output_stride, recipe.model_options) == ("mobilenet_v2", 16, options)
-    assert recipe.learning_rate == 1e-4 and recipe.epochs == 20  # the row of RECIPES for feedback
+    model = recipe.model
+    assert (model.backbone, model.output_stride, model.options) == ("mobilenet_v2", 16, options)
+    how = recipe.optimisation
+    assert (how.learning_rate, how.epochs) == (1e-4, 20)  # the row of RECIPES for feedback
     other = assemble(parser().parse_args([*command, "--set", "aspp_filters=48"]))
     assert other.model_options == {**options, "aspp_filters": 48}
     with pytest.raises(UserError, match="is a deeplabv3plus, not a unet"):

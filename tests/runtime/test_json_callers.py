@@ -82,7 +82,7 @@ def test_a_byte_order_mark_is_taken(tmp_path: Path, reader: str) -> None:
     assert str(read(tmp_path / name)) == str(read(plain))
 
 
-RECIPE = recipe.Recipe(model="deeplabv3plus", data="scenes").as_dict()
+RECIPE = recipe.Recipe.of(model="deeplabv3plus", data="scenes").as_dict()
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from tests.small import SAM_SIZE, TINY_SAM
 from tests.tiny import REPOSITORY
 from training.data.spec import Example
 from training.engine import prompts
+from training.runs.settings import DataSettings
 from zoo import prompt_encoder
 from zoo.sam import PADDING as ZOO_PADDING
 from zoo.sam import PROMPT_DECODER
@@ -139,10 +140,10 @@ def run(folder: Path) -> types.SimpleNamespace:
     """What `training.runs.trained_run.load` gives, as far as this export reads it."""
     weights = folder / "best.weights.h5"
     weights.write_bytes(b"weights")
-    recipe = types.SimpleNamespace(
-        model="sam", data="colours", taxonomy="colours", crop=SAM_SIZE, sha256=lambda: "ab" * 32
+    data = DataSettings("colours", taxonomy="colours", crop=SAM_SIZE)
+    return types.SimpleNamespace(
+        folder=folder, name="sam", data=data, sha256=lambda: "ab" * 32, weights_path=weights, model=model
     )
-    return types.SimpleNamespace(folder=folder, recipe=recipe, weights_path=weights, model=model)
 
 
 def job(folder: Path, precision: str, **options) -> Job:

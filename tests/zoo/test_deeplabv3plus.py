@@ -134,7 +134,7 @@ def test_atrous_convolution_leaves_out_only_taps_that_meet_padding(size, rate, t
 def test_the_shipped_weights_still_fit_and_say_what_the_shipped_file_says():
     """Keras' weights files go by the order and class of layers: a change of the model's code can orphan them."""
     models, examples = REPOSITORY / "models", REPOSITORY / "examples"
-    recipe = Recipe(
+    recipe = Recipe.of(
         model="deeplabv3plus", data="camvid", data_dir="DIR", **default_recipe("deeplabv3plus", "camvid")
     )
     model = build_model(recipe, 11, (360, 480))

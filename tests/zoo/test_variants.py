@@ -15,6 +15,7 @@ from tests import references
 from training.runs.recipe import Recipe, default_recipe, from_json
 from training.runs.trained_run import build_model
 from zoo.convert import card
+from zoo.keras_private import flat_layers
 
 TINY: dict[str, Any] = {"classes": 5, "backbone": "resnet18_v1b", "backbone_sizes": {"blocks": (1, 1, 1, 1)},
                         "output_stride": 16}  # fmt: skip
@@ -65,7 +66,7 @@ def layers(model: keras.Model) -> list[list[Any]]:
     return [
         [type(layer).__name__, layer.name, *(repr(getattr(layer, name, None)) for name in asked),
          [list(weight.shape) for weight in layer.weights]]
-        for layer in model._flatten_layers()
+        for layer in flat_layers(model)
     ]  # fmt: skip
 
 
@@ -100,7 +101,9 @@ def test_a_recipe_of_before_opens_and_says_the_same(tmp_path):
         "norm_between": False,
         "decoder_kernel": 1,
     }
-    old = Recipe("deeplabv3plus", "scenes", backbone="mobilenet_v2", model_options=said).as_dict()
+    old = Recipe.of(
+        model="deeplabv3plus", data="scenes", backbone="mobilenet_v2", model_options=said
+    ).as_dict()
     assert old["model_options"] == said
     (tmp_path / "recipe.json").write_text(json.dumps(old), encoding="utf-8")
     opened = from_json(tmp_path / "recipe.json")
@@ -117,8 +120,8 @@ def test_a_keyword_by_its_former_name_builds_the_same(model):
     former = zoo.build(model, **sizes, multiple=64)
     assert layers(former) == layers(zoo.build(model, **sizes, size_divisor=64))
     assert former.get_layer("pad").size_divisor == 64
-    made = Recipe(model, "scenes", model_options={"multiple": 32})
-    assert not made.differences(Recipe(model, "scenes", model_options={"size_divisor": 32}))
+    made = Recipe.of(model=model, data="scenes", model_options={"multiple": 32})
+    assert not made.differences(Recipe.of(model=model, data="scenes", model_options={"size_divisor": 32}))
 
 
 def test_the_rows_of_mmsegmentations_schedules_are_the_heads_of_its_networks():
@@ -164,4 +167,4 @@ def test_a_field_of_another_kind_is_refused_before_anything_is_built():
     with pytest.raises(
         UserError, match="--set norm_between is 'no': for deeplabv3plus it has to be true or false"
     ):
-        Recipe("deeplabv3plus", "scenes", model_options={"norm_between": "no"})
+        Recipe.of(model="deeplabv3plus", data="scenes", model_options={"norm_between": "no"})

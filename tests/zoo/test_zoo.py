@@ -12,6 +12,7 @@ import zoo
 from export import run_tflite, tflite
 from tests.small import ALIKE, COUNTED, MORE_BACKBONES, PROMPTED, SMALL
 from zoo import contract
+from zoo.keras_private import flat_layers
 
 CLASSES = 5
 DENSE = [name for name in zoo.MODELS if name not in PROMPTED]
@@ -99,7 +100,7 @@ def test_inference_is_inference_however_it_is_called(name, backbone):
     for variable, value in zip(model.variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value, err_msg=variable.path)
     # and the statistics of the batch would have given something else
-    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers()):
+    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in flat_layers(model)):
         assert np.abs(np.asarray(model(images, training=True)["logits"]) - logits).max() > 1e-2 * scale
 
 
@@ -149,7 +150,7 @@ def test_the_ten_lines_of_the_docstring(name, tmp_path):
     keras.utils.set_random_seed(5)
     images, labels = batch()
     model = build(name)
-    for layer in model._flatten_layers():
+    for layer in flat_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.8  # ten steps are few
     model = keras.Model(model.input, {"logits": model.output["logits"]})
@@ -221,7 +222,7 @@ def test_mixed_precision_computes_in_half_and_answers_in_float32(name, policy):
     images, _ = batch()
     expected, found = np.asarray(full(images)["logits"]), half(images)["logits"]
     assert found.dtype == tf.float32 and half.output["logits"].dtype == "float32"
-    convolutions = [layer for layer in half._flatten_layers() if isinstance(layer, keras.layers.Conv2D)]
+    convolutions = [layer for layer in flat_layers(half) if isinstance(layer, keras.layers.Conv2D)]
     assert policy.removeprefix("mixed_") in {layer.compute_dtype for layer in convolutions}
     assert {variable.dtype for variable in half.trainable_variables} == {"float32"}
     assert np.abs(np.asarray(found) - expected).max() < 0.05 * np.abs(expected).max()

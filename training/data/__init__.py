@@ -129,7 +129,7 @@ def load(
         if split == "train" and "train" not in splits_there and not row(part.name).drawn:
             raise UserError(
                 f"{part.name} has no train split, only {' and '.join(splits_there)}; to train on a part of it, say so "
-                f"with --data-set ratios=0.8,0.1,0.1 pool={','.join(splits_there)}."
+                f"with --data-option ratios=0.8,0.1,0.1 pool={','.join(splits_there)}."
             )
         _known(f"split of {part.name}", split, splits_there)
         examples, problems, note = listing(split)

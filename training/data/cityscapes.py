@@ -151,8 +151,8 @@ def _coarse(folder: Path, taken: bool) -> str:
         return f"train has the {count} images of train_extra too, with the coarse labels of gtCoarse."
     if count:
         return (
-            f"{extra} has {count} images with coarse labels, which are not read; --data-set coarse=true adds them to "
-            "train."
+            f"{extra} has {count} images with coarse labels, which are not read; --data-option coarse=true adds them "
+            "to train."
         )
     if (folder / "gtCoarse").is_dir():
         return (

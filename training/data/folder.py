@@ -10,7 +10,7 @@ and has its name. Ends that only one of them has are said in classes.json: "imag
 valid, validation, dev, testing, in whatever case), or lists of those names, DIR/train.txt or DIR/splits/train.txt and
 so on (training/data/files/split_lists.py), or are made by ratio and seed (training/data/files/random_splits.py);
 training/data/files/own_splits.py says what becomes of images in none of them. The folders within a split are its
-groups: --data-set group=folder keeps each whole.
+groups: --data-option group=folder keeps each whole.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """A Hugging Face data set with an image column and a label column, local or from the Hub.
 
-    --data hf --data-set path=ORG/NAME image=pixel_values label=label
-    --data hf --data-set path=/a/folder/of/parquet splits=train,test classes=road,car,sky ignore=0
+    --data hf --data-option path=ORG/NAME image=pixel_values label=label
+    --data hf --data-option path=/a/folder/of/parquet splits=train,test classes=road,car,sky ignore=0
 
 `path` is a name on the Hub or a folder: of parquet files, of images with metadata (both as load_dataset reads
 them), or of save_to_disk. The label is a PNG with one id a pixel (grey, paletted, or colours that a classes.json

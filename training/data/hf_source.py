@@ -42,7 +42,7 @@ LABELS = (
 
 @dataclass(frozen=True)
 class Ask:
-    """The options of --data-set."""
+    """The options of --data-option."""
 
     path: str = ""
     config: str = ""
@@ -78,7 +78,7 @@ KEPT: dict[str, Any] = {  # the types of a Source that is kept as JSON
 
 def checked(ask: Ask) -> Ask:
     if not ask.path:
-        raise UserError("--data hf needs --data-set path=ORG/NAME, or path=FOLDER.")
+        raise UserError("--data hf needs --data-option path=ORG/NAME, or path=FOLDER.")
     if not isinstance(ask.count, int) or ask.count < 0:
         raise UserError(f"count={ask.count} has to be a whole number; 0 takes all.")
     if not isinstance(ask.stream, bool):

@@ -1,8 +1,8 @@
-"""Looks at a data set: python -m training.data.inspect DATA [--data-dir DIR] [--data-set NAME=VALUE ...].
+"""Looks at a data set: python -m training.data.inspect DATA [--data-dir DIR] [--data-option NAME=VALUE ...].
 
     python -m training.data.inspect scenes
     python -m training.data.inspect camvid --data-dir data/camvid --split train val
-    python -m training.data.inspect folder --data-dir data/yard --data-set ratios=0.8,0.2 group=folder
+    python -m training.data.inspect folder --data-dir data/yard --data-option ratios=0.8,0.2 group=folder
 
 Every image is read once, with its label map as it is stored and as the model sees it. What comes out: the label
 ids that there are, with the class that each becomes; the share of each class; sizes of images; images that are
@@ -23,7 +23,7 @@ import numpy as np
 
 from runtime.errors import UserError, WriteError, exit_on_user_error
 from runtime.files import write_json
-from training.command_line import Parser, setting
+from training.command_line import Parser, add_data_option
 from training.data import mixture, opened, sample_sheet
 from training.data.files import damaged_jpeg
 from training.data.spec import VOID_ID, DatasetSpec, Example
@@ -349,12 +349,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--data-dir", metavar="DIR", nargs="+", help="its folder, or camvid=DIR cityscapes=DIR"
     )
     command.add_argument("--classes", metavar="TAXONOMY")
-    command.add_argument("--data-set", metavar="NAME=VALUE", nargs="+", default=[], help="its options")
+    add_data_option(command)
     command.add_argument("--split", nargs="+", default=[], help="these splits only")
     command.add_argument("--samples", type=int, default=4, metavar="N", help="images of each split to draw")
     command.add_argument("--out", metavar="DIR", help="inspect/DATA if not given")
     args = command.parse_args(argv)
-    options = dict(map(setting, args.data_set))
+    options = dict(args.data_options)
     spec, parts, coloured = inspect(
         args.data, mixture.folders(args.data_dir, args.data), args.classes, options, args.split
     )

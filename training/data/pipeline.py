@@ -20,6 +20,7 @@ import tensorflow as tf
 from runtime.errors import UserError
 from runtime.image import resize_rgb
 from training.data import augment, free_memory
+from training.data.augmentation import Augmentation
 from training.data.spec import Example
 
 # A UserError passes through TensorFlow as text: these mark where its sentence begins and ends.
@@ -123,7 +124,7 @@ def training_batches(
     seed: int,
     batch: int,
     crop: tuple[int, int],
-    augmentation: augment.Augmentation,
+    augmentation: Augmentation,
     start_step: int = 0,
     replicas: tuple[int, int, int] = ONE_REPLICA,
     cache: DecodedCache | None = None,

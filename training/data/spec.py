@@ -109,7 +109,7 @@ class Dataset:
     `drawn` says that there are no files, which could be bad. `unlabelled` are official splits whose labels
     their makers keep: they are in no spec, and asked for, they are refused with that reason.
     `notes(data_dir, options)` gives sentences on how the data are read, to be said aloud: how splits came about,
-    say; `options` are all of --data-set.
+    say; `options` are all of --data-option.
     """
 
     taxonomies: Taxonomies | Callable[[Path | str | None, dict[str, Any]], Taxonomies]

@@ -1,7 +1,7 @@
 """Any data set of TensorFlow Datasets that has a segmentation label.
 
-    --data tfds --data-set builder=oxford_iiit_pet label=segmentation_mask classes=pet.json splits=train,test
-    --data tfds --data-set builder=/a/folder/my_streets/1.0.0
+    --data tfds --data-option builder=oxford_iiit_pet label=segmentation_mask classes=pet.json splits=train,test
+    --data tfds --data-option builder=/a/folder/my_streets/1.0.0
 
 `builder` is NAME, NAME/CONFIG or NAME/CONFIG:VERSION, or a folder that TFDS has prepared. It is prepared on first
 use, in --data-dir or TFDS' usual folder, as ArrayRecord files, because training reads records by number. Images
@@ -84,7 +84,7 @@ def _source(
     data_dir: str | None, *, builder: str = "", image: str = "", label: str = "", splits: Any = ()
 ) -> Source:
     if not builder:
-        raise UserError("--data tfds needs --data-set builder=NAME, such as builder=oxford_iiit_pet.")
+        raise UserError("--data tfds needs --data-option builder=NAME, such as builder=oxford_iiit_pet.")
     found = _prepared(str(builder), data_dir)
     features = found.info.features
     own = list(found.info.splits)

@@ -5,7 +5,7 @@ its development kit, whose label maps are paletted PNGs with ids 0 to 20, and 25
 is hard to tell). SBD: B. Hariharan et al., "Semantic Contours from Inverse Detectors", ICCV 2011, which labels
 VOC's other images, without void: .mat files whose GTcls.Segmentation holds the ids.
 
-`train` has VOC's own 1,464 images and `val` 1,449. With the option `sbd` (--data-set sbd=true) `train` is what the
+`train` has VOC's own 1,464 images and `val` 1,449. With the option `sbd` (--data-option sbd=true) `train` is what the
 field calls train_aug and trains on, 10,582 images (L.-C. Chen et al., DeepLab, arXiv:1606.00915, section 4.1):
 VOC's train and all of SBD that is not in VOC's val. An image of VOC's train keeps VOC's own label map there. The
 labels of test are kept by the benchmark.
@@ -112,7 +112,7 @@ def _sbd(folder: Path, root: Path) -> tuple[list[str], Labels]:
                 return [*lists["train"], *lists["val"]], Labels(sbd / "cls", ".mat", read_mat)
     raise UserError(
         f"SBD's labels are not there: sbd=true needs {root / AUGMENTED} with PNGs or {folder / SBD_PLACES[0]} "
-        "with cls/, train.txt and val.txt; without them, train with --data-set sbd=false."
+        "with cls/, train.txt and val.txt; without them, train with --data-option sbd=false."
     )
 
 

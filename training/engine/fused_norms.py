@@ -10,12 +10,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from zoo.keras_private import flat_layers
+
 
 def fuse_norms(model: keras.Model) -> None:
     """Let every BatchNorm of the model train by the fused kernel where that computes the same: feature maps of rank
     4 with their channels last, statistics of one replica, no mask and no renorm. All else stays as Keras has it,
     prediction too, and so does one whose call is bound already."""
-    for layer in model._flatten_layers():
+    for layer in flat_layers(model):
         bound = "call" in vars(layer)
         if isinstance(layer, keras.layers.BatchNormalization) and not layer.renorm and not bound:
             layer.call = MethodType(_call, layer)

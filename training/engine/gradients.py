@@ -13,6 +13,7 @@ import tensorflow as tf
 from runtime.errors import UserError
 from training import losses
 from training.runs.recipe import Recipe
+from training.runs.settings import OptimisationSettings
 
 MOST_ELEMENTS = 2**31 - 1  # of a tensor; many kernels count with 32 bits
 
@@ -49,8 +50,8 @@ def make_gradients(
                 outputs,
                 labels,
                 class_weights,
-                auxiliary_weight=recipe.auxiliary_weight,
-                seed=_seed(recipe, optimizer, number),
+                auxiliary_weight=recipe.loss.auxiliary_weight,
+                seed=_seed(recipe.run.seed, optimizer, number),
                 totals=totals,
             )
             target = optimizer.scale_loss(loss) if scaled else loss
@@ -61,29 +62,32 @@ def make_gradients(
         weights = [tf.convert_to_tensor(variable.value) for variable in model.trainable_variables]
         state = [tf.convert_to_tensor(variable.value) for variable in model.non_trainable_variables]
         totals = over_replicas("SUM", losses.shares(terms, model.output, labels, class_weights))
-        loss, found, state = _summed(part, recipe.accumulate, (images, labels), weights, state, totals)
+        loss, found, state = _summed(
+            part, recipe.optimisation.accumulate, (images, labels), weights, state, totals
+        )
         return over_replicas("SUM", loss), over_replicas("SUM", found), state
 
     return gradients
 
 
-def check_parts(recipe: Recipe, replicas: int) -> None:
-    """UserError when the recipe's batch cannot be parted into micro-batches of one size on every replica."""
-    if recipe.batch % (replicas * recipe.accumulate):
+def check_parts(settings: OptimisationSettings, replicas: int) -> None:
+    """UserError when a batch cannot be parted into micro-batches of one size on every replica."""
+    whole = replicas * settings.accumulate
+    if settings.batch % whole:
         devices = f"{replicas} devices" if replicas > 1 else "one device"
         raise UserError(
-            f"a batch of {recipe.batch} cannot be shared by {devices} in {recipe.accumulate} parts each, all of one "
-            f"size: choose --batch {-(-recipe.batch // (replicas * recipe.accumulate)) * replicas * recipe.accumulate}"
+            f"a batch of {settings.batch} cannot be shared by {devices} in {settings.accumulate} parts each, all of "
+            f"one size: choose --batch {-(-settings.batch // whole) * whole}"
         )
 
 
-def check_logits(recipe: Recipe, classes: int, replicas: int) -> None:
+def check_logits(settings: OptimisationSettings, crop: tuple[int, int], classes: int, replicas: int) -> None:
     """UserError when the logits that a replica computes at once are more than TensorFlow's kernels can count."""
-    height, width = recipe.crop
-    each, at_once = height * width * classes, recipe.batch // replicas // recipe.accumulate
+    height, width = crop
+    each, at_once = height * width * classes, settings.batch // replicas // settings.accumulate
     if each * at_once <= MOST_ELEMENTS:
         return
-    share = recipe.batch // replicas
+    share = settings.batch // replicas
     parts = next(
         (n for n in range(1, share + 1) if share % n == 0 and share // n * each <= MOST_ELEMENTS), None
     )
@@ -96,15 +100,15 @@ def check_logits(recipe: Recipe, classes: int, replicas: int) -> None:
 
 def _terms(recipe: Recipe, model: keras.Model, teacher: Logits | None) -> list[losses.Term]:
     """What the loss is the sum of: the recipe's own terms, and the teacher's."""
-    terms = losses.parse(recipe.loss, recipe.loss_options)
+    terms = losses.parse(recipe.loss.terms, recipe.loss.options)
     losses.check(terms, model.output)
     if teacher:
         if "logits" not in model.output:
             raise UserError(
-                f"{recipe.model} gives no logits to compare with a teacher's: leave --teacher out"
+                f"{recipe.model.name} gives no logits to compare with a teacher's: leave --teacher out"
             )
-        options = {"temperature": recipe.teacher_temperature}
-        terms.append(losses.Term(recipe.teacher_weight, "distillation", options))
+        options = {"temperature": recipe.loss.teacher_temperature}
+        terms.append(losses.Term(recipe.loss.teacher_weight, "distillation", options))
     return terms
 
 
@@ -143,9 +147,9 @@ def over_replicas(how: str, values: Any) -> Any:
     return context.all_reduce(tf.distribute.ReduceOp[how], values)
 
 
-def _seed(recipe: Recipe, optimizer: keras.optimizers.Optimizer, micro_batch: Any) -> tf.Tensor:
+def _seed(seed: int, optimizer: keras.optimizers.Optimizer, micro_batch: Any) -> tf.Tensor:
     """Two integers for what a loss draws at random, made from what every checkpoint holds: the steps taken."""
-    step = tf.stack([tf.constant(recipe.seed, tf.int32), tf.cast(optimizer.iterations.value, tf.int32)])
+    step = tf.stack([tf.constant(seed, tf.int32), tf.cast(optimizer.iterations.value, tf.int32)])
     replica = tf.distribute.get_replica_context().replica_id_in_sync_group
     for number in (replica, micro_batch):
         step = tf.random.experimental.stateless_fold_in(step, number)

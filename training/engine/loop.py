@@ -32,6 +32,7 @@ from training.losses import parse, validation_loss
 from training.progress_bar import bar
 from training.runs import best_weights, checkpoints, run_folders
 from training.runs.recipe import Recipe
+from training.runs.settings import LossSettings, OptimisationSettings
 
 CHECKPOINT_SECONDS = 300.0
 BAD_STEPS_IN_A_ROW = 10
@@ -66,33 +67,34 @@ def train(
     the folder and calls `track` and `callbacks`. Raises Stopped after saving on Ctrl-C or SIGTERM (that any worker
     gets), UserError when ten steps in a row were not finite.
     """
-    total = recipe.epochs * (steps := steps_per_epoch(samples(training.examples), recipe.batch))
+    epochs = recipe.optimisation.epochs
+    total = epochs * (steps := steps_per_epoch(samples(training.examples), recipe.optimisation.batch))
     with strategy.scope():
-        train_state = make_train_state(model, recipe, steps)
+        train_state = make_train_state(model, recipe.optimisation, steps)
     progress = run_state.begin(run_folder, train_state, cluster, say)
     if progress.step >= total or progress.stopped_early:
         say(f"this run is finished: {progress.step} steps, best mIoU {percent(progress.best_miou)}.")
         return progress
     step = make_train_step(train_state, recipe, strategy, class_weights, teacher)
-    task = task_of(recipe.model)
-    loss_of = partial(validation_loss, parse(recipe.loss, recipe.loss_options))
-    evaluator = task.validator(model, spec, validation, loss_of, cluster)
+    task = task_of(recipe.model.name)
+    evaluator = task.validator(model, spec, validation, _validation_loss(recipe.loss), cluster)
     feed = _Feed(_batches(recipe, model, task, training, progress.step, strategy, cluster))
-    hooks = _begin(model, callbacks if cluster.chief else (), recipe.epochs)
+    hooks = _begin(model, callbacks if cluster.chief else (), epochs)
     saving = _Saving(run_folder, train_state, progress, cluster.chief)
     if cluster.chief:
         checkpoints.begin(run_folder / "checkpoints")
     stopping = ended = False
     line = bar(total, "step", progress.step, hidden=not cluster.chief)
-    with noted_signals() as stop, read_errors(), _enough_memory(recipe), line:
+    with noted_signals() as stop, read_errors(), _enough_memory(recipe.optimisation, recipe.data.crop), line:
         while progress.step < total and not (stopping or ended):
             epoch, position = divmod(progress.step, steps)
-            loss = _one_step(step, feed, hooks, epoch, position, progress, say)
-            _show(line, progress, loss)
+            _show(line, progress, _one_step(step, feed, hooks, epoch, position, progress, say))
             last = position == steps - 1
             if last:
-                row = _end_of_epoch(recipe, train_state, evaluator, progress, epoch, run_folder, cluster)
-                _tell(line, row, recipe, progress, track, cluster)
+                row = _end_of_epoch(
+                    recipe.run.patience, train_state, evaluator, progress, epoch, run_folder, cluster
+                )
+                _tell(line, row, epochs, progress, track, cluster)
                 hooks.on_epoch_end(epoch, row)
                 _refuse_lost_epoch(row)
             stopping, ended = cluster.any(stop, progress.stopped_early or model.stop_training)
@@ -100,13 +102,16 @@ def train(
         cluster.exchange("done")  # nobody leaves while the chief may still find the disk full
     if stopping:
         raise Stopped(f"stopped after step {progress.step} of {total}; the same command goes on from there")
-    hooks.on_train_end()
-    _sum_up(progress, feed, say)
+    _end(hooks, progress, feed, say)
     return progress
 
 
+def _validation_loss(settings: LossSettings) -> Callable[..., tf.Tensor]:
+    return partial(validation_loss, parse(settings.terms, settings.options))
+
+
 @contextmanager
-def _enough_memory(recipe: Recipe) -> Iterator[None]:
+def _enough_memory(settings: OptimisationSettings, crop: tuple[int, int]) -> Iterator[None]:
     """What TensorFlow raises when memory ends, or the disk for tensorboard/, as one sentence."""
     try:
         yield
@@ -115,10 +120,10 @@ def _enough_memory(recipe: Recipe) -> Iterator[None]:
             raise UserError(
                 "the disk is full; the last checkpoint is whole: free some space, then run the same command again"
             ) from error
-        height, width = recipe.crop
-        parts = f" in {recipe.accumulate} parts" if recipe.accumulate > 1 else ""
+        height, width = crop
+        parts = f" in {settings.accumulate} parts" if settings.accumulate > 1 else ""
         raise UserError(
-            f"a batch of {recipe.batch} crops of {height}x{width}{parts} does not fit into memory: take it in more "
+            f"a batch of {settings.batch} crops of {height}x{width}{parts} does not fit into memory: take it in more "
             "parts with --accumulate, or choose a smaller --batch or --crop"
         ) from error
 
@@ -132,7 +137,8 @@ def _begin(
     return hooks
 
 
-def _sum_up(progress: Progress, feed: "_Feed", say: Say) -> None:
+def _end(hooks: keras.callbacks.CallbackList, progress: Progress, feed: "_Feed", say: Say) -> None:
+    hooks.on_train_end()
     if progress.skipped:
         say(f"{progress.skipped} steps were not finite and were skipped.")
     say(f"{100 * feed.share():.1f}% of a training step was waiting for data.")
@@ -150,10 +156,10 @@ def _batches(
     here, total = len(strategy.extended.worker_devices), strategy.num_replicas_in_sync
     batches = training_batches(
         training.examples,
-        seed=recipe.seed,
-        batch=recipe.batch,
-        crop=recipe.crop,
-        augmentation=recipe.augmentation,
+        seed=recipe.run.seed,
+        batch=recipe.optimisation.batch,
+        crop=recipe.data.crop,
+        augmentation=recipe.data.augmentation,
         start_step=step,
         replicas=(cluster.index * here, here, total),
         cache=training,
@@ -214,7 +220,7 @@ def _refuse_lost_epoch(row: dict[str, Any]) -> None:
 
 
 def _end_of_epoch(
-    recipe: Recipe,
+    patience: int,
     train_state: TrainState,
     evaluator: Any,
     progress: Progress,
@@ -231,7 +237,7 @@ def _end_of_epoch(
                 best_weights.write(run_folder, train_state.model)
         else:
             progress.epochs_without_gain += 1
-    if recipe.patience and progress.epochs_without_gain >= recipe.patience:
+    if patience and progress.epochs_without_gain >= patience:
         progress.stopped_early = True
     row = {
         "epoch": epoch + 1,
@@ -301,11 +307,11 @@ def _show(line: Any, progress: Progress, loss: float) -> None:
 
 
 def _tell(
-    line: Any, row: dict[str, Any], recipe: Recipe, progress: Progress, track: Track, cluster: Cluster
+    line: Any, row: dict[str, Any], epochs: int, progress: Progress, track: Track, cluster: Cluster
 ) -> None:
     """The end of an epoch, on the terminal and to whoever tracks the run."""
     if cluster.chief:
-        line.write(_epoch_line(row, recipe.epochs, progress, row["epoch"] - 1))
+        line.write(_epoch_line(row, epochs, progress, row["epoch"] - 1))
         track(progress.history)
 
 

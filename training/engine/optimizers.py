@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from runtime.errors import UserError
 from training.engine import schedules
-from training.runs.recipe import Recipe
-from zoo import contract
+from training.runs.settings import OptimisationSettings
+from zoo import contract, keras_private
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -46,9 +46,9 @@ class Fused:
 
     def update_step(self: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Of one replica's tf.Variable."""
-        index = self._get_variable_index(variable)
+        index = keras_private.place_of(self, variable)
         rate = tf.cast(learning_rate, variable.dtype) * (self.factors[index] if self.factors else 1.0)
-        if self.decay and self._use_weight_decay(variable):
+        if self.decay and keras_private.decays(self, variable):
             variable.assign_sub(variable * (rate * self.decay))
         self.fused(index, variable.handle, tf.cast(gradient, variable.dtype), rate)
 
@@ -57,11 +57,12 @@ class AdamW(Fused, keras.optimizers.Adam):
     """Keras' Adam, with the decay of AdamW."""
 
     def fused(self, index: int, variable: tf.Tensor, gradient: tf.Tensor, rate: tf.Tensor) -> None:
+        momentum, velocity = keras_private.adam_moments(self, index)
         step = tf.cast(self.iterations.value + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
             var=variable,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
+            m=momentum.value.handle,
+            v=velocity.value.handle,
             beta1_power=tf.pow(self.beta_1, step),
             beta2_power=tf.pow(self.beta_2, step),
             lr=rate,
@@ -87,25 +88,25 @@ class SGD(Fused, keras.optimizers.SGD):
 
 
 def build_optimizer(
-    recipe: Recipe, steps_per_epoch: int, factors: Sequence[float] = ()
+    settings: OptimisationSettings, steps_per_epoch: int, factors: Sequence[float] = ()
 ) -> keras.optimizers.Optimizer:
     """AdamW or SGD with Nesterov momentum 0.9, decoupled weight decay; `factors` as in Fused. The step itself clips."""
     schedule = Schedule(
-        recipe.schedule,
-        recipe.learning_rate,
-        int(recipe.warmup_epochs * steps_per_epoch),
-        recipe.epochs * steps_per_epoch,
-        recipe.schedule_options,
+        settings.schedule,
+        settings.learning_rate,
+        int(settings.warmup_epochs * steps_per_epoch),
+        settings.epochs * steps_per_epoch,
+        settings.schedule_options,
     )
-    if recipe.optimizer == "sgd":
+    if settings.optimizer == "sgd":
         optimizer: Any = SGD(schedule, momentum=0.9, nesterov=True)
     else:
         optimizer = AdamW(schedule)
-    optimizer.factors, optimizer.decay = tuple(factors), recipe.weight_decay
+    optimizer.factors, optimizer.decay = tuple(factors), settings.weight_decay
     # Only kernels decay. Shrinking a norm's scale or a bias only moves what the next layer undoes; learned rows
     # (queries, positions, tokens) and tables of position biases are left alone by their papers' authors too.
     optimizer.exclude_from_weight_decay(var_names=["^(?!.*kernel)"])
-    if recipe.precision == "mixed_float16":
+    if settings.precision == "mixed_float16":
         return keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
 
@@ -126,40 +127,42 @@ def rate_factors(model: keras.Model, rates: Mapping[str, float]) -> list[float]:
     factor_of: dict[int, float] = {}
     found = list(layers(model))
     for prefix in sorted(rates, key=len):
-        for layer in _beginning(found, prefix, "--rates"):
+        for layer in _beginning(found, prefix, "--lr-mult"):
             factor_of.update({id(variable): rates[prefix] for variable in layer.trainable_variables})
     return [factor_of.get(id(variable), 1.0) for variable in model.trainable_variables]
 
 
-def rates(recipe: Recipe, model: keras.Model) -> dict[str, float]:
+def rates(settings: OptimisationSettings, model: keras.Model) -> dict[str, float]:
     """The recipe's rates by prefix, `backbone_rate` among them where the model has a backbone."""
     has_backbone = any(layer.name == contract.BACKBONE for layer in model.layers)
-    return {**({contract.BACKBONE: recipe.backbone_rate} if has_backbone else {}), **recipe.rates}
+    return {**({contract.BACKBONE: settings.backbone_rate} if has_backbone else {}), **settings.rates}
 
 
-def freeze(model: keras.Model, recipe: Recipe) -> None:
+def freeze(model: keras.Model, settings: OptimisationSettings) -> None:
     """Take what the recipe freezes out of `model.trainable_variables`; Keras runs a frozen BatchNorm in inference
     mode. UserError for a prefix of no layer, for BatchNorm where there is none, and when nothing is left to train.
     """
     found = list(layers(model))
-    for prefix in recipe.freeze:
+    for prefix in settings.freeze:
         for layer in _beginning(found, prefix, "--freeze"):
             layer.trainable = False
-    if recipe.freeze_bn != "none":
-        prefix = "" if recipe.freeze_bn == "all" else contract.BACKBONE
+    if settings.freeze_bn != "none":
+        prefix = "" if settings.freeze_bn == "all" else contract.BACKBONE
         norms = [
             norm
             for path, layer in found
             if path.startswith(prefix)
-            for norm in layer._flatten_layers()
+            for norm in keras_private.flat_layers(layer)
             if isinstance(norm, keras.layers.BatchNormalization)
         ]
         if not norms:
-            raise UserError(f"--freeze-bn {recipe.freeze_bn} finds no BatchNorm in this model: leave it out")
+            raise UserError(
+                f"--freeze-bn {settings.freeze_bn} finds no BatchNorm in this model: leave it out"
+            )
         for norm in norms:
             norm.trainable = False
     if not model.trainable_variables:
-        raise UserError(f"--freeze {' '.join(recipe.freeze)} leaves nothing to train: freeze less")
+        raise UserError(f"--freeze {' '.join(settings.freeze)} leaves nothing to train: freeze less")
 
 
 def moving_state(model: keras.Model) -> list[int]:
@@ -167,7 +170,7 @@ def moving_state(model: keras.Model) -> list[int]:
     but nothing of a frozen layer."""
     fixed = {
         id(variable)
-        for layer in model._flatten_layers()
+        for layer in keras_private.flat_layers(model)
         if not layer.trainable
         for variable in layer.non_trainable_variables
         if not variable.dtype.startswith(("int", "uint"))

@@ -13,7 +13,7 @@ from evaluation import report
 from evaluation.metrics import percent
 from runtime.errors import UserError
 from runtime.image import resize_rgb
-from training import data, tracking
+from training import tracking
 from training.data import is_drawn
 from training.data.files.fingerprint import of as known_by
 from training.data.labels.class_counts import Occurrence, counted, refuse_unlearnable, remarks, void_remark
@@ -28,8 +28,10 @@ from training.losses import CLASS_WEIGHTS, class_weights
 from training.runs import initial_weights, run_folders
 from training.runs.backbone_weights import load_backbone_weights, recalibrate_norms
 from training.runs.recipe import Recipe
+from training.runs.settings import LossSettings, ModelSettings
 from training.runs.trained_run import build_model, keep_classes, keep_data, load_split
 from zoo.convert import mobilenet_tflite
+from zoo.keras_private import flat_layers
 
 DRAWN_COUNTED = 200  # images at most, where each would be drawn for that alone
 RECALIBRATED = 48  # train images that BatchNorms which were folded are recalibrated on
@@ -58,11 +60,11 @@ def train(
     """
     say = say if cluster.chief else _nothing
     devices = strategy(cluster)
-    keras.utils.set_random_seed(recipe.seed)
+    keras.utils.set_random_seed(recipe.run.seed)
     tf.config.experimental.enable_op_determinism()
-    keras.mixed_precision.set_global_policy(recipe.precision)
-    known = data.spec(recipe.data, recipe.taxonomy, recipe.data_dir, recipe.data_options)
-    check_logits(recipe, len(known.classes), devices.num_replicas_in_sync)
+    keras.mixed_precision.set_global_policy(recipe.optimisation.precision)
+    known = recipe.data.spec()
+    check_logits(recipe.optimisation, recipe.data.crop, len(known.classes), devices.num_replicas_in_sync)
     with devices.scope():  # what its options do not allow is said before hours of data are read
         model = build_model(recipe, len(known.classes))
         synchronise(model)
@@ -72,26 +74,27 @@ def train(
         say(sentence)
     if cluster.chief:
         _keep(run_folder, recipe, spec, caches)
-        if recipe.model not in MODEL_TASKS:
+        if recipe.model.name not in MODEL_TASKS:
             floor = threshold_training.floor(caches["train"], caches["val"], len(spec.classes))
             say(f"Otsu's threshold, the floor: mIoU {percent(floor)} on val.")
-    weights = _class_weights(recipe, spec, occurrence["train"], cluster, say)
+    weights = _class_weights(recipe.loss, spec, occurrence["train"], cluster, say)
     with devices.scope():
         _begin_with(model, recipe, spec.classes, caches["train"], cluster, run_folder, say)
-        if recipe.quantize:
-            _quantize(model, recipe, caches["train"], cluster)
-        teacher = open_teacher(recipe, spec.classes)
+        if recipe.model.quantize:
+            _quantize(model, recipe.model.name, caches["train"], cluster)
+        teacher = open_teacher(recipe.loss, recipe.data.crop, spec.classes)
     if not model.trainable_variables:
         _check_counted(recipe, cluster)
-    prepared = (recipe, model, spec, caches["train"], caches["val"], run_folder)
+    prepared = (model, spec, caches["train"], caches["val"], run_folder)
     watching = tracking.opened(run_folder, recipe, say) if cluster.chief else nullcontext(_nothing)
     with watching as track:
         if not model.trainable_variables:
-            progress = threshold_training.train(*prepared, class_weights=weights, say=say)
+            progress = threshold_training.train(recipe.data.name, *prepared, class_weights=weights, say=say)
             track(progress.history)
             return _beside_the_score(progress, absent, say)
-        say(_size(recipe, model))
+        say(_size(recipe.model, model))
         progress = loop.train(
+            recipe,
             *prepared,
             strategy=devices,
             cluster=cluster,
@@ -106,10 +109,10 @@ def train(
     return _beside_the_score(progress, absent, say)
 
 
-def _size(recipe: Recipe, model: keras.Model) -> str:
+def _size(settings: ModelSettings, model: keras.Model) -> str:
     """A sentence on how large the model is."""
     count = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
-    name = f"{recipe.model} with {recipe.backbone}" if recipe.backbone else recipe.model
+    name = f"{settings.name} with {settings.backbone}" if settings.backbone else settings.name
     return f"{name}: {count / 1e6:.2f}M parameters."
 
 
@@ -130,10 +133,12 @@ def _beside_the_score(progress: loop.Progress, absent: Sequence[str], say: loop.
 def _check_counted(recipe: Recipe, cluster: Cluster) -> None:
     """UserError where a model that only counts is asked for what it cannot do."""
     if cluster.size > 1:
-        raise UserError(f"{recipe.model} counts in one pass, which workers do not share: leave TF_CONFIG out")
-    if recipe.teacher:
         raise UserError(
-            f"{recipe.model} counts, and has nothing to learn from a teacher: leave --teacher out"
+            f"{recipe.model.name} counts in one pass, which workers do not share: leave TF_CONFIG out"
+        )
+    if recipe.loss.teacher:
+        raise UserError(
+            f"{recipe.model.name} counts, and has nothing to learn from a teacher: leave --teacher out"
         )
 
 
@@ -145,11 +150,11 @@ def _data(
     caches, occurrence = {}, {"train": Occurrence(), "val": Occurrence()}
     once = _once(say)
     for split, found in occurrence.items():
-        spec, examples = load_split(recipe, split, once, found)
+        spec, examples = load_split(recipe.data, split, once, found)
         caches[split] = DecodedCache(examples, say=say)
-        _count_drawn(recipe, caches[split], found)
+        _count_drawn(recipe.data.name, recipe.loss.class_weights, caches[split], found)
     seen = {split: (found, caches[split].examples) for split, found in occurrence.items()}
-    refuse_unlearnable(spec, seen["train"], seen["val"], least=1 if recipe.model in MODEL_TASKS else 2)
+    refuse_unlearnable(spec, seen["train"], seen["val"], least=1 if recipe.model.name in MODEL_TASKS else 2)
     if doubt := void_remark(*seen["train"]):
         say(doubt)
     if cluster.size > 1:
@@ -162,11 +167,11 @@ def _data(
     return spec, caches, occurrence
 
 
-def _count_drawn(recipe: Recipe, cache: DecodedCache, occurrence: Occurrence) -> None:
+def _count_drawn(name: str, weighed: str, cache: DecodedCache, occurrence: Occurrence) -> None:
     """Count what was not read when files were checked, because it is drawn: all where the cache keeps it for the first
     epoch or the classes are weighed by it, else as much as takes seconds."""
-    drawn = [index for index, example in enumerate(cache.examples) if is_drawn(example.part or recipe.data)]
-    few = not cache.enabled and recipe.class_weights not in CLASS_WEIGHTS
+    drawn = [index for index, example in enumerate(cache.examples) if is_drawn(example.part or name)]
+    few = not cache.enabled and weighed not in CLASS_WEIGHTS
     step = max(1, len(drawn) // DRAWN_COUNTED) if few else 1
     with ThreadPoolExecutor(2) as pool:
         for pixels in pool.map(lambda index: counted(cache.read(index)[1]), drawn[::step]):
@@ -186,10 +191,10 @@ def _once(say: loop.Say) -> loop.Say:
 
 
 def _class_weights(
-    recipe: Recipe, spec: DatasetSpec, training: Occurrence, cluster: Cluster, say: loop.Say
+    settings: LossSettings, spec: DatasetSpec, training: Occurrence, cluster: Cluster, say: loop.Say
 ) -> list[float] | None:
     """The weights of the classes, by the chief's count."""
-    weights = class_weights(recipe.class_weights, recipe.loss_options, spec.classes, training)
+    weights = class_weights(settings.class_weights, settings.options, spec.classes, training)
     weights = cluster.exchange(weights)[0]
     if weights:
         shown = ", ".join(f"{name} {weight:.1f}" for name, weight in zip(spec.classes, weights, strict=True))
@@ -210,20 +215,21 @@ def _begin_with(
     the loop begins. A run that goes on has all of them in its checkpoint."""
     if not cluster.chief or any((run_folder / "checkpoints").glob("step-*")):
         return
-    if recipe.init:
-        mapping = recipe.data_options.get("mapping")
-        initial_weights.load(model, initial_weights.find(Path(recipe.init)), classes, mapping, say)
-    elif recipe.backbone_weights != "none":
-        load_backbone_weights(model, recipe.backbone_weights, recipe.backbone)
-        if recipe.backbone_weights.endswith(mobilenet_tflite.SUFFIX):
+    settings = recipe.model
+    if settings.init:
+        mapping = recipe.data.options.get("mapping")
+        initial_weights.load(model, initial_weights.find(Path(settings.init)), classes, mapping, say)
+    elif settings.backbone_weights != "none":
+        load_backbone_weights(model, settings.backbone_weights, settings.backbone)
+        if settings.backbone_weights.endswith(mobilenet_tflite.SUFFIX):
             recalibrate_norms(model, _images(model, training, RECALIBRATED))
 
 
-def _quantize(model: keras.Model, recipe: Recipe, training: DecodedCache, cluster: Cluster) -> None:
+def _quantize(model: keras.Model, name: str, training: DecodedCache, cluster: Cluster) -> None:
     """Let the model compute in 8 bits, its ranges those of the weights that it begins with. A run that goes on takes
     them from its checkpoint, the workers from the chief."""
-    if recipe.model in MODEL_TASKS:
-        raise UserError(f"{recipe.model} is prompted, and its decoder stays in float: leave --quantize out")
+    if name in MODEL_TASKS:
+        raise UserError(f"{name} is prompted, and its decoder stays in float: leave --quantize out")
     ranges = quantization.quantize(model)
     if cluster.chief:
         quantization.calibrate(model, ranges, _images(model, training, quantization.IMAGES))
@@ -243,7 +249,7 @@ def synchronise(model: keras.Model) -> None:
     a batch counts as one wherever its parts are. Before the model is traced."""
     if tf.distribute.get_strategy().num_replicas_in_sync == 1:
         return
-    for layer in model._flatten_layers():
+    for layer in flat_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = True
 

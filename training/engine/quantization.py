@@ -26,6 +26,7 @@ import tensorflow as tf
 
 from runtime.errors import UserError
 from training.engine.fused_norms import fuse_norms
+from zoo import keras_private
 from zoo.layers import CropLike, PadToMultiple
 
 IMAGES = 16
@@ -88,7 +89,7 @@ def quantize(model: keras.Model) -> list[Range]:
 
     UserError for a model without kernels, and for one that is quantised already.
     """
-    kernels = [layer for layer in model._flatten_layers() if isinstance(layer, KERNELS)]
+    kernels = [layer for layer in keras_private.flat_layers(model) if isinstance(layer, KERNELS)]
     if not kernels:
         raise UserError(f"{model.name} has no kernel to quantise: leave --quantize out")
     if hasattr(model, "ranges"):
@@ -122,7 +123,7 @@ def _round_kernel_of(layer: keras.layers.Layer, ranges: Sequence[Range]) -> None
     inner, depthwise = layer.call, isinstance(layer, keras.layers.DepthwiseConv2D)
     attributes, place = (
         vars(layer),
-        "kernel" if depthwise else "_kernel",
+        keras_private.kernel_attribute(layer),
     )  # set past Keras, which tracks variables
 
     def call(*args: Any, **kwargs: Any) -> Any:

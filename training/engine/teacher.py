@@ -15,7 +15,7 @@ from training.data.labels.same_classes import reordered
 from training.data.labels.taxonomies import plain_names
 from training.engine.gradients import Logits
 from training.runs import trained_run
-from training.runs.recipe import Recipe
+from training.runs.settings import LossSettings
 from zoo import contract
 from zoo.convert import card
 
@@ -31,37 +31,37 @@ def fingerprint(path: Path) -> str:
     return file_sha256(path)
 
 
-def refuse_own_folder(recipe: Recipe, run_folder: Path) -> None:
+def refuse_own_folder(teacher: str | None, run_folder: Path) -> None:
     """UserError when the teacher lies in the run's own folder, where --fresh would throw it away."""
-    teacher = Path(recipe.teacher).resolve() if recipe.teacher else None
-    if teacher and run_folder.resolve() in (teacher, *teacher.parents):
-        raise UserError(f"the teacher {recipe.teacher} lies in the run's own folder: choose another --name")
+    path = Path(teacher).resolve() if teacher else None
+    if path and run_folder.resolve() in (path, *path.parents):
+        raise UserError(f"the teacher {teacher} lies in the run's own folder: choose another --name")
 
 
-def open_teacher(recipe: Recipe, classes: Sequence[str]) -> Logits | None:
-    """What gives the logits of the recipe's teacher, None where it has none; in inference mode, no gradient.
+def open_teacher(loss: LossSettings, crop: tuple[int, int], classes: Sequence[str]) -> Logits | None:
+    """What gives the logits of the teacher for crops (height, width), None where there is none.
 
-    They are in the order of `classes`, whatever the teacher's own is. Call it under `strategy.scope()`. UserError, one
-    sentence, when the teacher's classes are not `classes`, when it has changed since the recipe was made, or when it
-    gives no scores.
+    In inference mode, no gradient; in the order of `classes`, whatever the teacher's own is. Call it under
+    `strategy.scope()`. UserError, one sentence, when the teacher's classes are not `classes`, when it has changed since
+    the recipe was made, or when it gives no scores.
     """
-    if not recipe.teacher:
+    if not loss.teacher:
         return None
-    path = Path(recipe.teacher)
-    if fingerprint(path) != recipe.teacher_sha256:
+    path = Path(loss.teacher)
+    if fingerprint(path) != loss.teacher_sha256:
         raise UserError(
             f"the teacher {path} has changed since this run began: bring back the one it began with"
         )
-    return _file(path, classes) if path.suffix == ".tflite" else _run(path, recipe, classes)
+    return _file(path, classes) if path.suffix == ".tflite" else _run(path, crop, classes)
 
 
-def _run(path: Path, recipe: Recipe, classes: Sequence[str]) -> Logits:
+def _run(path: Path, crop: tuple[int, int], classes: Sequence[str]) -> Logits:
     found = trained_run.load(path)
     order = _order(path, found.spec.classes, classes)
     policy = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("float32")
     try:
-        model = found.model(recipe.crop)
+        model = found.model(crop)
     finally:
         keras.mixed_precision.set_dtype_policy(policy)
     if not isinstance(model.output, dict) or contract.LOGITS not in model.output:

@@ -20,7 +20,6 @@ from training.engine import loop
 from training.engine.run_state import Progress
 from training.progress_bar import bar
 from training.runs import best_weights, checkpoints, run_folders
-from training.runs.recipe import Recipe
 from zoo import contract
 
 FLOOR_IMAGES = 100
@@ -37,7 +36,7 @@ def floor(training: DecodedCache, validation: DecodedCache, classes: int) -> flo
 
 
 def train(
-    recipe: Recipe,
+    data: str,
     model: keras.Model,
     spec: DatasetSpec,
     training: DecodedCache,
@@ -76,9 +75,9 @@ def train(
         "skipped": 0,
     }
     progress = Progress(step=row["step"], best_miou=result["miou"], best_epoch=0, history=[row])
-    _write(recipe, model, run_folder, progress)
-    title = f"{run_folder.name} on {recipe.data} val"
-    report.write_scores(run_folder / "evaluation" / f"{recipe.data}-val", result, matrix, title)
+    _write(model, run_folder, progress)
+    title = f"{run_folder.name} on {data} val"
+    report.write_scores(run_folder / "evaluation" / f"{data}-val", result, matrix, title)
     report.preview(report.preview_path(run_folder, 1), _samples(model, validation), spec)
     for region, shares in enumerate(np.exp(table)):
         most = int(shares.argmax())
@@ -144,7 +143,7 @@ def cross_entropy(counts: np.ndarray, table: np.ndarray) -> float:
     return float(-(counts * table).sum() / max(1, counts.sum()))
 
 
-def _write(recipe: Recipe, model: keras.Model, run_folder: Path, progress: Progress) -> None:
+def _write(model: keras.Model, run_folder: Path, progress: Progress) -> None:
     """best.weights.h5, history.csv, and last the checkpoint, which says that the run is finished."""
     checkpoints.begin(run_folder / "checkpoints")
     best_weights.write(run_folder, model)

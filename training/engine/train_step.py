@@ -15,6 +15,7 @@ from training.engine.fused_norms import fuse_norms
 from training.engine.gradients import Logits, check_parts, make_gradients, over_replicas
 from training.engine.optimizers import build_optimizer, freeze, moving_state, rate_factors, rates
 from training.runs.recipe import Recipe
+from training.runs.settings import OptimisationSettings
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,13 @@ class TrainState:
         return named
 
 
-def make_train_state(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> TrainState:
-    """The model with what the recipe freezes frozen, and its optimizer, which has slots for the rest only."""
-    freeze(model, recipe)
-    factors = rate_factors(model, rates(recipe, model))
-    optimizer = build_optimizer(recipe, steps_per_epoch, factors)
+def make_train_state(model: keras.Model, settings: OptimisationSettings, steps_per_epoch: int) -> TrainState:
+    """The model with what the settings freeze frozen, and its optimizer, which has slots for the rest only."""
+    freeze(model, settings)
+    factors = rate_factors(model, rates(settings, model))
+    optimizer = build_optimizer(settings, steps_per_epoch, factors)
     optimizer.build(model.trainable_variables)
-    ema = [tf.Variable(weight.value, trainable=False) for weight in model.weights] if recipe.ema else []
+    ema = [tf.Variable(weight.value, trainable=False) for weight in model.weights] if settings.ema else []
     return TrainState(model, optimizer, ema)
 
 
@@ -65,16 +66,20 @@ def make_train_step(
     moving = moving_state(model)
     replicas = strategy.num_replicas_in_sync
     scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    check_parts(recipe, replicas)
+    check_parts(recipe.optimisation, replicas)
     fuse_norms(model)
 
     def compute(images: Any, labels: Any) -> tuple[Any, ...]:
         """Loss, gradients and new state. Assigns nothing."""
         loss, gradients, state = differentiate(images, labels)
         norm = tf.linalg.global_norm(gradients)
-        if recipe.clip_norm:  # here, and not in the optimizer, which would clip before replicas are summed
+        if (
+            recipe.optimisation.clip_norm
+        ):  # here, and not in the optimizer, which would clip before replicas are summed
             scale = tf.cast(optimizer.dynamic_scale, tf.float32) if scaled else 1.0
-            gradients, _ = tf.clip_by_global_norm(gradients, recipe.clip_norm * scale, use_norm=norm)
+            gradients, _ = tf.clip_by_global_norm(
+                gradients, recipe.optimisation.clip_norm * scale, use_norm=norm
+            )
         finite = tf.math.is_finite(loss)
         if not scaled:  # LossScaleOptimizer itself looks at the gradients and halves its scale.
             finite &= tf.math.is_finite(norm)
@@ -87,7 +92,7 @@ def make_train_step(
         for place, value in zip(moving, state, strict=True):
             variable = model.non_trainable_variables[place]
             variable.value.assign(tf.cast(value, variable.dtype))
-        _average(train_state, recipe.ema)
+        _average(train_state, recipe.optimisation.ema)
 
     @tf.function(reduce_retracing=True)
     def train_step(images: Any, labels: Any) -> tuple[tf.Tensor, tf.Tensor]:

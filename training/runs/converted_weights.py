@@ -19,42 +19,30 @@ from runtime.errors import UserError
 from runtime.files import file_sha256
 from runtime.folders import distinct, files_below
 from runtime.image import IMAGE_SUFFIXES, read_rgb
-from training.data import DATASETS, spec, specs
+from training.data import DATASETS, specs
 from training.data.labels.taxonomies import plain_names
 from training.data.spec import VOID_ID, DatasetSpec, Example, Taxonomies
+from training.runs.settings import DataSettings
 from zoo.convert import card
 
-
-@dataclass(frozen=True)
-class Origin:
-    """What of a recipe is known; `data` is "" until someone names it, `card_sha256` is of FILE.json."""
-
-    model: str
-    card_sha256: str
-    data: str = ""
-    data_dir: str | dict[str, str] | None = None
-    taxonomy: str = ""
-    skip_bad: bool = False
-    data_options: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-    def sha256(self) -> str:
-        return self.card_sha256
+NO_DATA = DataSettings("")
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What export and evaluation ask of a run: `recipe`, `spec`, `weights_path`, `arguments`, `model(image_size)`."""
+    """A StoredModel; `card_sha256` is of FILE.json."""
 
     folder: Path
-    recipe: Origin
     weights_path: Path
+    card_sha256: str
     facts: Mapping[str, Any]
+    data: DataSettings = NO_DATA
 
     @property
     def spec(self) -> DatasetSpec:
         """The checkpoint's own classes, or those of the data named for it."""
         count = int(self.facts["arguments"].get("classes", 0))
-        known = _spec_of_data(self.recipe, count) if self.recipe.data else None
+        known = _spec_of_data(self.data, count) if self.data.name else None
         classes = tuple(self.facts.get("classes") or ()) or (known.classes if known else numbered(count))
         palette = tuple(tuple(colour) for colour in self.facts.get("palette") or ()) or _palette(classes)
         try:
@@ -65,12 +53,35 @@ class Converted:
     @property
     def labelled(self) -> bool:
         """Whether it is compared on data with labels."""
-        return bool(self.recipe.data)
+        return bool(self.data.name)
+
+    @property
+    def name(self) -> str:
+        return str(self.facts["model"])
+
+    @property
+    def quantized(self) -> bool:
+        return False
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        return self.facts["source"]
+
+    @property
+    def label(self) -> str:
+        return self.weights_path.name.removesuffix(card.SUFFIX)
+
+    @property
+    def fixed_size(self) -> tuple[int, int]:
+        height, width = self.arguments["image_size"]
+        return height, width
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Those of zoo.build for its model."""
         return dict(self.facts["arguments"])
+
+    def sha256(self) -> str:
+        return self.card_sha256
 
     def model(self, image_size: tuple[int, int] | None = None) -> keras.Model:
         return card.rebuild(self.weights_path, image_size)
@@ -88,16 +99,9 @@ class Converted:
         names = tuple(self.facts.get("classes") or ())
         known = specs(data, data_dir, options)
         chosen = taxonomy or _matching(known, names, int(self.facts["arguments"].get("classes", 0)))
-        origin = dataclasses.replace(
-            self.recipe,
-            data=data,
-            data_dir=data_dir,
-            taxonomy=chosen,
-            skip_bad=skip_bad,
-            data_options=options,
-        )
-        found = dataclasses.replace(self, recipe=origin)
-        spec_there = spec(data, chosen, data_dir, options)
+        settings = DataSettings(data, data_dir, chosen, skip_bad, options)
+        found = dataclasses.replace(self, data=settings)
+        spec_there = settings.spec()
         if names and plain_names(names) != plain_names(spec_there.classes):
             raise UserError(
                 f"{self.weights_path} has the classes {', '.join(names)}, but {chosen} of {data} has "
@@ -114,7 +118,7 @@ def load(path: Path) -> Converted:
     if found["model"] not in zoo.MODELS:
         raise UserError(f"{path} is a {found['model']}, which this version has no model of: convert it again")
     sha256 = file_sha256(card.card_path(path))
-    return Converted(path.parent, Origin(str(found["model"]), sha256), path, found)
+    return Converted(path.parent, path, sha256, found)
 
 
 def recipe_fields(path: Path, model: str) -> dict[str, Any]:
@@ -155,8 +159,8 @@ def unlabelled(folder: Path) -> list[Example]:
     return [example(path, name) for path, name in zip(found, own, strict=True)]
 
 
-def _spec_of_data(origin: Origin, count: int) -> DatasetSpec | None:
-    found = spec(origin.data, origin.taxonomy, origin.data_dir, origin.data_options)
+def _spec_of_data(data: DataSettings, count: int) -> DatasetSpec | None:
+    found = data.spec()
     return found if len(found.classes) == count else None
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from training.data.augment import Augmentation
+from training.data.augmentation import Augmentation
 
 # Drawn streets, from scratch, in minutes on two cores.
 SCENES: dict[str, Any] = {

@@ -14,7 +14,8 @@ from typing import Any
 from runtime.errors import UserError
 from runtime.files import write_whole
 from training.runs import best_weights, checkpoints
-from training.runs.recipe import MACHINE_FIELDS, Recipe, from_json
+from training.runs.recipe import MACHINE_KEYS, Recipe, from_json
+from training.runs.settings import usual
 
 FILES = (
     "recipe.json",
@@ -88,8 +89,8 @@ def claim(folder: Path, recipe: Recipe, fresh: bool) -> None:
 def keep_places(folder: Path, recipe: Recipe) -> None:
     """Let recipe.json say where data and teacher lie now, once they are known to be the same."""
     path = folder / "recipe.json"
-    kept = from_json(path)
-    if any(getattr(kept, name) != getattr(recipe, name) for name in MACHINE_FIELDS):
+    kept, now = from_json(path).flat(), recipe.flat()
+    if any(kept[key] != now[key] for key in MACHINE_KEYS):
         write_whole(path, recipe.to_json().encode())
 
 
@@ -154,11 +155,13 @@ def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
     write_whole(path, text.getvalue().encode())
 
 
-def recipe_table(recipe: Recipe, folder: Path) -> str:
-    """The recipe as it is shown before training starts."""
-    rows = {"run folder": str(folder), **{key: _shown(value) for key, value in recipe.as_dict().items()}}
+def recipe_table(recipe: Recipe, folder: Path, whole: bool = False) -> str:
+    """The recipe as it is shown before training starts: what is not usual in it, or all."""
+    values = {key: value for key, value in recipe.as_dict().items() if whole or value != usual().get(key)}
+    rows = {"run folder": str(folder), **{key: _shown(value) for key, value in values.items()}}
     width = max(len(key) for key in rows)
-    return "\n".join(f"  {key.replace('_', ' '):<{width}}  {value}" for key, value in rows.items())
+    lines = [f"  {key.replace('_', ' '):<{width}}  {value}" for key, value in rows.items()]
+    return "\n".join(lines if whole else [*lines, "  All else is as usual; --verbose shows it."])
 
 
 def _shown(value: Any) -> str:

@@ -19,9 +19,10 @@ from training.data.labels.class_counts import Occurrence
 from training.data.spec import DatasetSpec, Example
 from training.progress_bar import counter
 from training.runs import best_weights, checkpoints, converted_weights
-from training.runs.converted_weights import Converted, Origin
+from training.runs.converted_weights import Converted
 from training.runs.load_weights import load_weights
-from training.runs.recipe import Recipe, at, from_json, split_options
+from training.runs.recipe import Recipe, from_json
+from training.runs.settings import DataSettings, ModelSettings, split_options
 from zoo.convert import card
 
 CLASSES = "classes.json"
@@ -38,31 +39,52 @@ class Run:
 
     def at(self, folders: Sequence[str] | None) -> "Run":
         """The same run with its data where --data-dir says."""
-        return dataclasses.replace(self, recipe=at(self.recipe, folders))
+        return dataclasses.replace(self, recipe=self.recipe.at(folders))
 
     def check_classes(self) -> None:
         """UserError when the data, which may have moved, has other classes than those that the run was trained on."""
-        recipe = self.recipe
-        found = data.spec(recipe.data, recipe.taxonomy, recipe.data_dir, recipe.data_options)
+        found = self.data.spec()
         if found.classes != self.spec.classes:
             raise UserError(
-                f"{self.folder} was trained on the classes {', '.join(self.spec.classes)}, and {recipe.data} in "
-                f"{_shown(recipe.data_dir)} has {', '.join(found.classes)}: name data of the same classes"
+                f"{self.folder} was trained on the classes {', '.join(self.spec.classes)}, and {self.data.name} in "
+                f"{_shown(self.data.folder)} has {', '.join(found.classes)}: name data of the same classes"
             )
 
     @property
     def spec(self) -> DatasetSpec:
         """As classes.json keeps it; a run that is older than that file has its data set's."""
-        kept = read_classes(self.folder)
-        if kept:
-            return kept
-        recipe = self.recipe
-        return data.spec(recipe.data, recipe.taxonomy, recipe.data_dir, recipe.data_options)
+        return read_classes(self.folder) or self.data.spec()
+
+    @property
+    def name(self) -> str:
+        return self.recipe.model.name
+
+    @property
+    def data(self) -> DataSettings:
+        return self.recipe.data
+
+    @property
+    def quantized(self) -> bool:
+        return self.recipe.model.quantize
+
+    @property
+    def source(self) -> None:
+        return None
+
+    @property
+    def label(self) -> str:
+        return self.folder.resolve().name
+
+    @property
+    def fixed_size(self) -> tuple[int, int]:
+        return self.data.crop
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Those of zoo.build for its model, but for image_size."""
-        return arguments(self.recipe, len(self.spec.classes))
+        return arguments(self.recipe.model, len(self.spec.classes))
+
+    def sha256(self) -> str:
+        return self.recipe.sha256()
 
     def model(self, image_size: tuple[int, int] | None = None) -> keras.Model:
         """The model with the run's best weights, in float32, at a static (H, W) or at any size."""
@@ -140,44 +162,44 @@ def keep_data(folder: Path, now: Mapping[str, fingerprint.Images]) -> None:
 
 
 def load_split(
-    recipe: Recipe | Origin,
+    settings: DataSettings,
     split: str,
     say: Callable[[str], None] = print,
     occurrence: Occurrence | None = None,
 ) -> tuple[DatasetSpec, list[Example]]:
-    """The recipe's own data: its classes and the checked examples of one split, counted in `occurrence`."""
+    """Its classes and the checked examples of one split, counted in `occurrence`."""
     return data.load(
-        recipe.data,
+        settings.name,
         split,
-        recipe.data_dir,
-        recipe.taxonomy,
-        skip_bad=recipe.skip_bad,
+        settings.folder,
+        settings.taxonomy,
+        skip_bad=settings.skip_bad,
         say=say,
         progress=counter(f"checking {split}"),
         occurrence=occurrence,
-        **split_options(recipe.data_options, split),
+        **split_options(settings.options, split),
     )
 
 
-def arguments(recipe: Recipe, classes: int) -> dict[str, Any]:
-    """What zoo.build takes for the recipe's model, but for image_size."""
+def arguments(settings: ModelSettings, classes: int) -> dict[str, Any]:
+    """What zoo.build takes for a recipe's model, but for image_size."""
     common = {
         "classes": classes,
-        "backbone": recipe.backbone,
-        "output_stride": recipe.output_stride,
-        "batch_norm_momentum": recipe.bn_momentum,
+        "backbone": settings.backbone,
+        "output_stride": settings.output_stride,
+        "batch_norm_momentum": settings.bn_momentum,
     }
-    taken = inspect.signature(zoo.MODELS[recipe.model]).parameters
+    taken = inspect.signature(zoo.MODELS[settings.name]).parameters
     common = {name: value for name, value in common.items() if name in taken and value != ""}
-    return {**common, **card.tuples(recipe.model_options)}
+    return {**common, **card.tuples(settings.options)}
 
 
 def build_model(recipe: Recipe, classes: int, image_size: tuple[int, int] | None = None) -> keras.Model:
     """The recipe's model with fresh weights. zoo's ValueError becomes a UserError."""
-    fixed = inspect.signature(zoo.MODELS[recipe.model]).parameters["image_size"].default is not None
+    fixed = inspect.signature(zoo.MODELS[recipe.model.name]).parameters["image_size"].default is not None
     if fixed:  # a model for images of one size only
-        image_size = image_size or recipe.crop
+        image_size = image_size or recipe.data.crop
     try:
-        return zoo.build(recipe.model, image_size=image_size, **arguments(recipe, classes))
+        return zoo.build(recipe.model.name, image_size=image_size, **arguments(recipe.model, classes))
     except ValueError as error:
         raise UserError(str(error)) from error

@@ -8,9 +8,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src.backend.common import global_state
 
 import zoo
+from zoo import keras_private
 from zoo.convert.checkpoint import Match
 
 
@@ -68,8 +68,7 @@ def check_size(match: Match, arguments: Mapping[str, Any]) -> None:
     with keras.StatelessScope(initialize_variables=False):
         weights = zoo.build(match.model, **arguments).weights
         wanted = sum(math.prod(weight.shape) for weight in weights)
-    # Otherwise Keras would give them values at some later time.
-    global_state.set_global_attribute("uninitialized_variables", [])
+    keras_private.forget_uninitialised()
     there = sum(array.size for array in match.tensors.values())
     if wanted > MORE_WEIGHTS * there + FEW_WEIGHTS:
         raise ValueError(f"it would have {wanted} weights, and the checkpoint has {there}")
@@ -112,8 +111,8 @@ def _values(model: keras.Model, match: Match) -> tuple[list[tuple[Any, str, np.n
     """(variable, tensor's name, array as the variable lies) of all variables, and the names that are missing."""
     owners = {
         id(variable): layer
-        for layer in model._flatten_layers()
-        for variable in layer._trainable_variables + layer._non_trainable_variables
+        for layer in keras_private.flat_layers(model)
+        for variable in keras_private.own_variables(layer)
     }
     values, missing = [], []
     reads_image = _reads_image(model) if match.flipped else None

@@ -10,17 +10,14 @@ from typing import Any
 import h5py
 import keras
 import numpy as np
-from keras.src.saving import saving_lib  # the public save_weights takes nothing but a path
+
+from zoo import keras_private
 
 
 def weights_bytes(model: keras.Model, half: bool = False) -> bytes:
     """What `model.save_weights` would write; with `half` each float32 array as float16, in half the bytes."""
     buffer = io.BytesIO()
-    store = saving_lib.H5IOStore(buffer, mode="w")
-    saving_lib._save_state(
-        model, weights_store=store, assets_store=None, inner_path="", visited_saveables=set()
-    )
-    store.close()
+    keras_private.write_weights(model, buffer)
     return _halved(buffer) if half else buffer.getvalue()
 
 

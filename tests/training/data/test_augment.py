@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from runtime.errors import UserError
 from training.data import augment
-from training.data.augment import NONE, Augmentation
+from training.data.augmentation import NONE, Augmentation
 
 GENERATOR = np.random.default_rng(0)
 IMAGE = GENERATOR.integers(0, 256, (48, 64, 3), np.uint8)

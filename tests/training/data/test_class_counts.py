@@ -42,7 +42,7 @@ def yard(root: Path, content: object, train: object, val: object) -> Path:
 
 
 def recipe(root: Path, **changes: object) -> Recipe:
-    return Recipe(**{"model": "otsu", "data": "folder", "data_dir": str(root), "crop": SIZE, **changes})
+    return Recipe.of(**{"model": "otsu", "data": "folder", "data_dir": str(root), "crop": SIZE, **changes})
 
 
 def trained(root: Path, said: list[str]) -> Progress:
@@ -129,7 +129,7 @@ def test_much_void_is_said_with_the_ids_that_are(tmp_path):
 
 
 def test_what_is_drawn_is_counted_too_and_weights_need_no_further_pass(monkeypatch):
-    scenes = Recipe(
+    scenes = Recipe.of(
         model="otsu",
         data="scenes",
         data_options={"train_count": 3, "val_count": 2, "size": (48, 96)},
@@ -143,7 +143,7 @@ def test_what_is_drawn_is_counted_too_and_weights_need_no_further_pass(monkeypat
         )
     monkeypatch.setattr(prepare_training.DecodedCache, "read", None)
     weights = prepare_training._class_weights(
-        Recipe(**{**vars(scenes), "model": "deeplabv3plus", "loss": "ce", "class_weights": "inverse_log"}),
+        Recipe.of(**{**scenes.flat(), "model": "deeplabv3plus", "loss": "ce", "class_weights": "inverse_log"}).loss,
         spec, found["train"], ALONE, lambda sentence: None,
     )  # fmt: skip
     shares = found["train"].pixels[: len(spec.classes)] / found["train"].pixels[: len(spec.classes)].sum()
@@ -152,16 +152,12 @@ def test_what_is_drawn_is_counted_too_and_weights_need_no_further_pass(monkeypat
 
 def test_drawing_is_not_paid_for_twice(monkeypatch):
     """Where the cache keeps nothing, a few are drawn, unless the classes are weighed by all of them."""
-    scenes = Recipe(
-        model="otsu", data="scenes", data_options={"size": (48, 96), "train_count": 9}, crop=(48, 96)
-    )
     examples = data.load("scenes", "train", count=9, size=(48, 96))[1]
     cache = prepare_training.DecodedCache(examples, limit_bytes=0)
     monkeypatch.setattr(prepare_training, "DRAWN_COUNTED", 3)
     for weights, images in (("none", 3), ("median_frequency", 9)):
         found = Occurrence()
-        changed = Recipe(**{**vars(scenes), "model": "deeplabv3plus", "loss": "ce", "class_weights": weights})
-        prepare_training._count_drawn(changed, cache, found)
+        prepare_training._count_drawn("scenes", weights, cache, found)
         assert found.pixels.sum() == images * 48 * 96
 
 

@@ -44,11 +44,7 @@ def test_more_classes_than_bytes_hold_are_refused_wherever_they_appear(tmp_path,
         lambda: DatasetSpec("data", names, palette, ("train",), SIZE),
         lambda: Segmenter(ours),
         lambda: Segmenter(tmp_path / "scores.tflite"),
-        lambda: (
-            converted_weights.Converted(
-                tmp_path, converted_weights.Origin("fcn", ""), tmp_path / "w.weights.h5", facts
-            ).spec
-        ),
+        lambda: converted_weights.Converted(tmp_path, tmp_path / "w.weights.h5", "", facts).spec,
     ):
         if count == 255:
             build()

@@ -276,7 +276,7 @@ def test_a_run_keeps_its_classes_and_asks_the_data_no_more(tmp_path):
     with pytest.raises(UserError, match="road, car, sky, and the data now has road, sky, car"):
         trained_run.keep_classes(folder, changed)
     assert trained_run.read_classes(folder) == spec
-    here = Recipe(model="unet", data="folder", data_dir="gone")
+    here = Recipe.of(model="unet", data="folder", data_dir="gone")
     moved = trained_run.Run(folder, here, folder / "best.weights.h5").at([str(tmp_path / "yard")])
     with pytest.raises(
         UserError, match="trained on the classes road, car, sky, and folder in .*yard has road, sky"
@@ -302,7 +302,7 @@ def test_a_folder_is_trained_on_and_its_classes_outlive_it(tmp_path):
         "folder",
         "--data-dir",
         "yard",
-        "--data-set",
+        "--data-option",
         "ratios=6,2,2",
         "seed=1",
         "--name",

@@ -143,7 +143,7 @@ def test_colours_are_listed_as_colours(tmp_path):
 
 def test_drawn_scenes_a_mixture_and_a_split_that_is_not_there(tmp_path, capsys):
     scenes = ["count=2", "size=32x64"]
-    inspect.main(["scenes", "--samples", "1", "--data-set", *scenes, "--out", str(tmp_path / "scenes")])
+    inspect.main(["scenes", "--samples", "1", "--data-option", *scenes, "--out", str(tmp_path / "scenes")])
     result = json.loads((tmp_path / "scenes/inspect.json").read_text(encoding="utf-8"))
     assert {row["id"] for row in result["ids"]} <= set(range(34))  # Cityscapes' label ids, not its train ids
     assert {row["class"] for row in result["ids"] if row["id"] == 7} == {"road"}
@@ -157,7 +157,7 @@ def test_drawn_scenes_a_mixture_and_a_split_that_is_not_there(tmp_path, capsys):
     assert "Files that training refuses" not in (printed := inspect.text(result))
     assert "test: not there, and not needed for training" in printed
     both = ["camvid+scenes", "--data-dir", f"camvid={tmp_path / 'camvid'}", "--out", str(tmp_path / "both")]
-    inspect.main([*both, "--samples", "1", "--data-set", *(f"scenes.{option}" for option in scenes)])
+    inspect.main([*both, "--samples", "1", "--data-option", *(f"scenes.{option}" for option in scenes)])
     result = json.loads((tmp_path / "both/inspect.json").read_text(encoding="utf-8"))
     assert result["splits"]["train"]["pictures"] == 8
     assert "% of the pixels that count" in capsys.readouterr().out
@@ -169,8 +169,11 @@ def test_drawn_scenes_a_mixture_and_a_split_that_is_not_there(tmp_path, capsys):
         (["kitti"], ["kitti", "cityscapes"]),
         (["camvid"], ["--data-dir"]),
         (["scenes", "--split", "trian"], ["trian", "train, val"]),
-        (["scenes", "--data-set", "speed=1"], ["no option speed"]),
-        (["scenes", "--data-set", "count=1", "size=32x64", "--out", "/dev/null/x"], ["/dev/null/x", "--out"]),
+        (["scenes", "--data-option", "speed=1"], ["no option speed"]),
+        (
+            ["scenes", "--data-option", "count=1", "size=32x64", "--out", "/dev/null/x"],
+            ["/dev/null/x", "--out"],
+        ),
     ],
 )
 def test_bad_input_is_one_sentence(arguments, words):

@@ -10,10 +10,11 @@ from PIL import Image
 from runtime.errors import UserError
 from training import data
 from training.data import mixture, pipeline
-from training.data.augment import NONE
+from training.data.augmentation import NONE
 from training.data.labels import taxonomies
 from training.data.spec import Example
-from training.runs.recipe import Recipe, split_options
+from training.runs.recipe import Recipe
+from training.runs.settings import split_options
 from training.train import assemble, parser
 
 SMALL = {"scenes.count": 3, "scenes.size": (48, 64)}
@@ -97,8 +98,8 @@ def test_a_mapping_of_ones_own_joins_what_has_nothing_in_common(tmp_path):
         (lambda: data.load("scenes", "train", None, mix={"scenes": 2}), ["--mix", "scenes is but one"]),
         (lambda: mixture.folders(["a", "b"], "scenes+camvid"), ["--data-dir a", "NAME=DIR"]),
         (lambda: mixture.folders(["voc=a"], "scenes+camvid"), ["voc=a", "scenes=a"]),
-        (lambda: Recipe("unet", "camvid+scenes"), ["camvid", "--data-dir camvid=DIR"]),
-        (lambda: Recipe("unet", "scenes", taxonomy="camvid99"), ["camvid99", "road11"]),
+        (lambda: Recipe.of(model="unet", data="camvid+scenes"), ["camvid", "--data-dir camvid=DIR"]),
+        (lambda: Recipe.of(model="unet", data="scenes", taxonomy="camvid99"), ["camvid99", "road11"]),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(call, words):
@@ -116,13 +117,13 @@ def test_folders_of_the_command_line():
 
 def test_the_command_line_makes_a_recipe_that_opens_again(tmp_path):
     words = "unet --data camvid+scenes --classes road11 --data-dir camvid=DIR --mix camvid=4 scenes=0.5"
-    recipe = assemble(parser().parse_args([*words.split(), "--data-set", "scenes.train_count=9"]))
-    assert recipe.data_dir == {"camvid": "DIR"} and recipe.taxonomy == "road11"
-    assert recipe.data_options == {"scenes.train_count": 9, "mix": {"camvid": 4, "scenes": 0.5}}
-    assert split_options(recipe.data_options, "train")["scenes.count"] == 9
-    assert "scenes.count" not in split_options(recipe.data_options, "val")
+    recipe = assemble(parser().parse_args([*words.split(), "--data-option", "scenes.train_count=9"]))
+    assert recipe.data.folder == {"camvid": "DIR"} and recipe.data.taxonomy == "road11"
+    assert recipe.data.options == {"scenes.train_count": 9, "mix": {"camvid": 4, "scenes": 0.5}}
+    assert split_options(recipe.data.options, "train")["scenes.count"] == 9
+    assert "scenes.count" not in split_options(recipe.data.options, "val")
     elsewhere = assemble(
-        parser().parse_args([*words.replace("DIR", "HERE").split(), "--data-set", "scenes.train_count=9"])
+        parser().parse_args([*words.replace("DIR", "HERE").split(), "--data-option", "scenes.train_count=9"])
     )
     assert elsewhere.sha256() == recipe.sha256() and not elsewhere.differences(recipe)
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from runtime.errors import UserError
 from tests.tiny import REPOSITORY
 from training.data import free_memory, pipeline
-from training.data.augment import NONE, Augmentation
+from training.data.augmentation import NONE, Augmentation
 from training.data.spec import Example
 
 
@@ -173,7 +173,7 @@ def test_reading_stays_parallel_with_deterministic_ops():
 import time, numpy as np, tensorflow as tf
 tf.config.experimental.enable_op_determinism()
 from training.data import pipeline
-from training.data.augment import NONE
+from training.data.augmentation import NONE
 from training.data.spec import Example
 def read():
     time.sleep(0.1)

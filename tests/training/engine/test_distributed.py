@@ -21,7 +21,7 @@ from runtime.errors import UserError
 from tests.tiny import assert_refused, command, environment, write_camvid
 from tests.tiny_training import examples
 from training import distributed
-from training.data.augment import Augmentation
+from training.data.augmentation import Augmentation
 from training.data.pipeline import DecodedCache, epoch_order, evaluation_batches, training_batches
 from training.distributed import coordination
 

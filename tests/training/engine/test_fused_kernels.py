@@ -93,7 +93,7 @@ def test_optimizers_do_what_keras_own_do(kind) -> None:
         return [keras.Variable(value, name=name) for value, name in zip(start, names, strict=True)]
 
     ours = variables()
-    fused = build_optimizer(made, 10, rates)
+    fused = build_optimizer(made.optimisation, 10, rates)
     fused.build(ours)
     theirs = variables()
     decays = (0.1, 0.0, 0.1)

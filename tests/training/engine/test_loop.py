@@ -10,7 +10,7 @@ import tensorflow as tf
 from evaluation import report
 from runtime.errors import UserError
 from tests.tiny_training import SPEC, Recorder, examples, small_model
-from training.data.augment import NONE
+from training.data.augmentation import NONE
 from training.data.pipeline import DecodedCache
 from training.data.spec import Example
 from training.engine import loop, validation
@@ -28,7 +28,7 @@ def train(
     with strategy.scope():
         model = small_model()
     return loop.train(
-        Recipe(**values),
+        Recipe.of(**values),
         model,
         SPEC,
         DecodedCache(training or examples(16, 0)),

@@ -152,7 +152,9 @@ def test_weights_load_into_a_model_that_is_not_quantised(tmp_path):
 
 def steps(model: keras.Model, count: int, pixels: np.ndarray, labels: np.ndarray, **changes) -> list[float]:
     chosen = recipe(ema=0.0, schedule="constant", clip_norm=0.0, **changes)
-    step = make_train_step(make_train_state(model, chosen, 10), chosen, tf.distribute.get_strategy(), None)
+    step = make_train_step(
+        make_train_state(model, chosen.optimisation, 10), chosen, tf.distribute.get_strategy(), None
+    )
     images = tf.cast(pixels, tf.float32)
     return [float(step(images, tf.constant(labels))[0]) for _ in range(count)]
 
@@ -187,7 +189,7 @@ def test_a_resumed_step_is_the_same_to_the_bit():
         model = network()
         quantization.calibrate(model, quantization.quantize(model), scenes(2)[0])
         chosen = recipe(ema=0.9, learning_rate=0.01)
-        train_state = make_train_state(model, chosen, 10)
+        train_state = make_train_state(model, chosen.optimisation, 10)
         return train_state, make_train_step(train_state, chosen, tf.distribute.get_strategy(), None)
 
     tf.config.experimental.enable_op_determinism()
@@ -218,7 +220,7 @@ def test_a_step_that_is_not_finite_leaves_the_ranges():
     model = network()
     quantization.calibrate(model, quantization.quantize(model), scenes(2)[0])
     chosen = recipe(ema=0.0)
-    train_state = make_train_state(model, chosen, 10)
+    train_state = make_train_state(model, chosen.optimisation, 10)
     step = make_train_step(train_state, chosen, tf.distribute.get_strategy(), None)
     before = snapshot(train_state)
     images, labels = scenes(4)

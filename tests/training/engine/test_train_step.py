@@ -1,6 +1,5 @@
 """The training step: what it assigns, what it refuses to assign, and that two devices do what one does."""
 
-import dataclasses
 import subprocess
 import sys
 
@@ -33,7 +32,7 @@ def test_steps_lower_the_loss_and_move_everything(strategy, optimizer, precision
     made = recipe(optimizer=optimizer, precision=precision, learning_rate=0.02)
     keras.mixed_precision.set_global_policy(precision)
     try:
-        train_state = make_train_state(small_model(), made, 10)
+        train_state = make_train_state(small_model(), made.optimisation, 10)
     finally:
         keras.mixed_precision.set_global_policy("float32")
     step = make_train_step(train_state, made, strategy, None)
@@ -48,7 +47,7 @@ def test_steps_lower_the_loss_and_move_everything(strategy, optimizer, precision
 
 def test_a_step_that_is_not_finite_assigns_nothing(strategy) -> None:
     made = recipe()
-    train_state = make_train_state(small_model(), made, 10)
+    train_state = make_train_state(small_model(), made.optimisation, 10)
     step = make_train_step(train_state, made, strategy, None)
     images, labels = batch()
     step(images, labels)
@@ -66,7 +65,7 @@ def test_the_backbone_learns_at_its_own_rate(strategy) -> None:
     moves = {}
     for factor in (1.0, 0.25):
         made = recipe(optimizer="sgd", learning_rate=0.1, backbone_rate=factor, ema=0.0, weight_decay=1e-2)
-        train_state = make_train_state(small_model(), made, 10)
+        train_state = make_train_state(small_model(), made.optimisation, 10)
         before = snapshot(train_state)
         make_train_step(train_state, made, strategy, None)(*batch())
         after = snapshot(train_state)
@@ -83,7 +82,7 @@ def test_the_backbone_learns_at_its_own_rate(strategy) -> None:
 
 def test_the_average_is_the_exponential_one(strategy) -> None:
     made = recipe(ema=0.5, optimizer="sgd", learning_rate=0.1)
-    train_state = make_train_state(small_model(), made, 10)
+    train_state = make_train_state(small_model(), made.optimisation, 10)
     step = make_train_step(train_state, made, strategy, None)
     expected = [np.array(weight) for weight in train_state.model.get_weights()]
     for taken in (1, 2, 3):
@@ -97,7 +96,7 @@ def test_the_average_is_the_exponential_one(strategy) -> None:
 
 def after_steps(strategy, made: Recipe, model: keras.Model, steps: int = 3, **kwargs) -> tuple:
     """Losses, weights and averages after a few steps on `uneven`."""
-    train_state = make_train_state(model, made, 10)
+    train_state = make_train_state(model, made.optimisation, 10)
     step = make_train_step(train_state, made, strategy, [1.0, 2.0, 0.5], **kwargs)
     losses = [float(step(*uneven())[0]) for _ in range(steps)]
     return losses, model.get_weights(), [shadow.numpy() for shadow in train_state.ema]
@@ -109,7 +108,7 @@ def test_a_batch_in_parts_is_the_whole_batch(strategy, changes) -> None:
     made = recipe(batch=4, learning_rate=0.05, optimizer="sgd", **changes)
     whole, weights, averages = after_steps(strategy, made, small_model(norm=False))
     for parts in (2, 4):
-        parted = dataclasses.replace(made, accumulate=parts)
+        parted = made.changed(accumulate=parts)
         losses, found, shadows = after_steps(strategy, parted, small_model(norm=False))
         np.testing.assert_allclose(losses, whole, rtol=1e-5)
         for one, other in zip(weights + averages, found + shadows, strict=True):
@@ -135,21 +134,22 @@ def test_a_batch_that_cannot_be_parted_is_one_sentence(strategy) -> None:
     with pytest.raises(UserError, match="a batch of 8 cannot be taken in 3 parts of one size"):
         recipe(accumulate=3)
     with pytest.raises(UserError, match="a batch of 6 cannot be shared by 2 devices in 2 parts each"):
-        check_parts(recipe(batch=6, accumulate=2), 2)
+        check_parts(recipe(batch=6, accumulate=2).optimisation, 2)
 
 
 def test_the_command_line_says_it_all() -> None:
-    flags = "--accumulate 2 --rates backbone/Conv1=0.1 head=2 --freeze backbone encoder --freeze-bn all"
+    flags = "--accumulate 2 --lr-mult backbone/Conv1=0.1 head=2 --freeze backbone encoder --freeze-bn all"
     curve = "--schedule step --schedule-set gamma=0.5 milestones=0.5,0.75"
     made = train.assemble(train.parser().parse_args(["deeplabv3plus", *flags.split(), *curve.split()]))
-    assert (made.accumulate, made.freeze, made.freeze_bn) == (2, ("backbone", "encoder"), "all")
-    assert made.rates == {"backbone/Conv1": 0.1, "head": 2}
-    assert made.schedule_options == {"gamma": 0.5, "milestones": (0.5, 0.75)}
-    again = Recipe(**{**made.as_dict(), "augmentation": made.augmentation, "freeze": made.freeze})
+    how = made.optimisation
+    assert (how.accumulate, how.freeze, how.freeze_bn) == (2, ("backbone", "encoder"), "all")
+    assert how.rates == {"backbone/Conv1": 0.1, "head": 2}
+    assert how.schedule_options == {"gamma": 0.5, "milestones": (0.5, 0.75)}
+    again = Recipe.of(**{**made.as_dict(), "augmentation": made.data.augmentation, "freeze": how.freeze})
     assert not made.differences(again) and made.sha256() == again.sha256()
     with pytest.raises(UserError, match="rates is {'head': 'fast'}, .*each value is a number"):
         recipe(rates={"head": "fast"})
-    with pytest.raises(UserError, match="--rates head is 101: it must lie in 0.0 to 100.0"):
+    with pytest.raises(UserError, match="--lr-mult head is 101: it must lie in 0.0 to 100.0"):
         recipe(rates={"head": 101})
     with pytest.raises(UserError, match="the schedule step has no option power: it takes milestones, gamma"):
         recipe(schedule="step", schedule_options={"power": 2})
@@ -188,7 +188,7 @@ def test_rates_by_layer_and_decay_are_torchs_parameter_groups(strategy, optimize
         theirs = torch.optim.SGD(groups, lr=0.01, momentum=0.9, nesterov=True)
     images, labels = batch()
     pixels = torch.tensor(images.numpy().transpose(0, 3, 1, 2) / 255.0)
-    step = make_train_step(make_train_state(model, made, 10), made, strategy, None)
+    step = make_train_step(make_train_state(model, made.optimisation, 10), made, strategy, None)
     for taken in range(1, 6):
         loss = float(step(images, labels)[0])
         theirs.zero_grad()
@@ -213,7 +213,7 @@ def test_the_longest_prefix_decides_a_rate_and_one_of_no_layer_is_refused() -> N
     factors = rate_factors(model, {"backbone": 0.1, f"backbone/{inner.name}": 0.5})
     assert factors == [0.5, 0.5, 0.1, 0.1, 1.0, 1.0]
     with pytest.raises(
-        UserError, match="--rates decoder: no layer's path begins so; this model has backbone, head"
+        UserError, match="--lr-mult decoder: no layer's path begins so; this model has backbone, head"
     ):
         rate_factors(model, {"decoder": 2.0})
 
@@ -231,7 +231,7 @@ def test_what_is_frozen_stays_to_the_bit(strategy, changes, moves) -> None:
     made = recipe(batch=4, accumulate=2, learning_rate=0.05, ema=0.9, **changes)
     model = small_model()
     before = {variable.path: np.array(variable) for variable in model.weights}
-    train_state = make_train_state(model, made, 10)
+    train_state = make_train_state(model, made.optimisation, 10)
     step = make_train_step(train_state, made, strategy, None)
     for _ in range(3):
         assert bool(step(*uneven())[1])
@@ -260,17 +260,19 @@ def test_a_frozen_norm_runs_in_inference_mode(strategy) -> None:
     expected = tf.reduce_mean(
         tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(labels, tf.int32), logits)
     )
-    loss, _ = make_train_step(make_train_state(model, made, 10), made, strategy, None)(images, labels)
+    loss, _ = make_train_step(make_train_state(model, made.optimisation, 10), made, strategy, None)(
+        images, labels
+    )
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
 def test_freezing_what_is_not_there_or_everything_is_one_sentence() -> None:
     with pytest.raises(UserError, match="--freeze encoder: no layer's path begins so"):
-        make_train_state(small_model(), recipe(freeze=("encoder",)), 10)
+        make_train_state(small_model(), recipe(freeze=("encoder",)).optimisation, 10)
     with pytest.raises(UserError, match="--freeze backbone head leaves nothing to train"):
-        make_train_state(small_model(), recipe(freeze=("backbone", "head")), 10)
+        make_train_state(small_model(), recipe(freeze=("backbone", "head")).optimisation, 10)
     with pytest.raises(UserError, match="--freeze-bn all finds no BatchNorm"):
-        make_train_state(small_model(norm=False), recipe(freeze_bn="all"), 10)
+        make_train_state(small_model(norm=False), recipe(freeze_bn="all").optimisation, 10)
     with pytest.raises(UserError, match="unknown frozen BatchNorm 'some'"):
         recipe(freeze_bn="some")
 
@@ -291,7 +293,7 @@ LEARNED_ROWS = {
 def test_only_kernels_decay_in_every_model_of_the_zoo(name) -> None:
     options = TINY_SAM if name == "sam" else {"classes": 3, "image_size": (64, 64), **SMALL[name]}
     model = zoo.build(name, **options)
-    optimizer = build_optimizer(recipe(), 10)
+    optimizer = build_optimizer(recipe().optimisation, 10)
     optimizer.build(model.trainable_variables)
     decays = {}
     for variable in model.trainable_variables:
@@ -313,7 +315,7 @@ for strategy in (tf.distribute.OneDeviceStrategy("/cpu:0"), tf.distribute.Mirror
     made = recipe(optimizer="sgd", learning_rate=0.1, batch=4, accumulate=2 if mirrored else 1, teacher_weight=0.5)
     with strategy.scope():
         model = small_model(norm=False)
-        train_state = make_train_state(model, made, 10)
+        train_state = make_train_state(model, made.optimisation, 10)
     step = make_train_step(train_state, made, strategy, [1.0, 2.0, 0.5], wise)
     data = tf.data.Dataset.from_tensors(uneven()).repeat().unbatch().batch(4)
     feed = iter(strategy.experimental_distribute_dataset(data))
@@ -326,7 +328,7 @@ for a, b in zip(one + one_ema, two + two_ema):
 with strategy.scope():  # replicas meet in each part's BatchNorm
     model = small_model()
     model.get_layer("backbone").layers[-1].synchronized = True
-    train_state = make_train_state(model, made, 10)
+    train_state = make_train_state(model, made.optimisation, 10)
 assert bool(make_train_step(train_state, made, strategy, None)(*next(feed))[1])
 print("the same on", len(results), "strategies")
 """
@@ -357,9 +359,9 @@ def test_two_mirrored_devices_do_what_one_does() -> None:
     ],
 )
 def test_more_logits_than_32_bits_count_are_refused(changes, classes, replicas, way_out) -> None:
-    recipe = Recipe(model="deeplabv3plus", data="camvid", data_dir="d", **changes)
+    recipe = Recipe.of(model="deeplabv3plus", data="camvid", data_dir="d", **changes)
     if not way_out:
-        check_logits(recipe, classes, replicas)
+        check_logits(recipe.optimisation, recipe.data.crop, classes, replicas)
         return
     with pytest.raises(UserError, match=way_out):
-        check_logits(recipe, classes, replicas)
+        check_logits(recipe.optimisation, recipe.data.crop, classes, replicas)

@@ -91,10 +91,10 @@ def test_given_numbers_and_none_need_no_count() -> None:
 )
 def test_bad_input_is_one_sentence(changes: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(UserError) as refused:
-        Recipe(model="deeplabv3plus", data="camvid", data_dir="d", **changes)
+        Recipe.of(model="deeplabv3plus", data="camvid", data_dir="d", **changes)
     for word in words:
         assert word in str(refused.value)
 
 
 def test_weights_may_go_with_a_loss_that_takes_none_beside_one_that_does() -> None:
-    Recipe(model="deeplabv3plus", data="scenes", loss="ce+dice", class_weights="inverse_log")
+    Recipe.of(model="deeplabv3plus", data="scenes", loss="ce+dice", class_weights="inverse_log")

@@ -11,12 +11,13 @@ import tensorflow as tf
 from runtime.errors import UserError
 from tests import references, tiny_tflite
 from tests.tiny_training import SPEC, Recorder, batch, examples, recipe, small_model, uneven, wise
-from training.data.augment import NONE
+from training.data.augmentation import NONE
 from training.data.pipeline import DecodedCache
 from training.engine import loop, teacher
 from training.engine.train_step import make_train_state, make_train_step
 from training.losses.distillation import distillation
 from training.runs import checkpoints
+from training.runs.recipe import Recipe
 
 CLASSES = tiny_tflite.LABELS
 
@@ -64,7 +65,7 @@ def test_the_step_adds_what_the_teacher_says(accumulate: int) -> None:
     made = recipe(teacher_weight=0.7, teacher_temperature=2.0, accumulate=accumulate, batch=4)
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     images, labels = uneven()
-    train_state = make_train_state(small_model(norm=False), made, 10)
+    train_state = make_train_state(small_model(norm=False), made.optimisation, 10)
     before = train_state.model(images, training=False)["logits"].numpy()
     loss, finite = make_train_step(train_state, made, strategy, None, wise)(images, labels)
 
@@ -85,7 +86,7 @@ def test_a_student_learns_from_its_teacher_alone() -> None:
     made = recipe(learning_rate=0.05, teacher_weight=100.0, schedule="constant", optimizer="adamw", ema=0.0)
     images, truth = batch()
     noise = tf.constant(np.random.default_rng(5).integers(0, 3, truth.shape).astype(np.uint8))
-    train_state = make_train_state(small_model(norm=False), made, 10)
+    train_state = make_train_state(small_model(norm=False), made.optimisation, 10)
     step = make_train_step(train_state, made, tf.distribute.OneDeviceStrategy("/cpu:0"), None, wise)
     for _ in range(60):
         step(images, noise)
@@ -100,19 +101,23 @@ def write(folder: Path, content: bytes | None = None, **changes) -> Path:
     )
 
 
+def opened(made: Recipe, classes):
+    return teacher.open_teacher(made.loss, made.data.crop, classes)
+
+
 def taught(path: Path, **changes):
     return recipe(teacher=str(path), teacher_sha256=teacher.fingerprint(path), **changes)
 
 
 def test_a_tflite_teacher_gives_its_scores_at_the_size_of_the_crop(tmp_path: Path) -> None:
     path = write(tmp_path)  # of 8 x 12 pixels: half of each colour is that class's score
-    ask = teacher.open_teacher(taught(path), CLASSES)
+    ask = opened(taught(path), CLASSES)
     assert ask is not None
     rgb, _ = tiny_tflite.colours()
     whole = ask(tf.constant(rgb[None].repeat(2, 0)))
     np.testing.assert_allclose(whole, rgb[None].repeat(2, 0) * 0.5, atol=1e-5)
     # The same classes in another order are the same classes.
-    turned = teacher.open_teacher(taught(path), ("Blue", "red", "green"))
+    turned = opened(taught(path), ("Blue", "red", "green"))
     assert turned is not None
     np.testing.assert_allclose(turned(tf.constant(rgb[None])), rgb[None, ..., [2, 0, 1]] * 0.5, atol=1e-5)
     # Inside a graph, from images of another size, which are brought to the file's and their scores back.
@@ -127,7 +132,7 @@ def test_a_file_that_ends_in_a_softmax_is_taken_back_to_logits(tmp_path: Path) -
         return tf.nn.softmax(tf.cast(rgb, tf.float32) / 64.0)
 
     path = write(tmp_path, tiny_tflite.convert(probabilities, (1, 8, 12, 3)))
-    ask = teacher.open_teacher(taught(path), CLASSES)
+    ask = opened(taught(path), CLASSES)
     assert ask is not None
     rgb, _ = tiny_tflite.colours()
     expected = tf.nn.softmax(rgb[None].astype(np.float32) / 64.0)
@@ -136,10 +141,9 @@ def test_a_file_that_ends_in_a_softmax_is_taken_back_to_logits(tmp_path: Path) -
 
 def run_folder(folder: Path) -> Path:
     """A run of a model as small as it gets, with random weights."""
-    from training.runs.recipe import Recipe
     from training.runs.trained_run import build_model
 
-    made = Recipe(
+    made = Recipe.of(
         model="fcn",
         data="camvid",
         data_dir="d",
@@ -162,25 +166,25 @@ def test_a_run_teaches_in_inference_mode_and_in_float32(tmp_path: Path) -> None:
     made = taught(folder, crop=(32, 32))
     keras.mixed_precision.set_dtype_policy("mixed_float16")
     try:
-        ask = teacher.open_teacher(made, spec("camvid").classes)
+        ask = opened(made, spec("camvid").classes)
         assert keras.mixed_precision.dtype_policy().name == "mixed_float16"
     finally:
         keras.mixed_precision.set_dtype_policy("float32")
     assert ask is not None
     images = tf.random.stateless_uniform((2, 32, 32, 3), [1, 2], 0, 255)
     expected = trained_run.load(folder).model((32, 32))(images, training=False)["logits"]
-    turned = teacher.open_teacher(made, spec("camvid").classes[::-1])
+    turned = opened(made, spec("camvid").classes[::-1])
     assert turned is not None
     np.testing.assert_allclose(turned(images), np.asarray(expected)[..., ::-1], rtol=1e-4, atol=1e-5)
     for _ in range(2):  # nothing of it moves
         np.testing.assert_allclose(ask(images), expected, rtol=1e-4, atol=1e-5)
 
     with pytest.raises(UserError, match="the teacher .*wise has the classes .* but the data has red, green"):
-        teacher.open_teacher(made, CLASSES)
+        opened(made, CLASSES)
     with (folder / "best.weights.h5").open("ab") as file:
         file.write(b"later")
     with pytest.raises(UserError, match="the teacher .*wise has changed since this run began"):
-        teacher.open_teacher(made, spec("camvid").classes)
+        opened(made, spec("camvid").classes)
 
 
 def test_a_teacher_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
@@ -190,16 +194,16 @@ def test_a_teacher_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
         teacher.fingerprint(tmp_path / "nowhere")
     path = write(tmp_path, tiny_tflite.mask_model(), output="mask")
     with pytest.raises(UserError, match="gives class ids, not scores: export it with --output scores"):
-        teacher.open_teacher(taught(path), CLASSES)
+        opened(taught(path), CLASSES)
     path = write(tmp_path)
     with pytest.raises(UserError, match="has the classes red, green, blue, but the data has road, sky, car"):
-        teacher.open_teacher(taught(path), ("road", "sky", "car"))
+        opened(taught(path), ("road", "sky", "car"))
     (tmp_path / "plain.tflite").write_bytes(
         tiny_tflite.scores_model()
     )  # without labels only the number counts
-    assert teacher.open_teacher(taught(tmp_path / "plain.tflite"), ("road", "sky", "car")) is not None
+    assert opened(taught(tmp_path / "plain.tflite"), ("road", "sky", "car")) is not None
     with pytest.raises(UserError, match="plain.tflite has the classes class 0"):
-        teacher.open_teacher(taught(tmp_path / "plain.tflite"), ("road", "sky"))
+        opened(taught(tmp_path / "plain.tflite"), ("road", "sky"))
 
 
 def test_a_model_without_logits_has_no_teacher_and_a_run_is_not_its_own() -> None:
@@ -211,10 +215,10 @@ def test_a_model_without_logits_has_no_teacher_and_a_run_is_not_its_own() -> Non
     with pytest.raises(
         UserError, match="sam gives no logits to compare with a teacher's: leave --teacher out"
     ):
-        make_train_step(make_train_state(model, made, 10), made, strategy, None, wise)
-    teacher.refuse_own_folder(made, Path("runs/other"))
+        make_train_step(make_train_state(model, made.optimisation, 10), made, strategy, None, wise)
+    teacher.refuse_own_folder(made.loss.teacher, Path("runs/other"))
     with pytest.raises(UserError, match="runs/wise/best.tflite lies in the run's own folder"):
-        teacher.refuse_own_folder(made, Path("runs/wise"))
+        teacher.refuse_own_folder(made.loss.teacher, Path("runs/wise"))
 
 
 def test_a_changed_teacher_is_another_recipe_and_a_moved_one_is_not(tmp_path: Path) -> None:
@@ -227,7 +231,7 @@ def test_a_changed_teacher_is_another_recipe_and_a_moved_one_is_not(tmp_path: Pa
     (run / "checkpoints" / "step-00000001.checkpoint").touch()
     moved = path.rename(tmp_path / "moved.tflite")
     run_folders.claim(run, taught(moved), fresh=False)
-    assert json.loads((run / "recipe.json").read_text())["teacher_sha256"] == first.teacher_sha256
+    assert json.loads((run / "recipe.json").read_text())["teacher_sha256"] == first.loss.teacher_sha256
     write(tmp_path, tiny_tflite.scores_model(stride=2))
     with pytest.raises(UserError, match="differs in teacher_sha256"):
         run_folders.claim(run, taught(path), fresh=False)

@@ -231,7 +231,7 @@ def test_an_option_without_a_prefix_is_every_term_s_that_has_it() -> None:
 )
 def test_bad_input_is_one_sentence(text: str, options: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(UserError) as refused:
-        Recipe(model="deeplabv3plus", data="scenes", loss=text, loss_options=options)
+        Recipe.of(model="deeplabv3plus", data="scenes", loss=text, loss_options=options)
     message = str(refused.value)
     assert "\n" not in message and ". " not in message
     for word in words:
@@ -240,12 +240,12 @@ def test_bad_input_is_one_sentence(text: str, options: dict[str, Any], words: li
 
 def test_a_recipe_writes_its_loss_in_one_spelling() -> None:
     made = [
-        Recipe(model="deeplabv3plus", data="scenes", loss=loss)
+        Recipe.of(model="deeplabv3plus", data="scenes", loss=loss)
         for loss in ("ce + 1*dice", "cross_entropy+dice")
     ]
     assert made[0] == made[1] and made[0].loss == "cross_entropy+dice"
-    assert Recipe(model="deeplabv3plus", data="scenes").loss == "cross_entropy"
-    assert Recipe(model="mask2former", data="scenes").loss == "mask2former"
+    assert Recipe.of(model="deeplabv3plus", data="scenes").loss.terms == "cross_entropy"
+    assert Recipe.of(model="mask2former", data="scenes").loss.terms == "mask2former"
 
 
 def test_a_loss_that_the_model_does_not_serve_is_refused() -> None:

@@ -15,7 +15,7 @@ from runtime.errors import UserError
 from tests import references
 from tests.tiny import REPOSITORY, environment
 from tests.tiny_training import SPEC, examples
-from training.data.augment import NONE
+from training.data.augmentation import NONE
 from training.data.pipeline import DecodedCache
 from training.losses import mask_loss
 from training.runs.recipe import Recipe
@@ -197,7 +197,7 @@ def test_the_seed_decides_the_points() -> None:
 def test_what_does_not_fit_is_refused_in_one_sentence() -> None:
     common = {"model": "deeplabv3plus", "data": "scenes", "loss": "mask2former"}
     with pytest.raises(UserError, match="loss mask2former takes no class weights"):
-        Recipe(**common, class_weights="inverse_log")
+        Recipe.of(**common, class_weights="inverse_log")
     with pytest.raises(ValueError, match="takes no class weights"):
         mask_loss.mask2former({}, tf.zeros((1, 2, 2)), [1.0, 1.0])
 
@@ -229,8 +229,8 @@ def run(folder: Path, callbacks: tuple[Any, ...] = (), **changes: Any) -> Any:
     values = {"model": "deeplabv3plus", "data": "camvid", "data_dir": "d", "loss": "mask2former", "crop": (32, 32),
               "batch": 4, "epochs": 6, "learning_rate": 0.03, "warmup_epochs": 0.0, "ema": 0.5,
               "augmentation": NONE, **changes}  # fmt: skip
-    recipe = Recipe(**values)
-    keras.mixed_precision.set_global_policy(recipe.precision)
+    recipe = Recipe.of(**values)
+    keras.mixed_precision.set_global_policy(recipe.optimisation.precision)
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     try:
         with strategy.scope():

@@ -101,7 +101,7 @@ def test_the_detail_loss_is_its_two_equations() -> None:
 
 
 def test_these_models_are_trained_by_them_unless_told_otherwise() -> None:
-    assert Recipe(model="pidnet", data="scenes").loss == "pidnet"
-    assert Recipe(model="stdc", data="scenes").loss == "ohem+detail"
+    assert Recipe.of(model="pidnet", data="scenes").loss.terms == "pidnet"
+    assert Recipe.of(model="stdc", data="scenes").loss.terms == "ohem+detail"
     with pytest.raises(UserError, match="pidnet needs boundary_logits"):
         losses.check(losses.parse("pidnet"), {"logits": None})

@@ -220,8 +220,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "X"
     folder.mkdir()
     options = {"rates": (1, 2), "aspp_filters": 8, "decoder_filters": 8, "low_level_filters": 4}
-    made = Recipe(
-        "deeplabv3plus", "camvid", "d", backbone="mobilenet_v2", output_stride=32, model_options=options
+    made = Recipe.of(
+        model="deeplabv3plus",
+        data="camvid",
+        data_dir="d",
+        backbone="mobilenet_v2",
+        output_stride=32,
+        model_options=options,
     )
     (folder / "recipe.json").write_text(made.to_json())
     build_model(made, 11).save_weights(folder / "best.weights.h5")
@@ -230,7 +235,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_weights_of_a_run_stand_for_the_run(trained: Path) -> None:
     for path in (trained, trained / "best.weights.h5"):
-        assert load(path).folder == trained and load(path).recipe.model == "deeplabv3plus"
+        assert load(path).folder == trained and load(path).name == "deeplabv3plus"
         assert initial_weights.find(path).classes == classes("camvid11")
         assert initial_weights.architecture(path, "deeplabv3plus")["model_options"]["aspp_filters"] == 8
         with pytest.raises(UserError, match="is a deeplabv3plus, not a unet"):

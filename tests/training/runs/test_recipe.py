@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import json
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,30 @@ import zoo
 from runtime.errors import UserError
 from tests.tiny import assert_refused, called, run
 from training import data, train
-from training.data.augment import Augmentation
-from training.runs.recipe import Recipe, from_json, split_options
+from training.command_line import Parser, add_data_option
+from training.data.augmentation import Augmentation
+from training.runs.recipe import Recipe, from_json
 from training.runs.recipes import RECIPES
+from training.runs.run_folders import recipe_table
+from training.runs.settings import all_options, split_options
+
+OLD = """{"model": "deeplabv3plus", "data": "camvid", "data_dir": "data", "taxonomy": "camvid11", "skip_bad": false,
+"data_options": {}, "backbone": "mobilenet_v2", "backbone_weights": "none", "output_stride": 16,
+"model_options": {"rates": [3, 6, 9, 12], "aspp_separable": true}, "init": null, "crop": [320, 320],
+"batch": 8, "accumulate": 1, "epochs": 80, "seed": 0, "augmentation": {"scale": [0.6, 2.0], "rotation": 3.0,
+"flip": 0.5, "brightness": 0.25, "contrast": 0.2, "saturation": 0.2, "hue": 0.02, "blur": 0.25,
+"blur_sigma": [0.3, 1.2]}, "loss": "cross_entropy", "loss_options": {}, "auxiliary_weight": 0.4,
+"class_weights": "inverse_log", "optimizer": "adamw", "learning_rate": 0.001, "backbone_rate": 0.3333,
+"rates": {"classifier": 10.0}, "freeze": ["backbone/Conv1"], "freeze_bn": "none", "weight_decay": 0.0001,
+"schedule": "poly", "schedule_options": {}, "warmup_epochs": 1.0, "clip_norm": 1.0, "ema": 0.998,
+"bn_momentum": 0.95, "precision": "float32", "patience": 0, "teacher": "old.tflite", "teacher_sha256":
+"abababababababababababababababababababababababababababababababab", "teacher_weight": 1.0,
+"teacher_temperature": 1.0, "quantize": false}"""
+OLD_SHA256 = "4b6ca58d081c46e1e687761dde8d49561369ed2fddc5687c341b245f3f3d391b"
 
 
 def recipe(**changes) -> Recipe:
-    return Recipe(**{"model": "deeplabv3plus", "data": "camvid", "data_dir": "somewhere", **changes})
+    return Recipe.of(**{"model": "deeplabv3plus", "data": "camvid", "data_dir": "somewhere", **changes})
 
 
 def test_json_round_trip(tmp_path: Path) -> None:
@@ -24,7 +42,7 @@ def test_json_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "recipe.json"
     path.write_text(made.to_json(), encoding="utf-8")
     assert from_json(path).as_dict() == made.as_dict()
-    assert from_json(path).crop == (64, 96)
+    assert from_json(path).data.crop == (64, 96)
     assert not made.differences(from_json(path))
 
 
@@ -32,7 +50,7 @@ def test_the_hash_is_of_the_recipe_and_not_of_the_machine() -> None:
     assert recipe().sha256() == recipe(data_dir="elsewhere").sha256()
     assert recipe().sha256() != recipe(seed=1).sha256()
     with pytest.raises(dataclasses.FrozenInstanceError):
-        recipe().seed = 3  # type: ignore[misc]
+        recipe().run.seed = 3  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +94,7 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, content: str) -> No
 
 def test_every_row_of_recipes_is_valid() -> None:
     for (model, data_name), row in RECIPES.items():
-        Recipe(model=model, data=data_name, data_dir="somewhere", **row)
+        Recipe.of(model=model, data=data_name, data_dir="somewhere", **row)
 
 
 def test_flags_win_over_the_row() -> None:
@@ -100,11 +118,11 @@ def test_flags_win_over_the_row() -> None:
         ]  # fmt: skip
     )
     made = train.assemble(args)
-    assert (made.crop, made.epochs) == ((64, 96), 3)
-    assert made.model_options["rates"] == (2, 4) and made.model_options["dropout"] == 0.5
-    assert made.model_options["aspp_filters"] == 128  # from the row
-    assert made.augmentation.scale == (0.9, 1.1) and made.augmentation.rotation == 0
-    assert made.backbone == "mobilenet_v2"
+    assert (made.data.crop, made.optimisation.epochs) == ((64, 96), 3)
+    assert made.model.options["rates"] == (2, 4) and made.model.options["dropout"] == 0.5
+    assert made.model.options["aspp_filters"] == 128  # from the row
+    assert made.data.augmentation.scale == (0.9, 1.1) and made.data.augmentation.rotation == 0
+    assert made.model.backbone == "mobilenet_v2"
 
 
 def test_options_of_one_split() -> None:
@@ -164,19 +182,68 @@ def test_so_it_is_in_a_process_of_its_own(tmp_path: Path) -> None:
 
 def test_backbone_and_output_stride_are_the_models_own_unless_given() -> None:
     parameters = inspect.signature(zoo.MODELS["deeplabv3plus"]).parameters
-    made = Recipe(model="deeplabv3plus", data="scenes")
-    assert made.backbone == parameters["backbone"].default == "resnet101"
-    assert made.output_stride == parameters["output_stride"].default == 16
-    assert Recipe(model="deeplabv3plus", data="scenes", output_stride=8).output_stride == 8
+    made = Recipe.of(model="deeplabv3plus", data="scenes")
+    assert made.model.backbone == parameters["backbone"].default == "resnet101"
+    assert made.model.output_stride == parameters["output_stride"].default == 16
+    assert Recipe.of(model="deeplabv3plus", data="scenes", output_stride=8).model.output_stride == 8
 
 
 def test_a_model_without_a_backbone_refuses_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def bare(*, classes: int = 2, image_size: object = None) -> None: ...
 
     monkeypatch.setitem(zoo.MODELS, "bare", bare)
-    made = Recipe(model="bare", data="scenes")
-    assert (made.backbone, made.output_stride) == ("", 0)
+    made = Recipe.of(model="bare", data="scenes")
+    assert (made.model.backbone, made.model.output_stride) == ("", 0)
     with pytest.raises(UserError, match="bare has no output stride to choose"):
-        Recipe(model="bare", data="scenes", output_stride=8)
+        Recipe.of(model="bare", data="scenes", output_stride=8)
     with pytest.raises(UserError, match="bare has no backbone to choose"):
-        Recipe(model="bare", data="scenes", backbone="resnet50")
+        Recipe.of(model="bare", data="scenes", backbone="resnet50")
+
+
+def assembled(*words: str) -> Recipe:
+    return train.assemble(train.parser().parse_args(list(words)))
+
+
+def test_flags_of_before_work_and_are_not_shown() -> None:
+    options, rates = ("train_count=7", "size=64x96"), ("classifier=10", "backbone/Conv1=0.5")
+    old = assembled("unet", "--data-set", *options, "--rates", *rates)
+    assert old == assembled("unet", "--data-option", *options, "--lr-mult", *rates)
+    assert old.data.options["size"] == (64, 96) and old.optimisation.rates["classifier"] == 10
+    shown = train.parser().format_help()
+    assert "--data-option" in shown and "--lr-mult" in shown
+    assert "--data-set" not in shown and "--rates" not in shown
+
+
+def test_the_data_options_of_other_commands_have_both_names_too() -> None:
+    for flag in ("--data-option", "--data-set"):
+        command = Parser()
+        add_data_option(command)
+        assert command.parse_args([flag, "count=2", "size=64x96"]).data_options == [
+            ("count", 2),
+            ("size", (64, 96)),
+        ]
+        assert "--data-set" not in command.format_help()
+
+
+def test_every_setting_has_a_key_of_its_own_and_a_flag_but_two() -> None:
+    keys = [said.key for said in all_options()]
+    assert len(keys) == len(set(keys)) == 41 and set(keys) == set(recipe().as_dict())
+    assert [said.key for said in all_options() if not said.help] == ["model", "teacher_sha256"]
+
+
+def test_the_table_shows_what_is_not_usual(tmp_path: Path) -> None:
+    made = recipe(epochs=3, augmentation=Augmentation(flip=0.0))
+    shown = {line.strip().split("  ")[0] for line in recipe_table(made, tmp_path).splitlines()}
+    assert {"run folder", "model", "data", "data dir", "epochs", "augmentation"} <= shown
+    assert not {"batch", "ema", "patience", "init"} & shown
+    whole = recipe_table(made, tmp_path, whole=True)
+    assert len(whole.splitlines()) == 1 + 41 and "ema" in whole
+
+
+def test_a_run_of_before_opens_and_is_the_same_recipe(tmp_path: Path) -> None:
+    """recipe.json as 0.2.0 wrote it; a checkpoint, an exported file and a peer know the recipe by this hash."""
+    (tmp_path / "recipe.json").write_text(OLD, encoding="utf-8")
+    found = from_json(tmp_path / "recipe.json")
+    assert found.sha256() == OLD_SHA256
+    assert found.as_dict() == json.loads(OLD)
+    assert found.optimisation.freeze == ("backbone/Conv1",) and found.model.options["rates"] == [3, 6, 9, 12]

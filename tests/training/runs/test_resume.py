@@ -68,7 +68,7 @@ def test_ctrl_c_saves_in_the_middle_of_an_epoch_and_says_how_to_go_on(place: Pat
     again = run(place, "training.train", "--resume", "runs/stopped", "--data-dir", "moved")
     assert again.returncode == 0, again.stderr[-3000:]
     assert_same_run(place / "runs" / "straight", place / "runs" / "stopped")
-    assert from_json(place / "runs" / "stopped" / "recipe.json").data_dir == "moved"
+    assert from_json(place / "runs" / "stopped" / "recipe.json").data.folder == "moved"
     assert not list((place / "runs" / "stopped" / "checkpoints").glob("begun"))
 
 
@@ -219,7 +219,7 @@ def test_more_epochs_than_a_finished_run_had_get_the_command_that_goes_on(
     words = shlex.split(str(refused.value).rpartition("weights: python -m training.train ")[2])
     assert train.main(words) == 0
     made = from_json(place / "runs" / "straight-2" / "recipe.json")
-    assert (made.epochs, made.init) == (1, "runs/straight")
+    assert (made.optimisation.epochs, made.model.init) == (1, "runs/straight")
 
 
 def test_evaluate_a_run(

@@ -1,6 +1,5 @@
 """--resume, and the command that goes on from a finished run: words in, recipe out, nothing is trained."""
 
-import dataclasses
 import json
 import shlex
 from pathlib import Path
@@ -18,17 +17,17 @@ ROWS = {
     "most flags": [
         *CAMVID, "--set", "rates=2,4", "dropout=0.5", "aspp_separable=true", "--crop", "64x96", "--batch", "6",
         "--accumulate", "3", "--optimizer", "sgd", "--learning-rate", "3e-05", "--backbone-rate", "0.1",
-        "--rates", "backbone/Conv1=0.01", "classifier=10", "--freeze", "backbone/a", "decoder", "--freeze-bn",
+        "--lr-mult", "backbone/Conv1=0.01", "classifier=10", "--freeze", "backbone/a", "decoder", "--freeze-bn",
         "backbone", "--weight-decay", "0", "--schedule", "step", "--schedule-set", "gamma=0.5",
         "milestones=0.5,0.9", "--warmup-epochs", "0.5", "--clip-norm", "0", "--ema", "0", "--bn-momentum", "0.9",
         "--precision", "mixed_bfloat16", "--patience", "7", "--seed", "5", "--augment", "scale=0.9,1.1",
         "rotation=0", "--loss", "ce+0.5*dice", "--loss-set", "label_smoothing=0.1", "dice.smooth=1",
         "--auxiliary-weight", "0.2", "--class-weights", "median_frequency", "--skip-bad", "--classes", "road11",
     ],
-    "drawn scenes": ["unet", "--data", "scenes", "--data-set", "size=128x256", "train_count=40"],
+    "drawn scenes": ["unet", "--data", "scenes", "--data-option", "size=128x256", "train_count=40"],
     "a mixture": [
         "segformer", "--data", "camvid+scenes", "--data-dir", "camvid=d", "--mix", "camvid=2", "scenes=0.5",
-        "--data-set", "scenes.train_count=7", "--classes", "road11",
+        "--data-option", "scenes.train_count=7", "--classes", "road11",
     ],
     "a mapping": [*CAMVID, "--classes", "own.json"],
     "a schedule of its own": [*CAMVID, "--schedule", "constant"],
@@ -57,23 +56,24 @@ def test_the_command_that_goes_on_makes_the_same_recipe(
     recipe = assembled(ROWS[row])
     kept(Path("runs/first"), recipe)
     Path("own.json").unlink()
-    asked = dataclasses.replace(recipe, epochs=recipe.epochs + 3)
+    asked = recipe.changed(epochs=recipe.optimisation.epochs + 3)
     with pytest.raises(UserError) as refused:
         resume.refuse_more_epochs(asked, Path("runs/first"), assembled)
     text = str(refused.value)
-    assert "\n" not in text and f"runs/first is a run of {recipe.epochs} epochs" in text
+    assert "\n" not in text and f"runs/first is a run of {recipe.optimisation.epochs} epochs" in text
     words = shlex.split(text.rpartition("python -m training.train ")[2])
     again = assembled(words)
-    found = again.differences(dataclasses.replace(recipe, epochs=3, init="runs/first"))
+    found = again.differences(recipe.changed(epochs=3, init="runs/first"))
     assert [clause for clause in found if not clause.startswith("backbone_weights")] == []
-    assert words[words.index("--name") + 1] == "first-2" and again.data_dir == recipe.data_dir
+    assert words[words.index("--name") + 1] == "first-2" and again.data.folder == recipe.data.folder
 
 
 def test_other_differences_are_no_more_epochs(tmp_path: Path) -> None:
     recipe = assembled(CAMVID)
     folder = kept(tmp_path / "first", recipe)
-    for changes in ({"epochs": recipe.epochs - 1}, {"epochs": recipe.epochs + 1, "seed": 3}, {}):
-        resume.refuse_more_epochs(dataclasses.replace(recipe, **changes), folder, assembled)
+    epochs = recipe.optimisation.epochs
+    for changes in ({"epochs": epochs - 1}, {"epochs": epochs + 1, "seed": 3}, {}):
+        resume.refuse_more_epochs(recipe.changed(**changes), folder, assembled)
 
 
 def opened(*words: str) -> tuple[Recipe, Path]:
@@ -89,7 +89,7 @@ def test_resume_needs_nothing_but_the_folder(tmp_path: Path, monkeypatch: pytest
         found, folder = opened("--resume", name)
         assert found.as_dict() == recipe.as_dict() and folder.resolve() == tmp_path / "runs/first"
     moved, _ = opened("--resume", "first", "--data-dir", "camvid=there")
-    assert moved.data_dir == {"camvid": "there"} and not moved.differences(recipe)
+    assert moved.data.folder == {"camvid": "there"} and not moved.differences(recipe)
 
 
 @pytest.mark.parametrize(

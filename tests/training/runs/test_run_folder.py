@@ -15,7 +15,7 @@ from training.runs import best_weights, checkpoints, run_folders
 from training.runs.recipe import Recipe, from_json
 from training.runs.run_folders import claim, held
 
-RECIPE = Recipe(model="deeplabv3plus", data="camvid", data_dir="d")
+RECIPE = Recipe.of(model="deeplabv3plus", data="camvid", data_dir="d")
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -58,16 +58,16 @@ def test_fresh_starts_over(tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / "step-00000001.checkpoint").write_bytes(b"x")
     claim(tmp_path, RECIPE, fresh=False)
     assert (tmp_path / "checkpoints").exists()
-    claim(tmp_path, Recipe(model="deeplabv3plus", data="camvid", data_dir="d", seed=4), fresh=True)
+    claim(tmp_path, Recipe.of(model="deeplabv3plus", data="camvid", data_dir="d", seed=4), fresh=True)
     assert not (tmp_path / "checkpoints").exists()
 
 
 def test_a_recipe_that_never_trained_gives_way(tmp_path: Path) -> None:
     """The first try had bad data, say; the second corrects the command."""
-    other = Recipe(model="deeplabv3plus", data="camvid", data_dir="d", seed=4)
+    other = Recipe.of(model="deeplabv3plus", data="camvid", data_dir="d", seed=4)
     claim(tmp_path, RECIPE, fresh=False)
     claim(tmp_path, other, fresh=False)
-    assert from_json(tmp_path / "recipe.json").seed == 4
+    assert from_json(tmp_path / "recipe.json").run.seed == 4
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "step-00000001.checkpoint").write_bytes(b"x")
     with pytest.raises(UserError, match="seed"):
@@ -98,7 +98,7 @@ def test_a_run_without_its_checkpoints_is_not_begun_anew(tmp_path: Path, lost: s
         place.symlink_to(tmp_path / "an-unplugged-disk")
     before = sorted(tmp_path.iterdir())
     with pytest.raises(UserError, match="checkpoints.* --fresh"):
-        claim(tmp_path, Recipe(model="deeplabv3plus", data="camvid", data_dir="d", seed=seed), fresh=False)
+        claim(tmp_path, Recipe.of(model="deeplabv3plus", data="camvid", data_dir="d", seed=seed), fresh=False)
     assert sorted(tmp_path.iterdir()) == before
 
 

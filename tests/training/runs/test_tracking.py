@@ -20,7 +20,7 @@ from training.engine.loop import Stopped
 from training.runs.recipe import Recipe
 from training.tracking import mlflow_store
 
-RECIPE = Recipe(
+RECIPE = Recipe.of(
     model="deeplabv3plus", data="scenes", backbone="mobilenet_v2", batch=4, data_options={"size": (64, 96)}
 )
 

@@ -84,9 +84,9 @@ def test_they_are_measured_and_fine_tuned_on_data_of_their_classes(tmp_path: Pat
 
 def test_data_is_matched_by_the_names_of_the_classes(tmp_path: Path) -> None:
     found = converted_weights.load(write(tmp_path, tuple(name.upper() for name in CAMVID.classes)))
-    assert found.on("camvid", "somewhere", None).recipe.taxonomy == next(iter(camvid.TAXONOMIES))
+    assert found.on("camvid", "somewhere", None).data.taxonomy == next(iter(camvid.TAXONOMIES))
     assert found.spec.palette == CAMVID.palette
-    assert found.on("scenes", None, None).recipe.taxonomy == "camvid11"  # Cityscapes' ids, mapped
+    assert found.on("scenes", None, None).data.taxonomy == "camvid11"  # Cityscapes' ids, mapped
     with pytest.raises(UserError, match="has the classes"):
         found.on("voc", "somewhere", None)
 

@@ -45,7 +45,7 @@ class Rule(NamedTuple):
     group: str = ""
 
 
-OPTIONS = Rule._fields  # what --data-set takes for every data set of files
+OPTIONS = Rule._fields  # what --data-option takes for every data set of files
 
 
 def rule(options: Mapping[str, Any], own: Sequence[str]) -> Rule | None:
