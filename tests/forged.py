@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from zoo.convert.pth import MAGIC, STREAM_VERSION
+from zoo.convert.files.pth import MAGIC, STREAM_VERSION
 
 
 def write_zip(path: Path, tree: bytes, **records: bytes) -> Path:

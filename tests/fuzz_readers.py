@@ -226,9 +226,9 @@ LIGHT = {
 }
 HEAVY = {
     "label": Reader("a.png", labels, "training.data.labels.masks:read_ids", repair=right_crc),
-    "weights.h5": Reader("a.weights.h5", h5s, "zoo.convert.readers:_h5"),
-    "pth": Reader("a.pth", pths, "zoo.convert.readers:read"),
-    "safetensors": Reader("a.safetensors", tensors, "zoo.convert.readers:read"),
+    "weights.h5": Reader("a.weights.h5", h5s, "zoo.convert.files.readers:_h5"),
+    "pth": Reader("a.pth", pths, "zoo.convert.files.readers:read"),
+    "safetensors": Reader("a.safetensors", tensors, "zoo.convert.files.readers:read"),
     "checkpoint": Reader("a.checkpoint", checkpoints, "training.runs.checkpoints:read", (ValueError,)),
     "history": Reader("history.csv", histories, "tests.fuzz_json:history"),
     "recipe": Reader("recipe.json", recipes, "training.runs.recipe:from_json"),
@@ -238,7 +238,7 @@ HEAVY = {
     "index of copies": Reader("index.json", jsons, "tests.fuzz_json:copied"),
     "tracking": Reader("tracking.json", jsons, "tests.fuzz_json:tracked"),
     "TF_CONFIG": Reader("a.json", jsons, "tests.fuzz_json:cluster"),
-    "configuration": Reader("config.json", jsons, "zoo.convert.readers:_json"),
+    "configuration": Reader("config.json", jsons, "zoo.convert.files.readers:_json"),
 }
 READERS = {**LIGHT, **HEAVY}
 

@@ -144,7 +144,6 @@ def test_every_name_of_the_tables_is_there():
         assert name in modules(), f"{name} is gone: mend this table"
 
 
-@pytest.mark.xfail(reason="being mended in this very round")
 def test_no_import_points_upwards():
     found = [
         f"{name} imports {other}"
@@ -155,7 +154,6 @@ def test_no_import_points_upwards():
     assert not found, "\n".join(sorted(found))
 
 
-@pytest.mark.xfail(reason="being mended in this very round")
 def test_nothing_imports_a_command():
     found = [
         f"{name} imports {other}"
@@ -167,7 +165,6 @@ def test_nothing_imports_a_command():
     assert not found, "\n".join(sorted(found))
 
 
-@pytest.mark.xfail(reason="being mended in this very round")
 def test_there_is_no_circle():
     """Imports inside functions count too: they only hide it."""
     order = graphlib.TopologicalSorter(graph())
@@ -177,7 +174,6 @@ def test_there_is_no_circle():
         pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}")
 
 
-@pytest.mark.xfail(reason="being mended in this very round")
 def test_no_private_name_is_taken_from_another_module():
     found = [
         f"{path.relative_to(ROOT)}:{line} takes {name}"
@@ -204,7 +200,6 @@ def _private(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 yield node.lineno, f"{ast.unparse(node.value)}.{node.attr}"
 
 
-@pytest.mark.xfail(reason="being mended in this very round")
 def test_no_file_and_no_function_is_too_long():
     found = []
     for path in modules().values():

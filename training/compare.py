@@ -29,7 +29,7 @@ from training.data.spec import DatasetSpec, Example
 from training.progress_bar import counter
 from training.runs.checkpoints import check_folder
 from training.runs.settings import split_options
-from zoo.convert import h5
+from zoo.convert.files import h5
 
 TIMED_IMAGES, ROUNDS = 8, 3
 

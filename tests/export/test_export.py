@@ -24,7 +24,8 @@ from runtime.errors import UserError, exit_on_user_error
 from tests.exported import COLOURS, NAMES, colour_examples, colour_model, colour_run, perturb
 from training.runs.converted_weights import recipe_fields
 from training.runs.trained_run import load
-from zoo.convert import card, hdf5
+from zoo.convert import card
+from zoo.convert.files import h5_writer
 
 SIZE = (33, 48)
 TFLITE = [(precision, output) for precision in PRECISIONS for output in OUTPUTS]
@@ -321,9 +322,9 @@ def test_weights_that_are_not_as_good_are_not_written(real_run, tmp_path, monkey
         model.get_layer("classifier").set_weights(
             [0 * value for value in model.get_layer("classifier").get_weights()]
         )
-        return hdf5.weights_bytes(model)
+        return h5_writer.weights_bytes(model)
 
-    monkeypatch.setattr(hdf5, "_halved", spoilt)
+    monkeypatch.setattr(h5_writer, "_halved", spoilt)
     out = tmp_path / "x.weights.h5"
     with pytest.raises(UserError, match=r"x\.weights\.h5 is not written.*of pixels agree"):
         main([str(real_run), "--format", "weights", "--precision", "fp16", "--out", str(out)])

@@ -14,7 +14,8 @@ from training.distributed import from_environment
 from training.runs import recipe
 from training.runs.trained_run import CLASSES, read_classes
 from training.tracking import mlflow_store
-from zoo.convert import card, readers
+from zoo.convert import card
+from zoo.convert.files import readers
 
 LABELS = ("road", "car")
 

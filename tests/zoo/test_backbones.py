@@ -6,7 +6,7 @@ import pytest
 
 from zoo import backbones, contract
 from zoo.backbones.resnet import Layout, resnet
-from zoo.convert.keras_applications import assign_by_layer_name
+from zoo.convert.layouts.keras_applications import assign_by_layer_name
 from zoo.layers import leaves
 
 OURS = tuple(name for name, row in backbones.BACKBONES.items() if row.keras_application)

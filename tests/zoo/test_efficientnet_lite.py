@@ -16,7 +16,7 @@ from tests import references
 from training.runs.backbone_weights import load_backbone_weights
 from zoo import backbones
 from zoo.backbones.efficientnet_lite import LAYOUTS
-from zoo.convert import efficientnet_lite, keras_applications
+from zoo.convert.layouts import efficientnet_lite, keras_applications
 
 SIZES = ((64, 96), (65, 97))
 IMAGENET = 255 * np.array(((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))  # mean and deviation

@@ -30,7 +30,7 @@ from training.runs.backbone_weights import load_backbone_weights, recalibrate_no
 from training.runs.recipe import Recipe
 from training.runs.settings import LossSettings, ModelSettings
 from training.runs.trained_run import build_model, keep_classes, keep_data, load_split
-from zoo.convert import mobilenet_tflite
+from zoo.convert.layouts import mobilenet_tflite
 from zoo.keras_private import flat_layers
 
 DRAWN_COUNTED = 200  # images at most, where each would be drawn for that alone

@@ -9,7 +9,8 @@ import numpy as np
 
 from runtime.errors import UserError
 from zoo import backbones, contract
-from zoo.convert import efficientnet_lite, h5, keras_applications, mobilenet_tflite, readers
+from zoo.convert.files import h5, readers
+from zoo.convert.layouts import efficientnet_lite, keras_applications, mobilenet_tflite
 from zoo.layers import leaves
 
 Weights = dict[str, list[np.ndarray]]  # layer name -> its arrays, in the order of layer.weights

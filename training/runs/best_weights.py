@@ -11,14 +11,14 @@ import keras
 
 from runtime.errors import UserError
 from runtime.files import file_sha256, write_whole
-from zoo.convert import hdf5
+from zoo.convert.files import h5_writer
 
 NAME, HASH = "best.weights.h5", "best.sha256"
 
 
 def write(run_folder: Path, model: keras.Model) -> None:
     """Write the model's weights as the best of the run. UserError when the disk refuses: the old ones stay whole."""
-    content = hdf5.weights_bytes(model)
+    content = h5_writer.weights_bytes(model)
     sha256 = hashlib.sha256(content).hexdigest()
     place = run_folder / HASH
     write_whole(place, _lines([*_known(place), sha256]))

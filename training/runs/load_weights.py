@@ -6,7 +6,7 @@ import keras
 
 from runtime.errors import UserError, first_line
 from training.runs import best_weights
-from zoo.convert import h5
+from zoo.convert.files import h5
 
 
 def load_weights(model: keras.Model, path: Path) -> None:

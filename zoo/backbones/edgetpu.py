@@ -4,7 +4,7 @@ of 0.75 that DeepLab's model zoo calls slim.
 
 Its early blocks expand by a whole 3x3 convolution in place of a 1x1 and a depthwise one: more operations, and a better
 use of wide arithmetic. Public weights, trained on ImageNet and Cityscapes, are in Coral's
-`deeplab_mobilenet_edgetpu_slim_cityscapes` (zoo/convert/mobilenet_tflite.py). Deviations:
+`deeplab_mobilenet_edgetpu_slim_cityscapes` (zoo/convert/layouts/mobilenet_tflite.py). Deviations:
 
 - The last 1x1 convolution of 1280 channels, which serves the head, is left out: P5 is what the last block puts out.
 - P1 to P4 are what the last block of each level puts out.

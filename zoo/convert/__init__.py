@@ -2,7 +2,11 @@
 
 from collections.abc import Callable
 
-from zoo.convert import (
+from zoo.convert import recognition
+from zoo.convert.by_hand import write_card as write_card
+from zoo.convert.card import rebuild as rebuild
+from zoo.convert.checkpoint import Checkpoint, Match
+from zoo.convert.layouts import (
     huggingface_mask2former,
     huggingface_sam,
     huggingface_segformer,
@@ -11,14 +15,10 @@ from zoo.convert import (
     mmsegmentation_realtime,
     mmsegmentation_segformer,
     realtime_authors,
-    recognition,
     smp,
     torchvision,
     torchvision_mobile,
 )
-from zoo.convert.by_hand import write_card as write_card
-from zoo.convert.card import rebuild as rebuild
-from zoo.convert.checkpoint import Checkpoint, Match
 
 # What a checkpoint may be, in words, and the function that knows it. The first that answers is right.
 SOURCES: dict[str, Callable[[Checkpoint], Match | None]] = {

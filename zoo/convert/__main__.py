@@ -18,9 +18,10 @@ import zoo
 from runtime.class_names import MOST_CLASSES
 from runtime.errors import UserError, exit_on_user_error, first_line
 from runtime.stderr import stderr_closed
-from zoo.convert import card, hub, ours, readers, recognise
+from zoo.convert import card, ours, recognise
 from zoo.convert.assign import Report, assign, check_size
 from zoo.convert.checkpoint import Checkpoint, Match
+from zoo.convert.files import hub, readers
 from zoo.convert.options import Options, parse, text
 
 SHOWN = 6  # names of tensors that a line lists before it counts the rest

@@ -14,8 +14,8 @@ from runtime import strict_json
 from runtime.class_names import mended
 from runtime.errors import UserError, first_line
 from runtime.files import file_sha256, whole_file
-from zoo.convert import h5, hdf5
 from zoo.convert.checkpoint import Match
+from zoo.convert.files import h5, h5_writer
 
 FORMAT = 1
 SUFFIX = ".weights.h5"
@@ -54,7 +54,7 @@ def of(match: Match, arguments: Mapping[str, Any], name: str, sha256: str) -> di
 def write(weights: Path, model: keras.Model, facts: Mapping[str, Any], half: bool = False) -> None:
     """Write a model's weights and its card, `facts`, both or neither; `half` keeps float16 of them. Raises UserError
     when the disk refuses."""
-    content = hdf5.weights_bytes(model, half)
+    content = h5_writer.weights_bytes(model, half)
     with whole_file(card_path(weights)) as card_part, whole_file(weights) as weights_part:
         weights_part.write_bytes(content)
         facts = {**facts, "weights_sha256": hashlib.sha256(content).hexdigest()}

@@ -17,7 +17,7 @@ import numpy as np
 
 from runtime.errors import UserError, first_line
 from zoo import contract
-from zoo.convert import h5
+from zoo.convert.files import h5
 
 OPTIONAL = "auxiliary"  # layers whose name begins so serve training alone: they may be new, or left out
 RANGES = "range"  # what a run with --quantize has beside its layers

@@ -3,11 +3,11 @@
 import pytest
 
 from tests.tiny import REPOSITORY
-from zoo.convert import (
+from zoo.convert import inputs
+from zoo.convert.layouts import (
     huggingface_mask2former,
     huggingface_sam,
     huggingface_segformer,
-    inputs,
     mmsegmentation,
     mmsegmentation_segformer,
     smp,

@@ -18,7 +18,7 @@ from tests.bounded import bounded
 from tests.forged import forged, write_stream, write_zip
 from tests.shared import CASES, present
 from training.runs.backbone_weights import _read_file
-from zoo.convert import h5, readers
+from zoo.convert.files import h5, readers
 
 MADE_BY_HAND = ("self_ref", "laughs400", "memo_bomb", "many_dims", "zerodim", "big_int_key", "deep_key_str",
                 "deep_tuple_hash")  # fmt: skip

@@ -10,8 +10,10 @@ import pytest
 
 import zoo
 from tests import references
-from zoo.convert import card, keras_hub, readers, recognise
+from zoo.convert import card, recognise
 from zoo.convert.assign import assign
+from zoo.convert.files import readers
+from zoo.convert.layouts import keras_hub
 from zoo.convert.options import Options
 
 IMAGENET = {

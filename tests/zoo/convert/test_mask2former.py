@@ -5,8 +5,9 @@ import pytest
 
 import zoo
 from tests import references
-from zoo.convert import assign, huggingface_mask2former
+from zoo.convert import assign
 from zoo.convert.checkpoint import Checkpoint
+from zoo.convert.layouts import huggingface_mask2former
 from zoo.layers import IMAGENET_DEVIATION, IMAGENET_MEAN
 
 STAGES = ["stage1", "stage2", "stage3", "stage4"]

@@ -15,9 +15,11 @@ from tests.reference_networks import (
     mmseg_logits,
     mmseg_network,
 )
-from zoo.convert import assign, mmsegmentation, recognise, state_dicts
+from zoo.convert import assign, recognise
 from zoo.convert.checkpoint import Checkpoint
-from zoo.convert.mmsegmentation_config import config, part
+from zoo.convert.files import state_dicts
+from zoo.convert.layouts import mmsegmentation
+from zoo.convert.layouts.mmsegmentation_config import config, part
 from zoo.convert.options import Options
 
 CITYSCAPES = "4xb2-80k_cityscapes-512x1024"

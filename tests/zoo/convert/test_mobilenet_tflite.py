@@ -11,7 +11,7 @@ from runtime.errors import UserError
 from tests.shared import PEERS, present
 from training.runs.backbone_weights import load_backbone_weights, recalibrate_norms
 from zoo import backbones
-from zoo.convert import mobilenet_tflite
+from zoo.convert.layouts import mobilenet_tflite
 
 NAME, SIZE = "mobilenet_v2", (64, 96)
 both = pytest.mark.parametrize("name", mobilenet_tflite.NAMES)

@@ -6,9 +6,10 @@ import pytest
 import zoo
 from tests import references
 from tests.reference_networks import SEGFORMER, segformer_network, smp_network, torchvision_network
-from zoo.convert import recognise, state_dicts
+from zoo.convert import recognise
 from zoo.convert.assign import assign
 from zoo.convert.checkpoint import Checkpoint
+from zoo.convert.files import state_dicts
 
 PREFIXES = (
     "module.", "_orig_mod.", "module._orig_mod.", "model.", "model.module.", "_orig_mod.model.", "net._orig_mod.module."

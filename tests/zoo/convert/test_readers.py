@@ -19,7 +19,7 @@ import safetensors.numpy
 from runtime.errors import UserError
 from tests import references
 from tests.forged import Runs, forged, write_stream, write_zip
-from zoo.convert import readers
+from zoo.convert.files import readers
 
 FORMATS = pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "stream"])
 

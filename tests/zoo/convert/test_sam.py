@@ -8,9 +8,10 @@ import pytest
 import zoo
 from tests import references
 from zoo.backbones import vit
-from zoo.convert import assign, huggingface_sam, rebuild
+from zoo.convert import assign, rebuild
 from zoo.convert.__main__ import main as convert_main
 from zoo.convert.checkpoint import Checkpoint
+from zoo.convert.layouts import huggingface_sam
 from zoo.prompt_encoder import NO_BOX, UNUSED
 
 MEAN = np.array([123.675, 116.28, 103.53], np.float32)

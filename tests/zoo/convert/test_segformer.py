@@ -6,15 +6,10 @@ import pytest
 import zoo
 from tests import references
 from tests.reference_networks import SEGFORMER, attentive, segformer_network
-from zoo.convert import (
-    assign,
-    huggingface_segformer,
-    inputs,
-    mmsegmentation_segformer,
-    readers,
-    recognise,
-)
+from zoo.convert import assign, inputs, recognise
 from zoo.convert.checkpoint import Checkpoint
+from zoo.convert.files import readers
+from zoo.convert.layouts import huggingface_segformer, mmsegmentation_segformer
 
 MEAN = np.array([123.675, 116.28, 103.53], np.float32)
 DEVIATION = np.array([58.395, 57.12, 57.375], np.float32)

@@ -8,9 +8,11 @@ import pytest
 import zoo
 from tests import references
 from tests.reference_networks import smp_network
-from zoo.convert import readers, recognise, smp
+from zoo.convert import recognise
 from zoo.convert.assign import assign
 from zoo.convert.checkpoint import Checkpoint
+from zoo.convert.files import readers
+from zoo.convert.layouts import smp
 from zoo.convert.options import Options, parse
 from zoo.layers import leaves
 

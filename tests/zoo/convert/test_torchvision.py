@@ -6,8 +6,9 @@ import pytest
 import zoo
 from tests import references
 from tests.reference_networks import torchvision_network, torchvision_outputs
-from zoo.convert import assign, recognise, torchvision
+from zoo.convert import assign, recognise
 from zoo.convert.checkpoint import Checkpoint
+from zoo.convert.layouts import torchvision
 from zoo.convert.options import Options
 
 SIZES = ((64, 96), (65, 97))

@@ -17,9 +17,9 @@ import safetensors
 from runtime import strict_json
 from runtime.errors import UserError, first_line
 from runtime.files import file_sha256
-from zoo.convert import h5, state_dicts
 from zoo.convert.checkpoint import Checkpoint
-from zoo.convert.pth import torch_file
+from zoo.convert.files import h5, state_dicts
+from zoo.convert.files.pth import torch_file
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 SUFFIXES = (".safetensors", *TORCH_SUFFIXES)

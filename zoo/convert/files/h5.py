@@ -3,7 +3,7 @@
 HDF5 can do more than weights need: a link or an external data set leads to another file of this machine, a virtual
 one puts others together, and a fill value or compression makes a kilobyte stand for gigabytes. What is taken are groups
 and arrays of numbers that lie in the file itself, and together are no larger than the file allows. (Ours are written by
-hdf5.py.)
+h5_writer.py.)
 """
 
 from collections.abc import Iterator

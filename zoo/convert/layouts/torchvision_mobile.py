@@ -9,8 +9,9 @@ from functools import partial
 from typing import Any
 
 from zoo.backbones.mobilenet import V3_LARGE_BLOCKS, V3_TORCHVISION
-from zoo.convert import inputs, torchvision
+from zoo.convert import inputs
 from zoo.convert.checkpoint import Checkpoint, Match, Tensors
+from zoo.convert.layouts import torchvision
 from zoo.convert.options import Options
 
 KNOWN = "torchvision's LR-ASPP and DeepLabV3 on MobileNetV3"

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from runtime.errors import UserError
-from zoo.convert.pickled import ELEMENTS, Refused, Tensor, unpickle
+from zoo.convert.files.pickled import ELEMENTS, Refused, Tensor, unpickle
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of the stream format
 STREAM_VERSION = 1001

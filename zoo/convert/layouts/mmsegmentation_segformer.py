@@ -11,8 +11,8 @@ import numpy as np
 
 from zoo.convert import inputs
 from zoo.convert.checkpoint import Checkpoint, Match, Tensors
-from zoo.convert.huggingface_segformer import as_convolution, layout_arguments
-from zoo.convert.mmsegmentation_config import Config, config, described, part, prepared
+from zoo.convert.layouts.huggingface_segformer import as_convolution, layout_arguments
+from zoo.convert.layouts.mmsegmentation_config import Config, config, described, part, prepared
 from zoo.convert.options import Options
 
 KNOWN = "mmsegmentation's SegFormer"

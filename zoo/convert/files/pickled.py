@@ -13,8 +13,17 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from zoo.convert.opcodes import DAMAGED, LARGEST_INT, NEVER, NOT_RUN, Dictionary, Function, Machine, Record
-from zoo.convert.opcodes import Refused as Refused
+from zoo.convert.files.opcodes import (
+    DAMAGED,
+    LARGEST_INT,
+    NEVER,
+    NOT_RUN,
+    Dictionary,
+    Function,
+    Machine,
+    Record,
+)
+from zoo.convert.files.opcodes import Refused as Refused
 
 # torch's element types -> how they lie in the file. bfloat16 is the upper half of a float32.
 ELEMENTS = {

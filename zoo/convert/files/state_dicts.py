@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from runtime.errors import UserError
-from zoo.convert.pickled import Tensor, plain
+from zoo.convert.files.pickled import Tensor, plain
 
 T = TypeVar("T")
 # Where several dictionaries hold tensors, the first of these is the network.

@@ -13,8 +13,9 @@ import numpy as np
 
 from runtime.errors import UserError
 from zoo.backbones.efficientnet_lite import LAYOUTS, Layout, blocks
-from zoo.convert import assign, card, readers
+from zoo.convert import assign, card
 from zoo.convert.checkpoint import Tensors
+from zoo.convert.files import readers
 
 Weights = dict[str, list[np.ndarray]]  # layer name -> its arrays, in the order of layer.weights
 REQUIREMENTS = "requirements-weights.txt"

@@ -13,7 +13,7 @@ import numpy as np
 
 from zoo.convert import inputs
 from zoo.convert.checkpoint import Checkpoint, Match, Tensors
-from zoo.convert.mmsegmentation_config import config, described, part, prepared
+from zoo.convert.layouts.mmsegmentation_config import config, described, part, prepared
 from zoo.ddrnet import SIZES as DDRNETS
 from zoo.ddrnet import Sizes as DDRNetSizes
 from zoo.pidnet import SIZES as PIDNETS

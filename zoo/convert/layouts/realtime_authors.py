@@ -12,7 +12,7 @@ from typing import Any
 
 from zoo.convert import inputs
 from zoo.convert.checkpoint import Checkpoint, Match, Tensors
-from zoo.convert.mmsegmentation_realtime import BLOCKS, count, renamed, variant
+from zoo.convert.layouts.mmsegmentation_realtime import BLOCKS, count, renamed, variant
 from zoo.ddrnet import SIZES as DDRNETS
 from zoo.ddrnet import Sizes as DDRNetSizes
 from zoo.pidnet import SIZES as PIDNETS

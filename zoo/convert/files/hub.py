@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from runtime.errors import UserError, first_line
-from zoo.convert.readers import CONFIG, KERAS_HUB, KERAS_HUB_TASK, PREPROCESSORS, SUFFIXES, WEIGHTS
+from zoo.convert.files.readers import CONFIG, KERAS_HUB, KERAS_HUB_TASK, PREPROCESSORS, SUFFIXES, WEIGHTS
 
 HUGGING_FACE = re.compile(r"(?:hf://)?([\w][\w.-]*/[\w][\w.-]*)(?:@([\w./-]+))?")
 KAGGLE = re.compile(r"kaggle://([\w.-]+/[\w.-]+/[\w.-]+/[\w.-]+(?:/\d+)?)")

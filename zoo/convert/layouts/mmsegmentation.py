@@ -19,9 +19,9 @@ from zoo.backbones.dilation import Dilation
 from zoo.backbones.resnet import STACK_FILTERS, Layout
 from zoo.convert import inputs
 from zoo.convert.checkpoint import Checkpoint, Match, Tensors
-from zoo.convert.mmsegmentation_config import Config, config, described, part, prepared
+from zoo.convert.layouts.mmsegmentation_config import Config, config, described, part, prepared
+from zoo.convert.layouts.torchvision import resnet_arguments, resnet_layout, resnet_name
 from zoo.convert.options import Options
-from zoo.convert.torchvision import resnet_arguments, resnet_layout, resnet_name
 
 SOURCE = "mmsegmentation"
 EPSILON = 1e-5

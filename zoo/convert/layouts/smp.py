@@ -18,8 +18,8 @@ from typing import Any
 from zoo.backbones.mobilenet import TORCHVISION as MOBILENET
 from zoo.convert import inputs
 from zoo.convert.checkpoint import Checkpoint, Match, Tensors
+from zoo.convert.layouts.torchvision import resnet_arguments, resnet_layout, resnet_name
 from zoo.convert.options import Options
-from zoo.convert.torchvision import resnet_arguments, resnet_layout, resnet_name
 
 SOURCE = "segmentation_models_pytorch"
 KNOWN = "segmentation_models_pytorch's Unet and DeepLabV3Plus"

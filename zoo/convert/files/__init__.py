@@ -1,0 +1,1 @@
+"""Files of strangers, read within bounds and without running anything, and our own HDF5."""
