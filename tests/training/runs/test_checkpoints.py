@@ -118,7 +118,7 @@ def test_a_link_of_the_temporary_name_is_not_written_through(tmp_path: Path) -> 
     assert [path.name for path in inside.iterdir()] == ["recipe.json"]
 
 
-@pytest.mark.parametrize("name", [TEMPORARY, "recipe.json"])
+@pytest.mark.parametrize("name", [TEMPORARY, "recipe.json"], ids=["temporary", "final"])
 def test_a_folder_of_the_name_is_one_sentence(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     with pytest.raises(UserError, match="recipe.json cannot be written"):
