@@ -12,7 +12,7 @@ from export import Examples, Job, parity
 from runtime.errors import UserError
 from runtime.files import file_sha256, make_folder
 from training.runs.trained_model import StoredModel
-from zoo.convert import card
+from zoo.convert import model_config
 
 
 def export(run: StoredModel, job: Job, examples: Examples) -> Path:
@@ -20,7 +20,7 @@ def export(run: StoredModel, job: Job, examples: Examples) -> Path:
     model = run.model(image_size=job.size)
     spec, source = run.spec, run.weights_path
     facts = {
-        "format": card.FORMAT,
+        "format": model_config.FORMAT,
         "model": run.name,
         "arguments": run.arguments,
         "classes": list(spec.classes),
@@ -31,10 +31,10 @@ def export(run: StoredModel, job: Job, examples: Examples) -> Path:
     partial = job.out.with_name(f".{job.out.name}.{os.getpid()}.partial")
     written = partial / job.out.name
     try:
-        card.write(written, model, facts, half=job.precision == "fp16")
-        rebuilt = parity.keras_predict(card.rebuild(written, job.size))
+        model_config.write(written, model, facts, half=job.precision == "fp16")
+        rebuilt = parity.keras_predict(model_config.rebuild(written, job.size))
         parity.pass_through(run, model, rebuilt, job, examples)
-        os.replace(card.card_path(written), card.card_path(job.out))
+        os.replace(model_config.config_path(written), model_config.config_path(job.out))
         os.replace(written, job.out)
     except OSError as error:
         raise UserError(f"{job.out} cannot be written: {error.strerror or error}.") from error

@@ -1,4 +1,4 @@
-"""JSON: the one reader of what strangers wrote (recipes, cards, lists of classes, legends, configurations, notes), and
+"""JSON: the one reader of what strangers wrote (recipes, configs, lists of classes, legends, notes), and
 how ours is written.
 
 What is bounded: bytes, depth, and numbers (finite, whole ones within 64 bits). What is decided: UTF-8 with or without

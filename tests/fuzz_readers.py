@@ -141,7 +141,7 @@ def recipes() -> list[bytes]:
     return [Recipe.of(model="deeplabv3plus", data="scenes").to_json().encode()]
 
 
-def cards() -> list[bytes]:
+def configs() -> list[bytes]:
     text = {
         "format": 1,
         "model": "unet",
@@ -232,7 +232,7 @@ HEAVY = {
     "checkpoint": Reader("a.checkpoint", checkpoints, "training.runs.checkpoints:read", (ValueError,)),
     "history": Reader("history.csv", histories, "tests.fuzz_json:history"),
     "recipe": Reader("recipe.json", recipes, "training.runs.recipe:from_json"),
-    "card": Reader("a.json", cards, "zoo.convert.card:read"),
+    "config": Reader("a.json", configs, "zoo.convert.model_config:read"),
     "classes": Reader("a.json", jsons, "training.data.labels.classes:read"),
     "mapping": Reader("a.json", jsons, "training.data.labels.taxonomies:read_mapping"),
     "index of copies": Reader("index.json", jsons, "tests.fuzz_json:copied"),

@@ -22,7 +22,7 @@ from tests.tiny import REPOSITORY
 WHEEL = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
 PACKAGES: list[str] = WHEEL["packages"]
 MODEL = "deeplabv3plus_mobilenet_edgetpu_camvid_int8.tflite"
-# Extras whose packages a room may import; those of the base everybody may.
+# Extras whose packages a package of ours may import; those of the base everybody may.
 EXTRAS = {"runtime": [], "kerbside": [], "app": ["app"]}
 EVERY = ["train", "hf", "mlflow"]
 

@@ -13,7 +13,7 @@ from runtime.errors import exit_on_user_error
 
 REPOSITORY = Path(__file__).parents[1]
 
-# DeepLabV3+ as small as it gets: what is tested is the way through the house, not the scores.
+# DeepLabV3+ as small as it gets: what is tested is the way through the code, not the scores.
 TINY_MODEL = ["--backbone", "mobilenet_v2", "--set", "rates=1,2", "aspp_filters=8", "decoder_filters=8",
               "low_level_filters=8", "--backbone-weights", "none"]  # fmt: skip
 

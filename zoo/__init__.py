@@ -51,7 +51,7 @@ MODELS: dict[str, Callable[..., keras.Model]] = {
     "otsu": otsu,
 }
 
-# What a library's network has otherwise: fields that `build` takes as keywords too, for cards and recipes name them so.
+# What a library's network has otherwise: fields that `build` takes as keywords too: configs and recipes name them so.
 VARIANTS: dict[str, type[heads.Variant]] = {
     "deeplabv3plus": DeepLabV3Plus,
     "deeplabv3": DeepLabV3,
@@ -59,7 +59,7 @@ VARIANTS: dict[str, type[heads.Variant]] = {
     "lraspp": heads.Variant,
 }
 
-# Keywords that had another name before 0.2: cards, recipes and --set may still use it.
+# Keywords that had another name before 0.2: configs, recipes and --set may still use it.
 FORMER = {"multiple": "size_divisor"}
 
 

@@ -24,7 +24,7 @@ from runtime.errors import UserError, exit_on_user_error
 from tests.exported import COLOURS, NAMES, colour_examples, colour_model, colour_run, perturb
 from training.runs.converted_weights import recipe_fields
 from training.runs.trained_run import load
-from zoo.convert import card
+from zoo.convert import model_config
 from zoo.convert.files import h5_writer
 
 SIZE = (33, 48)
@@ -299,19 +299,19 @@ def test_weights_build_their_own_model(real_run, precision, capsys):
     shown = capsys.readouterr().out
     assert f"{out}  " in shown and f"--init {out}" in shown
     run = load(real_run)
-    ours, theirs = run.model().weights, card.rebuild(out).weights
+    ours, theirs = run.model().weights, model_config.rebuild(out).weights
     for one, other in zip(ours, theirs, strict=True):
         whole, kept = one.numpy(), other.numpy()
         slack = 0.0 if precision == "fp32" else np.abs(whole) / 2**11 + 2.0**-25
         assert (np.abs(whole - kept) <= slack).all(), one.path
     share = out.stat().st_size / run.weights_path.stat().st_size
     assert share < 1.1 if precision == "fp32" else share < 0.7
-    assert tuple(card.read(out)["classes"]) == run.spec.classes
+    assert tuple(model_config.read(out)["classes"]) == run.spec.classes
     fields = recipe_fields(out, "deeplabv3plus")
     assert fields == {
         "backbone": "mobilenet_v2",
         "output_stride": 16,
-        "model_options": card.tuples(run.recipe.model.options),
+        "model_options": model_config.tuples(run.recipe.model.options),
     }
     assert [path.name for path in out.parent.iterdir() if path.name.startswith(".")] == []
 

@@ -19,7 +19,7 @@ from training import data
 from training.runs.load_weights import load_weights
 from training.runs.recipe import Recipe, default_recipe
 from training.runs.trained_run import build_model
-from zoo.convert import card
+from zoo.convert import model_config
 
 MODELS = REPOSITORY / "models"
 FILES = sorted(MODELS.glob("*.tflite"))
@@ -28,7 +28,7 @@ each = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 
 def name_of(path: Path) -> str:
-    """NAME of NAME_PRECISION.tflite, which the weights and the cards have as well."""
+    """NAME of NAME_PRECISION.tflite, which the weights and the configs have as well."""
     return path.stem.rpartition("_")[0]
 
 
@@ -68,14 +68,14 @@ def test_each_has_a_card_with_its_checksum_and_score(path: Path) -> None:
 
 @each
 def test_the_weights_build_their_own_model(path: Path) -> None:
-    assert card.rebuild(weights_of(path)).output["logits"].shape[-1] == 11
+    assert model_config.rebuild(weights_of(path)).output["logits"].shape[-1] == 11
 
 
 def test_another_files_card_is_refused(tmp_path: Path) -> None:
-    shutil.copy(card.card_path(WEIGHTS), tmp_path)
+    shutil.copy(model_config.config_path(WEIGHTS), tmp_path)
     (tmp_path / WEIGHTS.name).write_bytes(WEIGHTS.read_bytes()[:-1])
     with pytest.raises(UserError, match="is not what .*json was written for"):
-        card.rebuild(tmp_path / WEIGHTS.name)
+        model_config.rebuild(tmp_path / WEIGHTS.name)
 
 
 @each
@@ -90,7 +90,9 @@ def test_the_recipe_of_today_takes_the_weights_and_agrees_with_the_file(path: Pa
     from training.data import scenes
 
     name = bundle_of(path).facts["model"]
-    arguments = json.loads(card.card_path(weights_of(path)).read_text(encoding="utf-8"))["arguments"]
+    arguments = json.loads(model_config.config_path(weights_of(path)).read_text(encoding="utf-8"))[
+        "arguments"
+    ]
     row = {**default_recipe(name, "camvid"), "backbone": arguments["backbone"]}
     model = build_model(Recipe.of(model=name, data="camvid", data_dir="d", **row), 11)
     load_weights(model, weights_of(path))

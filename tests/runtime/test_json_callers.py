@@ -14,7 +14,7 @@ from training.distributed import from_environment
 from training.runs import recipe
 from training.runs.trained_run import CLASSES, read_classes
 from training.tracking import mlflow_store
-from zoo.convert import card
+from zoo.convert import model_config
 from zoo.convert.files import readers
 
 LABELS = ("road", "car")
@@ -33,7 +33,7 @@ READERS = {
     "copied data": ("index.json", a_run(stream_copy._index)),
     "classes of data": ("classes.json", classes.read),
     "mapping of classes": ("mine.json", taxonomies.read_mapping),
-    "card": ("public.json", card.read),
+    "config": ("public.json", model_config.read),
     "configuration": ("config.json", readers._json),
     "scores": ("scores.json", lambda path: report.read_scores(path, LABELS)),
     "legend": ("legend.json", lambda path: painted.read_legend(path.read_bytes(), LABELS, str(path))),

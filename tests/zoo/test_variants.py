@@ -1,5 +1,5 @@
-"""What the networks of other libraries have otherwise: rows of a table, which cards and recipes of before it still say
-keyword by keyword."""
+"""What the networks of other libraries have otherwise: rows of a table, which configs and recipes of before it still
+say keyword by keyword."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from runtime.errors import UserError
 from tests import references
 from training.runs.recipe import Recipe, default_recipe, from_json
 from training.runs.trained_run import build_model
-from zoo.convert import card
+from zoo.convert import model_config
 from zoo.keras_private import flat_layers
 
 TINY: dict[str, Any] = {"classes": 5, "backbone": "resnet18_v1b", "backbone_sizes": {"blocks": (1, 1, 1, 1)},
@@ -23,7 +23,7 @@ PLUS = {**TINY, "rates": (2, 3), "aspp_filters": 6, "low_level_filters": 4, "dec
 V3 = {**TINY, "rates": (2, 3), "aspp_filters": 6}
 SEPARABLE = {"aspp_separable": True, "decoder_separable": True}
 AUXILIARY = {"auxiliary": True, "auxiliary_filters": 3}
-# Of a card as version 0.2.0 wrote it: model, what it shares with today's card, what it says keyword by keyword, the
+# Of a config as version 0.2.0 wrote it: model, what it shares with today's config, what it says keyword by keyword, the
 # variant that says so today, and a digest of `layers` by that version.
 BEFORE = {
     "segmentation_models_pytorch": (
@@ -87,8 +87,8 @@ def test_a_card_of_before_opens_and_is_the_network_of_its_variant(name, tmp_path
     weights = tmp_path / "old.weights.h5"
     facts = {"format": 1, "model": model, "arguments": {**shared, **said}, "classes": None, "palette": None,
              "source": {"kind": name, "name": "x", "sha256": ""}}  # fmt: skip
-    card.write(weights, named, facts)
-    opened = card.rebuild(weights)
+    model_config.write(weights, named, facts)
+    opened = model_config.rebuild(weights)
     assert layers(opened) == layers(named)
     np.testing.assert_array_equal(logits(opened), logits(named))
 

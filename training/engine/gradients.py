@@ -61,7 +61,7 @@ def make_gradients(
     def gradients(images: Any, labels: Any) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
         weights = [tf.convert_to_tensor(variable.value) for variable in model.trainable_variables]
         state = [tf.convert_to_tensor(variable.value) for variable in model.non_trainable_variables]
-        totals = over_replicas("SUM", losses.shares(terms, model.output, labels, class_weights))
+        totals = over_replicas("SUM", losses.normalisers(terms, model.output, labels, class_weights))
         loss, found, state = _summed(
             part, recipe.optimisation.accumulate, (images, labels), weights, state, totals
         )

@@ -17,14 +17,14 @@ from training.engine.gradients import Logits
 from training.runs import trained_run
 from training.runs.settings import LossSettings
 from zoo import contract
-from zoo.convert import card
+from zoo.convert import model_config
 
 LEAST = 1e-6  # of a probability, before its logarithm is taken
 
 
 def fingerprint(path: Path) -> str:
     """The SHA-256 of the teacher's weights, by which a resumed run knows it. UserError when there are none."""
-    if path.suffix != ".tflite" and not path.name.endswith(card.SUFFIX):
+    if path.suffix != ".tflite" and not path.name.endswith(model_config.SUFFIX):
         path = trained_run.load(path).weights_path
     if not path.is_file():
         raise UserError(f"the teacher {path} is not there: name a run folder, a .weights.h5 or a .tflite")

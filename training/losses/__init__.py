@@ -1,6 +1,6 @@
 """Losses: plain functions in a literal table, terms that are made of them, and what a model is trained by.
 
-A loss is a mean over something: pixels, images, masks, prompts. Its `share` is how much of that a batch holds. So
+A loss is a mean over something: pixels, images, masks, prompts. Its `normaliser` is how much of that a batch holds. So
 a batch may be computed in parts (replicas, micro-batches): each part's mean counts by its share of the whole's, and
 the parts sum to the loss of the whole batch, however unevenly void lies in it.
 """
@@ -36,7 +36,7 @@ __all__ = [
     "class_weights",
     "main_outputs",
     "parse",
-    "shares",
+    "normalisers",
     "training_loss",
     "validation_loss",
     "written",
@@ -52,7 +52,7 @@ class Loss(NamedTuple):
     None, `seed` two integers that decide whatever is drawn at random: the step gives other ones at every step and
     on every replica, and the same ones again after a resume.
     `reads`: the keys of `outputs` that it needs. `weighted`: whether class weights mean something to it.
-    `share(outputs, labels, class_weights)`: what that mean was taken over, float32, a scalar or one value a part;
+    `normaliser(outputs, labels, class_weights)`: what that mean was taken over, float32, a scalar or one value a part;
     of `outputs` it reads static shapes only, so that `model.output` will do. 0 where nothing counts.
     `options`: the function's own options, each with the lowest and the highest value that it may have.
     """
@@ -60,7 +60,7 @@ class Loss(NamedTuple):
     function: Callable[..., tf.Tensor]
     reads: tuple[str, ...]
     weighted: bool
-    share: Callable[..., tf.Tensor]
+    normaliser: Callable[..., tf.Tensor]
     options: dict[str, tuple[float, float]] = {}
 
 
@@ -213,17 +213,17 @@ def check(terms: Sequence[Term], outputs: Collection[str]) -> None:
             )
 
 
-def shares(
+def normalisers(
     terms: Sequence[Term],
     outputs: Mapping[str, Any],
     labels: Any,
     class_weights: Sequence[float] | None,
 ) -> list[tf.Tensor]:
-    """Each term's share in this batch. Sums over the parts of a whole batch are the `totals` of training_loss.
+    """Each term's normaliser of this batch. Sums over the parts of a whole batch are the `totals` of training_loss.
 
     `outputs` may be `model.output`: only static shapes are read.
     """
-    return [term.loss.share(outputs, labels, _weights_for(term, class_weights)) for term in terms]
+    return [term.loss.normaliser(outputs, labels, _weights_for(term, class_weights)) for term in terms]
 
 
 def training_loss(
@@ -238,7 +238,7 @@ def training_loss(
 ) -> tf.Tensor:
     """The weighted sum of the terms, and of the auxiliary heads' where the model has some, a float32 scalar.
 
-    With `totals` (those of the whole batch, see `shares`) this batch is a part of it, and gives the part of the
+    With `totals` (those of the whole batch, see `normalisers`) this batch is a part of it, and gives the part of the
     whole's loss that is its own: the sum over all parts is the loss of the whole batch. Without, it is the whole.
 
     A key that starts with `aux_logits`, (B, H, W, C), is an auxiliary head: every term that reads `logits` is taken
@@ -250,7 +250,7 @@ def training_loss(
         weights = _weights_for(term, class_weights)
         part: Any = 1.0
         if totals is not None:
-            part = tf.math.divide_no_nan(term.loss.share(outputs, labels, weights), totals[index])
+            part = tf.math.divide_no_nan(term.loss.normaliser(outputs, labels, weights), totals[index])
         for factor, head in _heads(term, outputs, auxiliary_weight):
             mean = term.loss.function(head, labels, weights, seed=seed, **term.options)
             loss += term.weight * factor * tf.reduce_sum(part * mean)

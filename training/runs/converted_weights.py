@@ -23,7 +23,7 @@ from training.data import DATASETS, specs
 from training.data.labels.taxonomies import plain_names
 from training.data.spec import VOID_ID, DatasetSpec, Example, Taxonomies
 from training.runs.settings import DataSettings
-from zoo.convert import card
+from zoo.convert import model_config
 
 NO_DATA = DataSettings("")
 
@@ -48,7 +48,9 @@ class Converted:
         try:
             return DatasetSpec(self.facts["source"]["name"], classes, palette, ("train", "val"), (512, 1024))
         except ValueError as error:
-            raise UserError(f"{card.card_path(self.weights_path)} cannot be used: {error}.") from error
+            raise UserError(
+                f"{model_config.config_path(self.weights_path)} cannot be used: {error}."
+            ) from error
 
     @property
     def labelled(self) -> bool:
@@ -69,7 +71,7 @@ class Converted:
 
     @property
     def label(self) -> str:
-        return self.weights_path.name.removesuffix(card.SUFFIX)
+        return self.weights_path.name.removesuffix(model_config.SUFFIX)
 
     @property
     def fixed_size(self) -> tuple[int, int]:
@@ -84,7 +86,7 @@ class Converted:
         return self.card_sha256
 
     def model(self, image_size: tuple[int, int] | None = None) -> keras.Model:
-        return card.rebuild(self.weights_path, image_size)
+        return model_config.rebuild(self.weights_path, image_size)
 
     def on(
         self,
@@ -111,22 +113,22 @@ class Converted:
 
 
 def load(path: Path) -> Converted:
-    """Open FILE.weights.h5 by the card beside it. UserError when either is missing or makes no sense."""
+    """Open FILE.weights.h5 by the config beside it. UserError when either is missing or makes no sense."""
     if not path.is_file():
         raise UserError(f"{path} is not there: name a run folder, or weights that zoo.convert wrote")
-    found = card.read(path)
+    found = model_config.read(path)
     if found["model"] not in zoo.MODELS:
         raise UserError(f"{path} is a {found['model']}, which this version has no model of: convert it again")
-    sha256 = file_sha256(card.card_path(path))
+    sha256 = file_sha256(model_config.config_path(path))
     return Converted(path.parent, path, sha256, found)
 
 
 def recipe_fields(path: Path, model: str) -> dict[str, Any]:
-    """What a Recipe says of the model's architecture, from the card of the weights that training starts from;
+    """What a Recipe says of the model's architecture, from the config of the weights that training starts from;
     {} where they have none. UserError when they are of another model than the one named."""
-    if not card.card_path(path).is_file():
+    if not model_config.config_path(path).is_file():
         return {}
-    found = card.read(path)
+    found = model_config.read(path)
     if found["model"] != model:
         raise UserError(
             f"--init {path} is a {found['model']}, not a {model}: train that, or leave --init out"

@@ -13,7 +13,7 @@ from training.data.labels.same_classes import same_classes
 from training.data.labels.taxonomies import Targets, plain_names
 from training.runs import best_weights, recipe, trained_run
 from training.runs.converted_weights import recipe_fields
-from zoo.convert import card, ours
+from zoo.convert import model_config, ours
 
 SHOWN = 12  # names that a line lists before it counts the rest
 
@@ -27,7 +27,7 @@ class Start:
 
 
 def architecture(init: Path, model: str) -> dict[str, Any]:
-    """What the run or the card of the weights says of the model, without which they would not fit; {} where neither is
+    """What the run or the config of the weights says of the model, without which they would not fit; {} where none is
     there. UserError when they are of another model than the one named."""
     folder = trained_run.folder_of(init)
     return recipe.architecture(folder, model) if folder.is_dir() else recipe_fields(init, model)
@@ -39,17 +39,17 @@ def find(init: Path) -> Start:
     path = folder / best_weights.NAME if folder.is_dir() else init
     if not path.is_file():
         raise UserError(f"{path}, of --init, is not there: name a run that has weights, or a .weights.h5")
-    if not path.name.endswith(card.SUFFIX):
+    if not path.name.endswith(model_config.SUFFIX):
         raise UserError(
             f"--init {path} is neither a run nor a .weights.h5: a public checkpoint becomes one by "
-            f"python -m zoo.convert {path} --out {path.with_suffix('').name}{card.SUFFIX}"
+            f"python -m zoo.convert {path} --out {path.with_suffix('').name}{model_config.SUFFIX}"
         )
     if (folder / trained_run.CLASSES).is_file() and folder.is_dir():
         kept = trained_run.read_classes(folder)
         return Start(path, kept.classes if kept else ())
     if folder.is_dir() and (folder / "recipe.json").is_file():
         return Start(path, trained_run.load(folder).spec.classes)
-    found = card.read(path) if card.card_path(path).is_file() else {}
+    found = model_config.read(path) if model_config.config_path(path).is_file() else {}
     return Start(path, tuple(found.get("classes") or ()))
 
 
@@ -75,7 +75,7 @@ def load(
         try:
             taken = ours.take(model, stored, rows if count is not None else None)
         except ValueError as error:
-            lacking = "" if start.classes else f" ({card.missing(start.path)})"
+            lacking = "" if start.classes else f" ({model_config.missing(start.path)})"
             raise UserError(f"{start.path}, of --init, {error}{lacking}") from error
     for line in _told(start.path, taken, theirs, classes, rows, count):
         say(line)

@@ -23,7 +23,7 @@ from training.runs.converted_weights import Converted
 from training.runs.load_weights import load_weights
 from training.runs.recipe import Recipe, from_json
 from training.runs.settings import DataSettings, ModelSettings, split_options
-from zoo.convert import card
+from zoo.convert import model_config
 
 CLASSES = "classes.json"
 
@@ -103,7 +103,7 @@ def load(path: str | Path) -> Run | Converted:
     """Open a run folder, its best.weights.h5, or FILE.weights.h5 of zoo.convert. UserError, naming what is missing,
     when it cannot be used."""
     folder = folder_of(path)
-    if folder.name.endswith(card.SUFFIX):
+    if folder.name.endswith(model_config.SUFFIX):
         return converted_weights.load(folder)
     if not folder.is_dir():
         raise UserError(f"{folder} is not a run folder: name one such as runs/NAME, or a FILE.weights.h5")
@@ -191,7 +191,7 @@ def arguments(settings: ModelSettings, classes: int) -> dict[str, Any]:
     }
     taken = inspect.signature(zoo.MODELS[settings.name]).parameters
     common = {name: value for name, value in common.items() if name in taken and value != ""}
-    return {**common, **card.tuples(settings.options)}
+    return {**common, **model_config.tuples(settings.options)}
 
 
 def build_model(recipe: Recipe, classes: int, image_size: tuple[int, int] | None = None) -> keras.Model:

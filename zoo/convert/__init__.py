@@ -3,8 +3,7 @@
 from collections.abc import Callable
 
 from zoo.convert import recognition
-from zoo.convert.by_hand import write_card as write_card
-from zoo.convert.card import rebuild as rebuild
+from zoo.convert.by_hand import write_config as write_config
 from zoo.convert.checkpoint import Checkpoint, Match
 from zoo.convert.layouts import (
     huggingface_mask2former,
@@ -19,6 +18,7 @@ from zoo.convert.layouts import (
     torchvision,
     torchvision_mobile,
 )
+from zoo.convert.model_config import rebuild as rebuild
 
 # What a checkpoint may be, in words, and the function that knows it. The first that answers is right.
 SOURCES: dict[str, Callable[[Checkpoint], Match | None]] = {

@@ -18,7 +18,7 @@ import zoo
 from runtime.class_names import MOST_CLASSES
 from runtime.errors import UserError, exit_on_user_error, first_line
 from runtime.stderr import stderr_closed
-from zoo.convert import card, ours, recognise
+from zoo.convert import model_config, ours, recognise
 from zoo.convert.assign import Report, assign, check_size
 from zoo.convert.checkpoint import Checkpoint, Match
 from zoo.convert.files import hub, readers
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
         help="a .safetensors, .pth or .weights.h5 file, a model folder, or a hub name such as OWNER/NAME",
     )
     made.add_argument(
-        "--out", required=True, metavar=f"FILE{card.SUFFIX}", help="FILE.json is written beside it"
+        "--out", required=True, metavar=f"FILE{model_config.SUFFIX}", help="FILE.json is written beside it"
     )
     made.add_argument(
         "--classes", type=int, metavar="N", help="another number of classes: the head is new and random"
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     out = _checked_out(args.out)
     path, name = Path(args.source), Path(args.source).resolve().name
-    if path.name.endswith(card.SUFFIX):
+    if path.name.endswith(model_config.SUFFIX):
         return _convert_ours(path, args, out)
     _refuse_run(path)
     if not path.exists() and hub.is_name(args.source):
@@ -76,18 +76,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"{args.source} {str(error).rstrip('.')}.") from error
     _tell(report, match, arguments)
     _tell_assumed(source.checkpoint, match)
-    card.write(out, model, card.of(match, arguments, args.name or name, source.sha256))
+    model_config.write(out, model, model_config.of(match, arguments, args.name or name, source.sha256))
     _say(_written(out))
     return 0
 
 
 def _convert_ours(path: Path, args: argparse.Namespace, out: Path) -> int:
     """Weights of the zoo already: what changes is the number of classes."""
-    if not card.card_path(path).is_file():
+    if not model_config.config_path(path).is_file():
         _refuse_run(path.parent)
     if args.set:
         raise UserError(f"{args.source} says itself what it was built with: leave --set out.")
-    facts = card.read(path)
+    facts = model_config.read(path)
     name, before = str(facts["model"]), facts["arguments"].get("classes")
     with stderr_closed():
         keras.ops.zeros(1)
@@ -105,7 +105,7 @@ def _convert_ours(path: Path, args: argparse.Namespace, out: Path) -> int:
         _say(f"new and random, to be trained: {_some(taken.heads)}")
         facts = {**facts, "classes": None, "palette": None}
     source = {**facts["source"], "name": args.name or facts["source"]["name"]}
-    card.write(out, model, {**facts, "arguments": dict(arguments), "source": source})
+    model_config.write(out, model, {**facts, "arguments": dict(arguments), "source": source})
     _say(_written(out))
     return 0
 
@@ -120,13 +120,15 @@ def _refuse_run(folder: Path) -> None:
 
 
 def _written(out: Path) -> str:
-    return f"{out}  {out.stat().st_size / 1e6:.2f} MB, {card.card_path(out).name} beside it"
+    return f"{out}  {out.stat().st_size / 1e6:.2f} MB, {model_config.config_path(out).name} beside it"
 
 
 def _checked_out(out: str) -> Path:
     path = Path(out)
-    if not path.name.endswith(card.SUFFIX) or path.name == card.SUFFIX:
-        raise UserError(f"--out {out} should end in {card.SUFFIX}, such as segformer{card.SUFFIX}.")
+    if not path.name.endswith(model_config.SUFFIX) or path.name == model_config.SUFFIX:
+        raise UserError(
+            f"--out {out} should end in {model_config.SUFFIX}, such as segformer{model_config.SUFFIX}."
+        )
     if path.is_dir():
         raise UserError(f"--out {out} is a folder; name a file in it.")
     return path

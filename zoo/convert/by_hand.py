@@ -1,4 +1,4 @@
-"""A card for weights that were saved by hand: what `save_weights` leaves out."""
+"""A config for weights that were saved by hand: what `save_weights` leaves out."""
 
 import os
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ import zoo
 from runtime.class_names import check_names
 from runtime.errors import UserError
 from runtime.files import file_sha256, write_json
-from zoo.convert import card, ours
+from zoo.convert import model_config, ours
 
 Colour = tuple[int, int, int]
 
 
-def write_card(
+def write_config(
     weights: str | os.PathLike[str],
     model: str,
     *,
@@ -28,7 +28,7 @@ def write_card(
 
         model = zoo.build("deeplabv3plus", classes=2, backbone="mobilenet_v2")
         model.save_weights("mine.weights.h5")
-        zoo.convert.write_card("mine.weights.h5", "deeplabv3plus", classes=["road", "car"], backbone="mobilenet_v2")
+        zoo.convert.write_config("mine.weights.h5", "deeplabv3plus", classes=["road", "car"], backbone="mobilenet_v2")
 
     From then on export, evaluation, --init and --teacher take the weights. `model` and `arguments` are those of
     zoo.build, without `image_size` where it may be free. `classes` are the names in the order of the ids, or their
@@ -37,8 +37,8 @@ def write_card(
     UserError when the weights are not of this model, naming the layer, or when the arguments make no sense.
     """
     path = Path(weights)
-    if not path.name.endswith(card.SUFFIX) or not path.is_file():
-        raise UserError(f"{path} is no file that ends in {card.SUFFIX}: name what save_weights wrote")
+    if not path.name.endswith(model_config.SUFFIX) or not path.is_file():
+        raise UserError(f"{path} is no file that ends in {model_config.SUFFIX}: name what save_weights wrote")
     if isinstance(classes, str):
         raise UserError(f"classes is {classes!r}: a list of names is needed, such as ['road', 'car']")
     names = [str(name) for name in classes] if isinstance(classes, Sequence) else None
@@ -54,16 +54,20 @@ def write_card(
     _check(path, model, built)
     sha256 = file_sha256(path)
     facts = {
-        "format": card.FORMAT,
+        "format": model_config.FORMAT,
         "model": model,
         "arguments": built,
         "classes": names,
         "palette": colours,
-        "source": {"kind": "saved by hand", "name": path.name.removesuffix(card.SUFFIX), "sha256": sha256},
+        "source": {
+            "kind": "saved by hand",
+            "name": path.name.removesuffix(model_config.SUFFIX),
+            "sha256": sha256,
+        },
         "weights_sha256": sha256,
     }
-    write_json(card.card_path(path), facts)
-    return card.card_path(path)
+    write_json(model_config.config_path(path), facts)
+    return model_config.config_path(path)
 
 
 def _check(path: Path, model: str, arguments: dict[str, Any]) -> None:
@@ -76,9 +80,9 @@ def _check(path: Path, model: str, arguments: dict[str, Any]) -> None:
         try:
             taken = ours.take(built, stored)
         except ValueError as error:
-            raise UserError(f"{path} {error}: give write_card what zoo.build was given") from error
+            raise UserError(f"{path} {error}: give write_config what zoo.build was given") from error
     if taken.left or taken.new:
         raise UserError(
-            f"{path} and this {model} differ in the layer {(*taken.left, *taken.new)[0]}: give write_card what "
+            f"{path} and this {model} differ in the layer {(*taken.left, *taken.new)[0]}: give write_config what "
             "zoo.build was given"
         )

@@ -1,7 +1,7 @@
 """What neither the tensors of a checkpoint nor anything beside them says: asked for by --set, or assumed and told.
 
 A source asks `take` for each such fact, with what the checkpoint says (None: nothing) and what its own table UNSAID
-has for it. What nobody said ends in `assumed`, which the command prints and the card keeps.
+has for it. What nobody said ends in `assumed`, which the command prints and the config keeps.
 """
 
 import ast

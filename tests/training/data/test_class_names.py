@@ -17,7 +17,7 @@ from tests.tiny_tflite import convert, mask_model, write_bundle
 from training.data.spec import DatasetSpec, Example
 from training.runs import converted_weights
 from zoo.convert import __main__ as convert_main
-from zoo.convert import card
+from zoo.convert import model_config
 from zoo.convert.checkpoint import Match
 
 MORE = (256, 257, 300)
@@ -37,7 +37,8 @@ def test_more_classes_than_bytes_hold_are_refused_wherever_they_appear(tmp_path,
     model = mask_model(*SIZE)
     ours = write_bundle(tmp_path / "o.tflite", model, labels=names, palette=palette, size=SIZE)
     (tmp_path / "scores.tflite").write_bytes(channels_of(count))
-    facts = {"format": card.FORMAT, "model": "fcn", "arguments": {"classes": count}, "classes": None, "palette": None,
+    facts = {"format": model_config.FORMAT, "model": "fcn", "arguments": {"classes": count}, "classes": None,
+             "palette": None,
              "source": {"kind": "x", "name": "x", "sha256": ""}}  # fmt: skip
     for build in (
         lambda: zoo.build("otsu", classes=count),
@@ -150,7 +151,7 @@ def test_mended_names():
         "a (2) (2)",
     )
     match = Match("x", "fcn", {"classes": 2}, str, {}, classes=("a\nb", "a\nb"))
-    found = card.of(match, {"classes": 2}, "n", "s")
+    found = model_config.of(match, {"classes": 2}, "n", "s")
     assert found["classes"] == ["a b", "a b (2)"]
 
 

@@ -101,7 +101,7 @@ def test_a_batch_that_is_all_void_teaches_nothing(name: str) -> None:
     else:
         assert float(loss) == 0.0
     assert all(np.all(gradient.numpy() == 0.0) for gradient in gradients.values())
-    share = losses.shares(losses.parse(name), outputs(name), labels, weights_of(name))[0]
+    share = losses.normalisers(losses.parse(name), outputs(name), labels, weights_of(name))[0]
     assert np.asarray(share).flat[-1] == 0.0
 
 
@@ -146,7 +146,7 @@ def test_parts_sum_to_the_whole(name: str, cut: int, monkeypatch: pytest.MonkeyP
     terms, read, labels = losses.parse(name), outputs(name), targets(name, label_maps())
     whole, expected = graded(name, read, labels)
     parts = [tf.nest.map_structure(lambda x, s=s: x[s], (read, labels)) for s in (slice(cut), slice(cut, 4))]
-    held = [losses.shares(terms, *part, weights_of(name)) for part in parts]
+    held = [losses.normalisers(terms, *part, weights_of(name)) for part in parts]
     totals = [a + b for a, b in zip(*held, strict=True)]
     found = [graded(name, *part, totals=totals) for part in parts]
     np.testing.assert_allclose(sum(loss for loss, _ in found), whole, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""--init with any classes: one contract over every model of the zoo, what is said, weights without a card."""
+"""--init with any classes: one contract over every model of the zoo, what is said, weights without a config."""
 
 import json
 import warnings
@@ -17,7 +17,7 @@ from training.runs import initial_weights
 from training.runs.trained_run import load
 from zoo import contract
 from zoo.convert import __main__ as convert
-from zoo.convert import card, ours, write_card
+from zoo.convert import model_config, ours, write_config
 
 THEIRS = ("Road", "Pavement", "Car", "tree house", "Sky")
 OURS = ("sky", "barn", "sidewalk")  # theirs are 4, none, and 1 by the table: CamVid's Pavement is a sidewalk
@@ -44,13 +44,14 @@ def values(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def read(folder: Path, model: keras.Model, names: tuple[str, ...] | None, name: str, **arguments) -> Path:
-    """The model's weights with a card, or, without names, as `save_weights` leaves them."""
+    """The model's weights with a config, or, without names, as `save_weights` leaves them."""
     path = folder / "their.weights.h5"
     if names is None:
         model.save_weights(path)
     else:
         source = {"kind": "test", "name": "their", "sha256": ""}
-        card.write(path, model, {"format": 1, "model": name, "arguments": arguments, "classes": names, "palette": None,
+        model_config.write(path, model, {"format": 1, "model": name, "arguments": arguments, "classes": names,
+                                         "palette": None,
                                  "source": source})  # fmt: skip
     return path
 
@@ -253,7 +254,7 @@ def test_our_own_weights_get_another_number_of_classes(
     assert convert.main([str(path), "--classes", "2", "--out", str(tmp_path / "two.weights.h5")]) == 0
     said = capsys.readouterr().out
     assert "classes: 2 in place of 5" in said and "new and random, to be trained: class_predictor" in said
-    facts, model = card.read(tmp_path / "two.json"), card.rebuild(tmp_path / "two.weights.h5")
+    facts, model = model_config.read(tmp_path / "two.json"), model_config.rebuild(tmp_path / "two.weights.h5")
     assert (
         facts["arguments"]["classes"] == 2 and facts["classes"] is None and facts["source"]["name"] == "their"
     )
@@ -261,7 +262,7 @@ def test_our_own_weights_get_another_number_of_classes(
         if not at.startswith("class_predictor"):
             np.testing.assert_array_equal(found, values(theirs)[at], err_msg=at)
     assert convert.main([str(path), "--classes", "5", "--out", str(tmp_path / "five.weights.h5")]) == 0
-    assert card.read(tmp_path / "five.json")["classes"] == THEIRS
+    assert model_config.read(tmp_path / "five.json")["classes"] == THEIRS
     with pytest.raises(UserError, match="can have 2 classes or more, not 1"):
         convert.main([str(path), "--classes", "1", "--out", str(tmp_path / "one.weights.h5")])
 
@@ -270,13 +271,13 @@ def test_weights_saved_by_hand_say_that_a_card_is_missing_and_how_to_write_it(tm
     theirs = build("segformer", 2, 1)
     path = read(tmp_path, theirs, None, "segformer")
     with pytest.raises(
-        UserError, match=r"its card their.json, .*zoo.convert.write_card\('.*their.weights.h5',"
+        UserError, match=r"its config their.json, .*zoo.convert.write_config\('.*their.weights.h5',"
     ):
         load(path)  # what export, evaluation, comparison and teachers open
-    with pytest.raises(UserError, match="has the layer .* is needed .*write_card"):
+    with pytest.raises(UserError, match="has the layer .* is needed .*write_config"):
         start(build("segformer", 2, 2, decoder_filters=24), path, ("a", "b"))
     palette = [(1, 2, 3), (4, 5, 6)]
-    written = write_card(path, "segformer", classes=["a", "b"], palette=palette, **SMALL["segformer"])
+    written = write_config(path, "segformer", classes=["a", "b"], palette=palette, **SMALL["segformer"])
     assert written == tmp_path / "their.json"
     found = load(path)
     assert found.spec.classes == ("a", "b") and found.spec.palette == tuple(palette)
@@ -300,7 +301,7 @@ def test_a_card_that_would_be_wrong_is_not_written(tmp_path: Path) -> None:
         ("a list of names is needed", "segformer", {"classes": "abc", **small}),
     ]:
         with pytest.raises(UserError, match=words):
-            write_card(path, model, **given)
+            write_config(path, model, **given)
     with pytest.raises(UserError, match="name what save_weights wrote"):
-        write_card(tmp_path / "none.weights.h5", "segformer", classes=3)
-    assert not card.card_path(path).exists()
+        write_config(tmp_path / "none.weights.h5", "segformer", classes=3)
+    assert not model_config.config_path(path).exists()

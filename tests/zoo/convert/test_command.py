@@ -21,7 +21,7 @@ from runtime.errors import UserError
 from tests import references
 from tests.forged import Runs, write_zip
 from tests.tiny import assert_refused, called, command, environment
-from zoo.convert import card
+from zoo.convert import model_config
 from zoo.convert.__main__ import main
 
 NAMES = ["road", "sidewalk", "car"]
@@ -204,9 +204,9 @@ def test_cards_that_do_not_fit_are_refused(tmp_path, model_folder, capsys):
             zoo.convert.rebuild(path)
     path.write_text(text[:20])
     with pytest.raises(UserError, match="t.json cannot be read"):
-        card.read(path)
+        model_config.read(path)
     path.unlink()
-    with pytest.raises(UserError, match="its card t.json, .* is not beside it.*write_card"):
+    with pytest.raises(UserError, match="its config t.json, .* is not beside it.*write_config"):
         zoo.convert.rebuild(weights)
 
 

@@ -17,7 +17,7 @@ from training import evaluate
 from training.data import camvid
 from training.runs import converted_weights
 from training.runs.converted_weights import recipe_fields
-from zoo.convert import card
+from zoo.convert import model_config
 from zoo.convert.checkpoint import Match
 
 CAMVID = next(iter(camvid.TAXONOMIES.values()))
@@ -32,7 +32,7 @@ def write(folder: Path, classes: tuple[str, ...] | None, palette=None, **argumen
     model = zoo.build("deeplabv3plus", **built)
     match = Match("somewhere", "deeplabv3plus", built, str, {}, classes=classes, palette=palette)
     path = folder / "public.weights.h5"
-    card.write(path, model, card.of(match, built, "public.pth", "ab" * 32))
+    model_config.write(path, model, model_config.of(match, built, "public.pth", "ab" * 32))
     return path
 
 
@@ -104,7 +104,7 @@ def test_what_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
         evaluate.main([str(weights)])
     with pytest.raises(UserError, match="is a deeplabv3plus, not a unet"):
         recipe_fields(weights, "unet")
-    card.card_path(weights).unlink()
+    model_config.config_path(weights).unlink()
     with pytest.raises(UserError, match="public.json"):
         converted_weights.load(weights)
 

@@ -10,7 +10,7 @@ import pytest
 
 import zoo
 from tests import references
-from zoo.convert import card, recognise
+from zoo.convert import model_config, recognise
 from zoo.convert.assign import assign
 from zoo.convert.files import readers
 from zoo.convert.layouts import keras_hub
@@ -74,10 +74,12 @@ def assert_converts(theirs: Any, folder: Path, tmp_path: Path, sizes: list[tuple
     model = zoo.build(match.model, **match.arguments)
     report = assign(model, match)
     assert not report.left_over and not report.fresh
-    card.write(
-        tmp_path / "made.weights.h5", model, card.of(match, match.arguments, folder.name, source.sha256)
+    model_config.write(
+        tmp_path / "made.weights.h5",
+        model,
+        model_config.of(match, match.arguments, folder.name, source.sha256),
     )
-    rebuilt = card.rebuild(tmp_path / "made.json")
+    rebuilt = model_config.rebuild(tmp_path / "made.json")
     for height, width in sizes:
         images = references.images(height, width)
         seen = images.astype(np.float32)

@@ -13,7 +13,7 @@ import numpy as np
 
 from runtime.errors import UserError
 from zoo.backbones.efficientnet_lite import LAYOUTS, Layout, blocks
-from zoo.convert import assign, card
+from zoo.convert import assign, model_config
 from zoo.convert.checkpoint import Tensors
 from zoo.convert.files import readers
 
@@ -99,7 +99,7 @@ def installed(backbone: str) -> Path:
             f"{found.version} is installed: {package.pip}"
         )
     path = Path(str(found.locate_file(package.file)))
-    if not path.is_file() or card.file_sha256(path) != package.sha256:
+    if not path.is_file() or model_config.file_sha256(path) != package.sha256:
         raise UserError(
             f"{path}, of the package {package.name}, is not what version {package.version} holds: "
             f"{package.pip} --force-reinstall"

@@ -1,4 +1,4 @@
-"""FILE.weights.h5, and FILE.json, the card that says how to build its model again: what a conversion writes, and
+"""FILE.weights.h5, and FILE.json, the config that says how to build its model again: what a conversion writes, and
 `python -m export --format weights`."""
 
 import hashlib
@@ -30,13 +30,13 @@ KEYS: dict[str, Any] = {
 }
 
 
-def card_path(weights: Path) -> Path:
+def config_path(weights: Path) -> Path:
     """FILE.weights.h5 -> FILE.json."""
     return weights.with_name(weights.name.removesuffix(SUFFIX) + ".json")
 
 
 def of(match: Match, arguments: Mapping[str, Any], name: str, sha256: str) -> dict[str, Any]:
-    """The card of a conversion: `arguments` are those that the model was built with, without image_size; `name` and
+    """The config of a conversion: `arguments` are those that the model was built with, without image_size; `name` and
     `sha256` tell the checkpoint, `assumed` what was taken for what it does not say. Class names and colours are the
     checkpoint's where it has as many classes."""
     count = arguments.get("classes")
@@ -52,37 +52,37 @@ def of(match: Match, arguments: Mapping[str, Any], name: str, sha256: str) -> di
 
 
 def write(weights: Path, model: keras.Model, facts: Mapping[str, Any], half: bool = False) -> None:
-    """Write a model's weights and its card, `facts`, both or neither; `half` keeps float16 of them. Raises UserError
+    """Write a model's weights and its config, `facts`, both or neither; `half` keeps float16 of them. Raises UserError
     when the disk refuses."""
     content = h5_writer.weights_bytes(model, half)
-    with whole_file(card_path(weights)) as card_part, whole_file(weights) as weights_part:
+    with whole_file(config_path(weights)) as config_part, whole_file(weights) as weights_part:
         weights_part.write_bytes(content)
         facts = {**facts, "weights_sha256": hashlib.sha256(content).hexdigest()}
-        card_part.write_bytes(strict_json.written(facts))
+        config_part.write_bytes(strict_json.written(facts))
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The card of FILE.json or FILE.weights.h5, with tuples for its lists. Raises UserError when it is none."""
-    weights, path = path, card_path(path) if path.name.endswith(SUFFIX) else path
+    """The config of FILE.json or FILE.weights.h5, with tuples for its lists. Raises UserError when it is none."""
+    weights, path = path, config_path(path) if path.name.endswith(SUFFIX) else path
     if weights != path and weights.is_file() and not path.is_file():
         raise UserError(f"{weights} cannot be used alone: {missing(weights)}.")
     try:
-        card = strict_json.read(path)
+        config = strict_json.read(path)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read: {first_line(error)}; convert the checkpoint again."
         ) from error
     try:
-        strict_json.checked(card, KEYS)
+        strict_json.checked(config, KEYS)
     except ValueError as error:
         raise UserError(
             f"{path} is not what zoo.convert writes ({error}); convert the checkpoint again."
         ) from error
-    if card["format"] != FORMAT:
+    if config["format"] != FORMAT:
         raise UserError(
-            f"{path} is of format {card['format']}, but this version reads {FORMAT}: convert again."
+            f"{path} is of format {config['format']}, but this version reads {FORMAT}: convert again."
         )
-    return tuples(card)
+    return tuples(config)
 
 
 def rebuild(path: str | Path, image_size: tuple[int, int] | None = None) -> keras.Model:
@@ -91,17 +91,17 @@ def rebuild(path: str | Path, image_size: tuple[int, int] | None = None) -> kera
     Raises UserError when either file is missing, damaged or not of the other.
     """
     path = Path(path)
-    card = read(path)
+    config = read(path)
     weights = path if path.name.endswith(SUFFIX) else path.with_name(path.stem + SUFFIX)
     try:
-        if file_sha256(weights) != card["weights_sha256"]:
+        if file_sha256(weights) != config["weights_sha256"]:
             raise UserError(
-                f"{weights} is not what {card_path(weights).name} was written for; convert it again."
+                f"{weights} is not what {config_path(weights).name} was written for; convert it again."
             )
         # A model whose position embeddings have one size says which among its arguments.
-        size = card["arguments"].get("image_size") if image_size is None else image_size
+        size = config["arguments"].get("image_size") if image_size is None else image_size
         h5.check(weights)
-        model = zoo.build(card["model"], **{**card["arguments"], "image_size": size})
+        model = zoo.build(config["model"], **{**config["arguments"], "image_size": size})
         with warnings.catch_warnings():  # what does not fit raises as well
             warnings.simplefilter("ignore")
             model.load_weights(weights)
@@ -118,9 +118,9 @@ def tuples(value: Any) -> Any:
 
 
 def missing(weights: Path) -> str:
-    """What to do about weights without a card, such as those that were saved by hand."""
-    call = f"zoo.convert.write_card('{weights}', 'deeplabv3plus', classes=['road', 'car'], backbone='mobilenet_v2')"
+    """What to do about weights without a config, such as those that were saved by hand."""
+    call = f"zoo.convert.write_config('{weights}', 'deeplabv3plus', classes=['road', 'car'], backbone='mobilenet_v2')"
     return (
-        f"its card {card_path(weights).name}, which says what model and classes it is of, is not beside it; "
+        f"its config {config_path(weights).name}, which says what model and classes it is of, is not beside it; "
         f'python -c "import zoo.convert; {call}" writes one, with the model, classes and keywords of your zoo.build'
     )
