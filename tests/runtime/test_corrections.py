@@ -194,6 +194,6 @@ def test_init_takes_the_architecture_of_the_run(tmp_path):
     how = recipe.optimisation
     assert (how.learning_rate, how.epochs) == (1e-4, 20)  # the row of RECIPES for feedback
     other = assemble(parser().parse_args([*command, "--set", "aspp_filters=48"]))
-    assert other.model_options == {**options, "aspp_filters": 48}
+    assert other.model.options == {**options, "aspp_filters": 48}
     with pytest.raises(UserError, match="is a deeplabv3plus, not a unet"):
         assemble(parser().parse_args(["unet", *command[1:]]))

@@ -210,7 +210,8 @@ def test_tensorboard_has_the_recipe_numbers_and_previews_each_epoch_once(tmp_pat
         track(rows(3))
     events = EventAccumulator(str(made / "tensorboard"), size_guidance={"tensors": 0, "images": 0}).Reload()
     for name, key in (("val_miou", "val_miou"), ("loss", "loss"), ("learning_rate", "learning_rate")):
-        seen = [(event.step, float(make_ndarray(event.tensor_proto))) for event in events.Tensors(name)]
+        # Files of one second and process are read in the order of their names, in which ".10." comes before ".9.".
+        seen = sorted((event.step, float(make_ndarray(event.tensor_proto))) for event in events.Tensors(name))
         assert [step for step, _ in seen] == [1, 2, 3]
         assert np.allclose([value for _, value in seen], [row[key] for row in rows(3)])
     (recipe,) = events.Tensors("recipe")
