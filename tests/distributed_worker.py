@@ -35,19 +35,8 @@ def train(folder: Path, changes: dict[str, Any], cluster: distributed.Cluster) -
     from training.engine import loop, prepare_training
     from training.runs.recipe import Recipe
 
-    norm, pause, devices_here = (
-        changes.pop("norm", True),
-        changes.pop("pause", 0.0),
-        changes.pop("devices", 1),
-    )
-    if devices_here > 1:
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        tf.config.set_logical_device_configuration(
-            cpu, [tf.config.LogicalDeviceConfiguration()] * devices_here
-        )
-        devices: Any = tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(devices_here)])
-    else:
-        devices = prepare_training.strategy(cluster)
+    norm, pause = changes.pop("norm", True), changes.pop("pause", 0.0)
+    devices = strategy(changes.pop("devices", 1), cluster)
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(0)
     counts = {"train": 22, "val": 5, **changes.pop("counts", {})}
@@ -90,6 +79,19 @@ def train(folder: Path, changes: dict[str, Any], cluster: distributed.Cluster) -
     if cluster.chief:
         (folder / "losses.json").write_text(json.dumps(losses), encoding="utf-8")
     return 0
+
+
+def strategy(devices_here: int, cluster: distributed.Cluster) -> Any:
+    """So many devices of this one process, or the cluster's own strategy."""
+    import tensorflow as tf
+
+    from training.engine import prepare_training
+
+    if devices_here == 1:
+        return prepare_training.strategy(cluster)
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices_here)
+    return tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(devices_here)])
 
 
 def half_void(examples: list[Any]) -> list[Any]:
