@@ -216,7 +216,7 @@ def test_tensorboard_has_the_recipe_numbers_and_previews_each_epoch_once(tmp_pat
         assert np.allclose([value for _, value in seen], [row[key] for row in rows(3)])
     (recipe,) = events.Tensors("recipe")
     assert b'| backbone | `"mobilenet_v2"` |' in recipe.tensor_proto.string_val[0]
-    previews = events.Tensors("previews")
+    previews = sorted(events.Tensors("previews"), key=lambda event: event.step)
     assert [event.step for event in previews] == [1, 2, 3]
     width, height, data = previews[2].tensor_proto.string_val
     assert (width, height) == (b"32", b"8") and data == report.preview_path(made, 3).read_bytes()
