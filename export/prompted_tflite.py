@@ -99,9 +99,10 @@ def _convert(
     precision: str,
     images: Sequence[np.ndarray] | None = None,
 ) -> bytes:
+    shown = tflite.pinned(images) if images else []
     with tempfile.TemporaryDirectory() as folder, stderr_on_failure():
         tflite.write_saved_model(folder, model, serve, signature)
-        flatbuffer = bytes(tflite.converter_of(folder, precision, images or ()).convert())
+        flatbuffer = bytes(tflite.converter_of(folder, precision, shown).convert())
     tflite.check(flatbuffer)
     return flatbuffer
 
@@ -111,10 +112,7 @@ def calibration_images(examples: Sequence[Example], count: int, size: Sequence[i
     if not examples:
         raise UserError("the run's train split has no image to calibrate int8 on; one at least is needed.")
     chosen = parity.spread(examples, count)
-    images = [np.rint(fit(example.read()[0], size)).astype(np.uint8) for example in chosen]
-    # A black and a white pixel pin the input's range to 0..255, and so its scale to 1 and zero point to 0.
-    images[0][0, 0], images[0][0, 1] = 0, 255
-    return images
+    return [np.rint(fit(example.read()[0], size)).astype(np.uint8) for example in chosen]
 
 
 def facts(

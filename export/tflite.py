@@ -75,11 +75,16 @@ def calibration_images(examples: Sequence[Example], count: int, size: tuple[int,
     """Clean training images at the file's size, uint8 (H, W, 3): what the file will see, never augmented."""
     if not examples:
         raise UserError("the run's train split has no image to calibrate int8 on; one at least is needed.")
-    images = [resize_rgb(example.read()[0], size) for example in parity.spread(examples, count)]
-    # A black and a white pixel pin the input's range to 0..255, and so its scale to 1 and zero point to 0.
-    images[0] = images[0].copy()
-    images[0][0, 0], images[0][0, 1] = 0, 255
-    return images
+    return [resize_rgb(example.read()[0], size) for example in parity.spread(examples, count)]
+
+
+def pinned(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The same, with a black and a white pixel in the first, uint8 (H, W, 3): the input's range is 0..255, and so its
+    scale 1 and its zero point 0. Where no image of the night has a white pixel, a file would see all of them darker."""
+    first, *others = images
+    first = first.copy()
+    first[0, 0], first[0, 1] = 0, 255
+    return [first, *others]
 
 
 def convert(
@@ -102,7 +107,7 @@ def convert(
 
     if not model.trainable_variables:
         precision = "fp32"
-    chosen = list(images or [])
+    chosen = pinned(images) if images else []
     with tempfile.TemporaryDirectory() as folder, stderr_on_failure():
         image = tf.TensorSpec((1, *size, 3), tf.float32 if precision == "int8" else tf.uint8, name="image")
         write_saved_model(folder, model, serve(model, output), [image])
