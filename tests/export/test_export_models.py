@@ -51,7 +51,7 @@ def learnt(request: pytest.FixtureRequest, examples: list) -> Learnt:
         teach(model, images[:LEARNT], labels[:LEARNT])
     predict = parity.keras_predict(model)
     known = cache(lambda data: predict(np.frombuffer(data, np.uint8).reshape(*SIZE, 3)))
-    convert = cache(lambda precision: CONVERT(model, SIZE, precision, "mask", list(images[:8])))
+    convert = cache(lambda precision: CONVERT(model, SIZE, precision, "mask", list(images[:32])))
     return Learnt(name, lambda rgb: known(rgb.tobytes()), convert)
 
 
