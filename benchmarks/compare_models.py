@@ -46,6 +46,12 @@ ENTRIES = (
     Entry("U-Net MobileNetV2", "unet"),
     Entry("SegFormer B0", "segformer"),
     Entry("Mask2Former, small", "mask2former"),
+    Entry("DeepLabV3+ EfficientNet-Lite0", "deeplabv3plus", ("--backbone", "efficientnet_lite0")),
+    Entry("LR-ASPP MobileNetV2", "lraspp"),
+    Entry("PIDNet, narrow", "pidnet"),
+    Entry("DDRNet, narrow", "ddrnet"),
+    Entry("BiSeNetV2", "bisenetv2"),
+    Entry("STDC, narrow", "stdc"),
 )
 
 
@@ -166,8 +172,8 @@ def draw(rows: list[dict[str, Any]]) -> None:
     axes.axhline(floor, color="0.6", linestyle="--", linewidth=1)
     axes.annotate(f"best threshold, {floor:.1f}", (1, floor), xycoords=("axes fraction", "data"),
                   xytext=(-4, 4), textcoords="offset points", ha="right", color="0.4")  # fmt: skip
-    colours = matplotlib.color_sequences["tab10"]
-    for row, colour in zip(rows, colours, strict=False):
+    colours = matplotlib.color_sequences["tab20"]
+    for row, colour in zip(rows, colours[: len(rows)], strict=True):
         axes.scatter(row["ms"], row["miou"], s=60, color=colour, label=row["label"], zorder=3)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     axes.set_xscale("log")

@@ -30,6 +30,9 @@ CAMVID_SHIPPED: dict[str, Any] = {
     "augmentation": Augmentation(scale=(0.6, 2.0), brightness=0.4, contrast=0.4, saturation=0.5, hue=0.05, blur=0.25,
                                  blur_sigma=(0.3, 2.0)),
 }  # fmt: skip
+# The same for networks without ImageNet weights: BatchNorms follow sooner, for all is new. A teacher helps them most:
+# --teacher models/deeplabv3plus_mobilenet_edgetpu_camvid.weights.h5.
+CAMVID_FROM_SCRATCH: dict[str, Any] = {**CAMVID_SHIPPED, "bn_momentum": 0.9}
 # mmsegmentation's 80,000 steps of 8 images on Cityscapes. Needs a GPU; not measured here.
 SCHEDULE_80K: dict[str, Any] = {
     "crop": (512, 1024),
@@ -194,9 +197,11 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
         "auxiliary_weight": 0.4,
     },
     ("ddrnet", "scenes"): {**SCENES, "model_options": {"sizes": {"channels": 24, "pyramid_filters": 64}}},
+    ("ddrnet", "camvid"): {**CAMVID_FROM_SCRATCH, "model_options": {"size_divisor": 64}},
     # 78.74 mIoU with PIDNet-S at mmsegmentation, 80.22 and 80.89 with M and L (`variant`).
     ("pidnet", "cityscapes"): {**SCHEDULE_120K},
     ("pidnet", "scenes"): {**SCENES, "model_options": {"sizes": {"channels": 24, "pyramid_filters": 64}}},
+    ("pidnet", "camvid"): {**CAMVID_FROM_SCRATCH, "model_options": {"size_divisor": 64}},
     # mmsegmentation's 160,000 steps of 16 crops from random weights, the booster's heads weighing as much as the main
     # one (73.21 mIoU there, 75.76 with 32 crops). Needs a GPU; not measured here.
     ("bisenetv2", "cityscapes"): {
@@ -216,6 +221,11 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("bisenetv2", "scenes"): {
         **SCENES,
         "model_options": {"head_filters": 128, "auxiliary_filters": (16, 32, 64, 128)},
+        "auxiliary_weight": 1.0,
+    },
+    ("bisenetv2", "camvid"): {
+        **CAMVID_FROM_SCRATCH,
+        "model_options": {"size_divisor": 32},
         "auxiliary_weight": 1.0,
     },
     # mmsegmentation's 80,000 steps of 48 crops (75.10 mIoU there with STDC1 from ImageNet weights, which this row does
@@ -238,6 +248,11 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("stdc", "scenes"): {
         **SCENES,
         "model_options": {"sizes": {"channels": (16, 32, 128, 256, 512)}},
+        "auxiliary_weight": 1.0,
+    },
+    ("stdc", "camvid"): {
+        **CAMVID_FROM_SCRATCH,
+        "model_options": {"size_divisor": 32},
         "auxiliary_weight": 1.0,
     },
     # The authors' schedule (section 4.1 and their Cityscapes configuration): 90,000 steps of 16 crops, a tenth of the

@@ -1,0 +1,198 @@
+"""A network, or what is changed about one, on a CamVid drive that training has not seen.
+
+    python -m benchmarks.unseen CAMVID --label DDRNet -- ddrnet --epochs 60
+    python -m benchmarks.unseen CAMVID --label "DDRNet, OHEM" --beside DDRNet -- ddrnet --epochs 60 --loss ohem
+
+One drive of `train` after another is left out (0001TP, 0006R0, 0016E5): the run learns from the others, and what it
+became is scored on the drive, in float by Keras and as the int8 file. `--drives val` learns from all of `train` and
+is scored on `val`, which flatters. What stands behind `--` are the flags of `training.train`. The same command goes
+on where it was stopped; what is done is not done again. Figures are kept in docs/unseen.json, which the table of
+docs/unseen.md is made from.
+
+`--beside` names a row to compare with: the difference of both, drive by drive and seed by seed, as mean and standard
+deviation. A mean within the deviation is called so.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from benchmarks.zoo_page import machine
+from runtime.errors import UserError, exit_on_user_error
+from runtime.files import write_json, write_whole
+
+DRIVES = ("0001TP", "0006R0", "0016E5")
+VAL = "val"
+SCORED = (VAL, *DRIVES)
+FOLDER = Path("runs/unseen")  # folders of links; the runs lie beside it
+FIGURES, PAGE = Path("docs/unseen.json"), Path("docs/unseen.md")
+ANY_LOSS = "100"  # points to int8: the file is measured, whatever it lost
+
+Row = dict[str, Any]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    given = list(sys.argv[1:] if argv is None else argv)
+    end = given.index("--") if "--" in given else len(given)
+    own, flags = given[:end], given[end + 1 :]
+    command = argparse.ArgumentParser(
+        prog="python -m benchmarks.unseen", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    command.add_argument(
+        "camvid", type=Path, metavar="CAMVID", help="CamVid's folder, as docs/data.md has it"
+    )
+    command.add_argument("--label", required=True, help="what the row is called")
+    command.add_argument("--beside", metavar="LABEL", help="a row to compare with")
+    command.add_argument(
+        "--drives", nargs="+", default=list(DRIVES), metavar="DRIVE", help="left out in turn; val: see above"
+    )
+    command.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="SEED")
+    args = command.parse_args(own)
+    check(args, flags)
+    known = figures()
+    row = known.setdefault(args.label, {"flags": flags, "drives": {}})
+    if row["flags"] != flags:
+        raise UserError(f'the row "{args.label}" was made with other flags: {" ".join(row["flags"])}')
+    for drive in args.drives:
+        for seed in args.seeds:
+            if str(seed) not in row["drives"].get(drive, {}):
+                row["drives"].setdefault(drive, {})[str(seed)] = measured(args, flags, drive, seed)
+                row |= {"beside": args.beside, "date": date.today().isoformat(), "machine": machine()}
+                write_json(FIGURES, known)
+    write_whole(PAGE, page(known).encode())
+    print("\n".join([HEADER, line(args.label, row, known)]))
+    return 0
+
+
+def check(args: argparse.Namespace, flags: Sequence[str]) -> None:
+    if not flags:
+        raise UserError("the flags of training.train are missing: -- deeplabv3plus --epochs 25")
+    for drive in args.drives:
+        if drive not in SCORED:
+            raise UserError(f"{drive} is no drive of CamVid's train split: choose from {', '.join(SCORED)}")
+    if args.beside and args.beside not in figures():
+        raise UserError(f'no row is called "{args.beside}": {", ".join(figures()) or "there is none yet"}')
+    if not (args.camvid / "train").is_dir() or not (args.camvid / "trainannot").is_dir():
+        raise UserError(f"{args.camvid} has no folders train and trainannot, as CamVid has")
+
+
+def figures() -> dict[str, Row]:
+    """The rows by label, in the order in which they were made."""
+    known: dict[str, Row] = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
+    return known
+
+
+def links(camvid: Path, drive: str) -> Path:
+    """CamVid's layout with that drive as val and the others as train, both from its train split."""
+    if drive == VAL:
+        return camvid
+    folder = FOLDER / drive
+    for kind in ("", "annot"):
+        for file in sorted((camvid / f"train{kind}").resolve().glob("*.png")):
+            place = folder / f"{'val' if file.name.startswith(drive) else 'train'}{kind}"
+            place.mkdir(parents=True, exist_ok=True)
+            if not (place / file.name).is_symlink():
+                (place / file.name).symlink_to(file)
+    if not (folder / "val").is_dir():
+        raise UserError(f"{camvid}/train has no image of the drive {drive}: a name that begins so")
+    return folder
+
+
+def measured(args: argparse.Namespace, flags: Sequence[str], drive: str, seed: int) -> dict[str, float]:
+    """Train, or go on, and export: mIoU in percent of Keras and of the int8 file, on the drive left out."""
+    label = "".join(character if character.isalnum() else "_" for character in args.label)
+    name = f"unseen-{label}-{drive}-{seed}"
+    print(f"\n{args.label}: without {drive}, seed {seed}", flush=True)
+    data = ["--data", "camvid", "--data-dir", str(links(args.camvid, drive))]
+    run("training.train", *flags, *data, "--seed", str(seed), "--name", name)
+    file = Path("runs") / name / "export" / "unseen_int8.tflite"
+    if not file.exists():
+        run("export", f"runs/{name}", "--precision", "int8", "--allow-loss", ANY_LOSS, "--out", str(file))
+    parity = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))["parity"]
+    return {"float": 100 * parity["keras"]["miou"], "int8": 100 * parity["file"]["miou"]}
+
+
+def run(module: str, *arguments: str) -> None:
+    if code := subprocess.run([sys.executable, "-m", module, *arguments]).returncode:
+        raise UserError(f"python -m {module} ended with {code}; what it said stands above")
+
+
+COLUMNS = (
+    "network", *(f"{one}: float, int8" for one in SCORED), "mean of the drives", "lost to int8", "beside",
+)  # fmt: skip
+HEADER = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
+
+
+def line(label: str, row: Row, known: dict[str, Row]) -> str:
+    """A row of the table; a drive that was not left out is 'not measured'."""
+    scores = {drive: list(row["drives"].get(drive, {}).values()) for drive in SCORED}
+    on_drives = [one for drive in DRIVES for one in scores[drive]]
+    cells = [label, *(both(scores[drive]) for drive in SCORED)]
+    cells.append(both(on_drives if all(scores[drive] for drive in DRIVES) else []))
+    cells.append(spread([one["float"] - one["int8"] for one in on_drives]) if on_drives else "not measured")
+    return f"| {' | '.join([*cells, beside(row, known)])} |"
+
+
+def both(values: Sequence[dict[str, float]]) -> str:
+    if not values:
+        return "not measured"
+    return ", ".join(f"{statistics.mean(one[kind] for one in values):.2f}" for kind in ("float", "int8"))
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation, the latter of two values or more."""
+    mean = f"{statistics.mean(values):+.2f}"
+    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
+
+
+def beside(row: Row, known: dict[str, Row]) -> str:
+    """What the int8 file gains on the row that it is compared with, on the drives and seeds that both have."""
+    if not row.get("beside"):
+        return ""
+    other = known[row["beside"]]["drives"]
+    gains = [
+        seeds[seed]["int8"] - other[drive][seed]["int8"]
+        for drive, seeds in row["drives"].items()
+        for seed in seeds
+        if drive != VAL and seed in other.get(drive, {})
+    ]
+    if not gains:
+        return f"{row['beside']}: no drive and seed in common"
+    found = f"{row['beside']}: {spread(gains)}"
+    if len(gains) == 1:
+        return f"{found}, one drive"
+    return f"{found}, within the spread" if abs(statistics.mean(gains)) <= statistics.stdev(gains) else found
+
+
+def page(known: dict[str, Row]) -> str:
+    """The whole page."""
+    parts = [HEAD, HEADER, *(line(label, row, known) for label, row in known.items()), "", COMMANDS]
+    for label, row in known.items():
+        command = f'python -m benchmarks.unseen DIR --label "{label}" -- {" ".join(row["flags"])}'
+        parts += [f"- **{label}**, {row['date']}, {row['machine']}:", f"  `{command}`"]
+    return "\n".join([*parts, ""])
+
+
+HEAD = f"""\
+# On a drive that training has not seen
+
+Made by `python -m benchmarks.unseen`. CamVid's `val` is of a drive that `train` has images of too, so it flatters. Here
+one drive of `train` is left out ({", ".join(DRIVES)} have 62, 101 and 204 images), the network is trained on the two
+others and scored on it: mIoU in percent over 11 classes at 480x360, single scale, void ignored. `float` is Keras',
+`int8` that of the exported file. A ± is the standard deviation over drives and seeds; "lost to int8" and "beside",
+what the int8 file gains on another row, are of the drives alone.
+"""
+COMMANDS = """\
+The commands; `DIR` is CamVid's folder.
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_user_error(main))
