@@ -14,6 +14,7 @@ import numpy as np
 import streamlit as st
 
 from app.palettes import NAMES as PALETTES
+from app.plain_text import escaped
 from app.views import for_a_screen
 from runtime import installation
 from runtime.encoding import memory_for
@@ -26,9 +27,6 @@ from runtime.threshold_segmenter import SIDES, binary, multi_otsu, multi_otsu_va
 UPLOAD_MB = 20
 IMAGES = ["png", "jpg", "jpeg", "webp", "bmp"]
 SHOWN_SIDE = 1400  # pixels: larger images are shown smaller, and downloaded whole
-MARKDOWN = frozenset(
-    "\\`*_{}[]<>#!|$~:&^=+"
-)  # what begins or ends something in Markdown, and in Streamlit's own
 BINARY, OTSU = "Binary threshold", "Otsu's threshold"
 FIT_NAMES = {
     "auto": "by its shape",
@@ -232,9 +230,3 @@ def legend_table(legend: list[dict]) -> str:
             f'<td class="share">{row["share"]:.1%}</td></tr>'
         )
     return f'<table class="legend">{"".join(rows)}</table>'
-
-
-def escaped(text: str) -> str:
-    """Text of a visitor's or a model's file (a name, a sentence that holds one) as plain text in Markdown: no image is
-    fetched for it, no link made of it, and it stays on one line."""
-    return "".join(f"\\{letter}" if letter in MARKDOWN else letter for letter in " ".join(text.splitlines()))

@@ -6,6 +6,7 @@ from typing import Any
 import streamlit as st
 
 from app import agreement, common, palettes, views
+from app.plain_text import escaped
 from runtime.bundle import same_weights
 from runtime.errors import UserError
 from runtime.image import read_rgb
@@ -36,7 +37,7 @@ def show() -> None:
             show_masks(found, names, opacity)
             show_differences(found, names)
     except UserError as error:
-        rest.error(common.escaped(str(error)))
+        rest.error(escaped(str(error)))
 
 
 def choose_methods() -> list[tuple[Any, ...]]:
@@ -94,7 +95,7 @@ def show_masks(found: list[Segmentation], names: list[str], opacity: float) -> N
                 st.image(
                     views.overlay(common.for_the_screen(one), opacity), width="stretch", output_format="JPEG"
                 )
-                st.markdown(f"{common.escaped(name)}: **{one.seconds * 1e3:.1f} ms**")
+                st.markdown(f"{escaped(name)}: **{one.seconds * 1e3:.1f} ms**")
                 with st.expander("Classes"):
                     st.html(common.legend_table(one.legend()))
 
@@ -126,8 +127,8 @@ def show_differences(found: list[Segmentation], names: list[str]) -> None:
             disputes = agreement.common_disputes(found[0], found[1])
             st.table(
                 {  # by the numbers of the table above: two long names would push the shares out of sight
-                    "model 1": [common.escaped(row["first"]) for row in disputes],
-                    "model 2": [common.escaped(row["second"]) for row in disputes],
+                    "model 1": [escaped(row["first"]) for row in disputes],
+                    "model 2": [escaped(row["second"]) for row in disputes],
                     "% of the pixels": [f"{row['share']:.2%}" for row in disputes],
                 }
             )
@@ -140,4 +141,4 @@ COLOURS = ("Yellow", "orange", "red")
 def agreement_rows(shares: Any, names: list[str]) -> dict[str, list[str]]:
     """A table by columns: the names, numbered, and a column of percentages for each."""
     columns = {f"{index + 1}": [f"{share:.2%}" for share in shares[:, index]] for index in range(len(names))}
-    return {"model": [f"{index + 1}. {common.escaped(name)}" for index, name in enumerate(names)], **columns}
+    return {"model": [f"{index + 1}. {escaped(name)}" for index, name in enumerate(names)], **columns}

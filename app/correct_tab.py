@@ -9,6 +9,7 @@ from app import common, feedback_folder
 from app.clickable_image import canvas
 from app.edits import Edit, Polygon, Region, corrected
 from app.painted import IGNORED
+from app.plain_text import escaped
 from runtime import corrections
 from runtime.errors import UserError
 from runtime.segmenter import Segmentation
@@ -41,7 +42,7 @@ def show() -> None:
             show_result(result, mended, edits, image[1])
             show_keeping(result, mended, image[1], feedback_folder.predicted_by(method))
     except UserError as error:
-        middle.error(common.escaped(str(error)))
+        middle.error(escaped(str(error)))
 
 
 def edits_of(key: object) -> list[Edit]:
@@ -90,7 +91,7 @@ def show_canvas(mended: Segmentation, edits: list[Edit], way: str, class_id: int
             edits.append(tried(points, class_id, mended))
             st.rerun()
     except UserError as error:
-        st.error(common.escaped(str(error)))
+        st.error(escaped(str(error)))
 
 
 def tried(points: list[list[int]], class_id: int, mended: Segmentation) -> Edit:
@@ -147,7 +148,7 @@ def show_keeping(result: Segmentation, mended: Segmentation, name: str, method: 
     wanted = st.toggle(
         "Keep corrections", key="correct_keep", help="Off: nothing leaves the memory of this page."
     )
-    st.caption(f"Folder: `{folder}`" + ("" if wanted else ". Nothing is kept while this is off."))
+    st.caption(f"Folder: {escaped(str(folder))}" + ("" if wanted else ". Nothing is kept while this is off."))
     if wanted and st.button("Keep image and masks", width="stretch", type="primary", key="correct_save"):
         record = corrections.keep(folder, result, mended.ids, name, method)
         part = "held out, for scoring" if record.held_out else "for training"

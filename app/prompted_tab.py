@@ -12,6 +12,7 @@ from app import common
 from app.clickable_image import canvas
 from app.correct_tab import points_of
 from app.edits import check_inside
+from app.plain_text import escaped
 from runtime import strict_json
 from runtime.errors import UserError
 from runtime.image import overlay, png, read_rgb
@@ -44,7 +45,7 @@ def show() -> None:
         with main:
             show_prompt(rgb, found, chosen, way, Path(image[1]).stem)
     except UserError as error:
-        main.error(common.escaped(str(error)))
+        main.error(escaped(str(error)))
 
 
 def prompted_files() -> list[tuple[Path, Path]]:

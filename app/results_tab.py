@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from app import common
+from app.plain_text import escaped
 from runtime import shipped_files
 from runtime.errors import UserError
 from runtime.image import read_rgb
@@ -34,7 +35,7 @@ def show() -> None:
     try:
         measure(folder)
     except UserError as error:
-        st.error(common.escaped(str(error)))
+        st.error(escaped(str(error)))
     plot(rows, times)
     show_cards(common.shipped() / "docs" / "models")
 
@@ -43,9 +44,9 @@ def told(kept: dict[str, Any]) -> str:
     if not kept:
         return "Latency was not measured: `python -m benchmarks.shipped_latency`, or the button."
     note = f", {kept['note']}" if kept.get("note") else ""
-    return (
+    return escaped(
         f"Latency: whole path, median of {kept.get('runs')} runs on {kept.get('threads')} threads, "
-        f"{kept.get('machine')}{note}, {kept.get('date')}, `{kept.get('command')}`."
+        f"{kept.get('machine')}{note}, {kept.get('date')}."
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import streamlit as st
 
 from app import common, feedback_folder
+from app.plain_text import escaped
 from evaluation import metrics
 from runtime import corrections, figures
 from runtime.corrections import Record
@@ -21,7 +22,7 @@ def show() -> None:
     if folder is None:
         st.info(feedback_folder.NOT_HERE)
         return
-    st.caption(f"Folder: `{folder}`")
+    st.caption(f"Folder: {escaped(str(folder))}")
     try:
         records = corrections.records(folder)
         if not records:
@@ -30,7 +31,7 @@ def show() -> None:
         show_records(folder, records)
         show_scores(folder, records)
     except UserError as error:
-        st.error(common.escaped(str(error)))
+        st.error(escaped(str(error)))
 
 
 def show_records(folder: Path, records: list[Record]) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import streamlit as st
 
 from app import common, downloads, image_viewer, palettes, sources, video_clip, views
+from app.plain_text import escaped
 from runtime.errors import UserError
 from runtime.segmenter import Segmentation
 
@@ -37,7 +38,7 @@ def show() -> None:
             show_result(result, image, opacity, hidden)
             st.markdown(common.about(result, method))
     except UserError as error:
-        middle.error(common.escaped(str(error)))
+        middle.error(escaped(str(error)))
         return
     with side:
         image_viewer.show_legend(result.legend(), result.labels, "segment_legend")
@@ -77,7 +78,7 @@ def show_result(result: Segmentation, image: sources.Image, opacity: float, hidd
     if point and point[0] < width and point[1] < height:
         found = views.at(result, *point)
         st.markdown(
-            f"At {found['x']}, {found['y']}: **{common.escaped(found['name'])}** (class {found['id']}), in a region of "
+            f"At {found['x']}, {found['y']}: **{escaped(found['name'])}** (class {found['id']}), in a region of "
             f"{found['region']:,} pixels; {found['share']:.1%} of the image is of this class."
         )
 

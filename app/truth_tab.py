@@ -12,6 +12,7 @@ import streamlit as st
 from app import common, painted
 from app.frontend import FOLDER
 from app.painted import IGNORED, Legend, PaintedMask, Value
+from app.plain_text import escaped
 from evaluation import metrics
 from runtime import figures
 from runtime.errors import UserError
@@ -42,7 +43,7 @@ def show() -> None:
             mask, legend = ask_what_it_means(upload.getvalue(), upload.name, result)
         painted.check_fits(mask, result.rgb, upload.name, image[1])
     except UserError as error:
-        main.error(common.escaped(str(error)))
+        main.error(escaped(str(error)))
         return
     truth = dataclasses.replace(result, ids=painted.to_ids(mask, legend))
     with main:

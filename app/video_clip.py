@@ -7,6 +7,7 @@ import streamlit as st
 
 from app import common, downloads
 from app.archive import safe_stem
+from app.plain_text import escaped
 from runtime.confined_video import Made, segment_safely
 from runtime.video import SUFFIXES
 
@@ -58,7 +59,7 @@ def segmented(upload: object, method: tuple[Any, ...], opacity: float, smooth: i
     options = {**limits, "opacity": opacity, "smooth": smooth, "fit": common.fit_of(method)}
 
     def say(text: str) -> None:
-        line.caption(text)
+        line.caption(escaped(text))
 
     made = segment_safely(Path(str(method[0])), data, name, options, say)
     line.empty()

@@ -20,6 +20,13 @@ in_a_browser = [
 ]
 
 
+def as_shown(name: str) -> str:
+    """A name as it stands in a message: with the letters of no width that keep it from becoming a link."""
+    from app.plain_text import AFTERWARDS, JOINER
+
+    return AFTERWARDS.sub(JOINER, name)
+
+
 def png(rgb: np.ndarray) -> bytes:
     return bytes(cv2.imencode(".png", rgb[..., ::-1])[1])
 

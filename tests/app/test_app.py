@@ -1,7 +1,6 @@
 """The page without a browser: Streamlit's AppTest over a folder with one known model and one image."""
 
 import base64
-import html
 import json
 import struct
 import subprocess
@@ -172,28 +171,6 @@ def test_labels_of_a_file_cannot_bring_html_into_the_page(root, mask_bytes):
     from app import common
 
     assert "<img" not in common.legend_table([{"name": labels[0], "colour": [0, 0, 0], "share": 1.0}])
-    assert "<" not in common.escaped(labels[0]).replace("\\<", "")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "![p](http://127.0.0.1:9/x.png)",
-        "[road](http://127.0.0.1:9)",
-        "<img src=x>",
-        "`a` *b* _c_ **d** ~~e~~ &amp; # | $x$ \\",
-        "# road",
-    ],
-)
-def test_a_name_stays_what_it_is_in_markdown(name):
-    """By the rules of CommonMark, as another library reads them."""
-    markdown_it = pytest.importorskip("markdown_it", reason="markdown-it-py renders what the page would")
-    from app import common
-
-    shown = markdown_it.MarkdownIt().render(common.escaped(name))
-    assert shown == f"<p>{html.escape(name, quote=False)}</p>\n"
-    assert shown != markdown_it.MarkdownIt().render(name)
-    assert "\n" not in common.escaped(f"{name}\n{name}")
 
 
 def test_downloads_are_offered(root, mask_bytes):
@@ -320,6 +297,7 @@ def test_the_settings_that_keep_the_page_safe():
     assert settings["server"]["maxUploadSize"] == 20
     assert settings["server"]["enableXsrfProtection"] is True
     assert settings["browser"]["gatherUsageStats"] is False
+    assert settings["client"]["showErrorDetails"] == "none"
 
 
 def test_the_examples_that_ship_are_small_and_readable():

@@ -14,7 +14,7 @@ from runtime import corrections
 from runtime.image import png
 from runtime.segmenter import Segmentation
 from tests import tiny_tflite as tiny
-from tests.page import download, image, in_a_browser
+from tests.page import as_shown, download, image, in_a_browser
 
 pytest.importorskip("playwright.sync_api", reason="needs the pip package playwright")
 pytestmark = in_a_browser
@@ -89,9 +89,9 @@ def test_a_name_in_a_legend_makes_the_browser_fetch_nothing(server, page):
     name = "![p](http://127.0.0.1:9/x.png)"
     content = {"by": "colours", "classes": [{"name": name, "colours": [[10, 200, 10]]}]}
     give(page, "truth_legend", "legend.json", json.dumps(content).encode(), "application/json")
-    page.get_by_text(f"names the class '{name}'").wait_for()  # as it is written
+    page.get_by_text(f"names the class '{as_shown(name)}'").wait_for()  # as it is written
     page.wait_for_timeout(300)
-    assert page.locator('[data-testid="stAlert"] img').count() == 0
+    assert page.locator('[data-testid="stAlert"]').locator("img, a").count() == 0
     assert asked and not [url for url in asked if "127.0.0.1:9/" in url]
 
 
