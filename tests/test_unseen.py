@@ -76,9 +76,12 @@ def test_what_cannot_be_measured_is_said(camvid: Path, arguments: list[str], tol
 
 def test_a_row_with_other_flags_is_refused_and_what_is_done_is_not_done_again(camvid: Path, monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        unseen, "measured", lambda *arguments: asked.append(arguments[2:]) or {FLOAT: 1.0, INT8: 1.0}
-    )
+
+    def measured(*arguments) -> dict[str, float]:
+        asked.append(arguments[2:])
+        return {FLOAT: 1.0, INT8: 1.0}
+
+    monkeypatch.setattr(unseen, "measured", measured)
     command = [str(camvid), "--label", "a", "--drives", "0001TP", "0006R0", "--"]
     unseen.main([*command, "unet", "--epochs", "2"])
     unseen.main([*command, "unet", "--epochs", "2"])
