@@ -224,6 +224,14 @@ def text(scores: dict[str, Any]) -> str:
         lines.append(
             f"{'calibration error':<24}{_number(found['ece']):>8}  (largest in a bin {_number(found['mce'])})"
         )
+    if "corruptions" in scores:
+        found = scores["corruptions"]
+        worst = min(found["means"], key=found["means"].__getitem__)
+        left = (
+            f"({_number(found['relative'])}% of the clean images')" if found["relative"] is not None else ""
+        )
+        lines.append(f"{'mean iou, corrupted':<24}{_number(found['mean']):>8}  {left}".rstrip())
+        lines.append(f"{'worst corruption':<24}{_number(found['means'][worst]):>8}  ({worst})")
     if "cityscapes" in scores:
         found = scores["cityscapes"]
         lines.append("\nofficial protocol of Cityscapes       iou    iiou")

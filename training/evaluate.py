@@ -5,6 +5,10 @@ an image into class ids differs. --tta and --window look at an image several tim
 
     python -m training.evaluate runs/NAME --tta 0.75,1.0,1.25,flip --window 512x1024 --stride 341x683
 
+--corruptions scores the same images with noise, blur, fog and the like as well, in five severities:
+
+    python -m training.evaluate runs/NAME --corruptions all
+
 Cityscapes is scored by its official protocol as well, and --submission writes what its benchmark takes:
 
     python -m training.evaluate runs/NAME --data cityscapes --split test --submission DIR
@@ -17,7 +21,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evaluation import boundary, cache, cityscapes_protocol, inference, measurement, translation
+from evaluation import (
+    boundary,
+    cache,
+    cityscapes_protocol,
+    corruptions,
+    inference,
+    measurement,
+    metrics,
+    robustness,
+    translation,
+)
 from evaluation.metric import Metric, Prediction
 from evaluation.predictor import Data, Predictor, open_predictor
 from runtime.errors import UserError, exit_on_user_error
@@ -70,6 +84,17 @@ def _parser() -> Parser:
         help="how far from a true boundary the trimap IoUs look; %(default)s if not given",
     )
     command.add_argument(
+        "--corruptions",
+        metavar="NAMES|all",
+        help=f"score corrupted images too, any of {', '.join(corruptions.CORRUPTIONS)}",
+    )
+    command.add_argument(
+        "--severities",
+        metavar="1,2,3,4,5",
+        default=",".join(map(str, corruptions.SEVERITIES)),
+        help="of the corruptions; all five if not given",
+    )
+    command.add_argument(
         "--submission",
         metavar="DIR",
         help="write the predictions of --data cityscapes as its benchmark takes them, labels or not",
@@ -120,6 +145,8 @@ class Job(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     plan = inference.plan(args.tta, args.window, args.stride)
+    bad = corruptions.asked(args.corruptions) if args.corruptions else []
+    severities = corruptions.asked_severities(args.severities)
     job = _assemble(args, plan)
     predictor = job.predictor
     fit = f"fit-{args.fit}" if args.fit else ""
@@ -146,6 +173,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{job.name} {args.split} has no pixel of a class that counts here, all is void: there are no scores"
         )
     result = {**measurement.result(measured), **plan.to_json(), **job.about}
+    if bad:
+        print(f"clean: {metrics.percent(result['miou'], 1)}; corrupted, by severity:", flush=True)
+        table = robustness.measure(bad, severities, job.examples, job.spec, predictor.predict)
+        result["corruptions"] = robustness.result(result["miou"], table)
     _report(args, job, measured, result, folder)
     print(f"{measurement.text(result)}\n\n{took}; written to {folder}")
     return 0

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from evaluation import metrics
+from evaluation import metrics, robustness
 from evaluation.measurement import Evaluation, Predict
 from evaluation.report import chart_images, evaluation_page
 from evaluation.report.evaluation_page import Looked
@@ -124,6 +124,8 @@ def write_evaluation(
     for name, (light, _) in drawn.items():
         write_whole(folder / f"{name}.png", light)
     write_whole(folder / "classes.png", evaluation_page.bars(facts))
+    if "corruptions" in result:
+        write_whole(folder / "corruptions.png", evaluation_page.corruption_bars(facts))
     draw_curves(folder / "curves.png", history)
     write_whole(folder / "index.html", evaluation_page.page(facts, drawn).encode())
 
@@ -180,6 +182,8 @@ def _write_tables(folder: Path, result: dict[str, Any], matrix: np.ndarray) -> N
     write_whole(folder / "scores.csv", metrics.as_csv(result))
     counted = [[name, *row] for name, row in zip(names, matrix.tolist(), strict=True)]
     write_whole(folder / "confusion.csv", metrics.csv_bytes([["truth \\ prediction", *names], *counted]))
+    if "corruptions" in result:
+        write_whole(folder / "corruptions.csv", metrics.csv_bytes(robustness.rows(result["corruptions"])))
 
 
 def _write_images(path: Path, evaluation: Evaluation, quality: np.ndarray) -> None:

@@ -161,6 +161,7 @@ def bars(
     title: str,
     *,
     before: Sequence[float] | None = None,
+    unit: str = "IoU, %",
     theme: Theme = LIGHT,
 ) -> Figure:
     """IoU of each class, 0..1, as bars from the top; `before` are the previous run's, thinner and grey."""
@@ -180,7 +181,7 @@ def bars(
         text = "-" if np.isnan(value) else f"{width:.1f}"
         axes.text(110, float(place), text, va="center", ha="right", fontsize=7.5, color=theme.ink)
     axes.set_yticks(places, names, fontsize=8)
-    axes.set(xlim=(0, 112), ylim=(len(names) - 0.4, -0.6), xlabel="IoU, %")
+    axes.set(xlim=(0, 112), ylim=(len(names) - 0.4, -0.6), xlabel=unit)
     axes.set_xticks(range(0, 101, 20))
     axes.set_title(title, fontsize=10)
     _dress(axes, theme, "x")

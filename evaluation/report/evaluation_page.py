@@ -102,6 +102,22 @@ def bars(facts: Facts) -> bytes:
     return chart_images.png(chart_images.bars(names, now, facts.title, before=before[0] if before else None))
 
 
+def corruption_bars(facts: Facts) -> bytes:
+    """Mean mIoU under each corruption as a PNG, with the clean images' first, and what both were before."""
+    now, before = (_under_corruptions(one) if one else None for one in (facts.result, facts.before))
+    assert now
+    old = [before.get(name, float("nan")) for name in now] if before else None
+    return chart_images.png(
+        chart_images.bars(list(now), list(now.values()), facts.title, before=old, unit="mIoU, %")
+    )
+
+
+def _under_corruptions(scores: dict[str, Any]) -> dict[str, float]:
+    """mIoU of the clean images and, as a mean of its severities, under each corruption; {} without corruptions."""
+    found = without_nan(scores.get("corruptions"))
+    return {"clean": scores["miou"], **found["means"]} if found else {}
+
+
 def page(facts: Facts, drawn: dict[str, tuple[bytes, bytes]]) -> str:
     """index.html; `drawn` are the `charts`."""
     spec, result, before = facts.evaluation.spec, without_nan(facts.result), facts.before
@@ -114,6 +130,8 @@ def page(facts: Facts, drawn: dict[str, tuple[bytes, bytes]]) -> str:
         before=before and before.get("title", "an earlier evaluation"),
         confusions=[(one, sentence(one, spec.classes)) for one in confusions(facts.evaluation.matrix)],
         classes=[(name, result["classes"][name], old.get(name)) for name in spec.classes],
+        corruptions=result.get("corruptions"),
+        corruptions_before=_under_corruptions(before) if before else {},
         worst=_looked(facts.worst, spec),
         best=_looked(facts.best, spec),
         drawn=drawn,

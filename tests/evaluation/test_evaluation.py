@@ -143,6 +143,22 @@ def test_the_command_reports_our_numbers_and_the_official_ones(cities, capsys):
     assert {"iou", "boundary_iou", "ap"} <= set(rows[0])
 
 
+def test_the_command_scores_corrupted_images_too(cities, capsys):
+    asked = ["runs/x", "--metrics", "none", "--corruptions", "contrast,gaussian_blur", "--severities", "1,5"]
+    assert evaluate.main(asked) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "gaussian_blur     1: " in printed
+        and "mean iou, corrupted" in printed
+        and "worst corruption" in printed
+    )
+    scores = json.loads((cities / "out/cityscapes-val/scores.json").read_text(encoding="utf-8"))
+    blurred = scores["corruptions"]["miou"]["gaussian_blur"]
+    assert blurred["5"] < blurred["1"] < scores["miou"]
+    with pytest.raises(UserError, match="none called 'rain'"):
+        evaluate.main(["runs/x", "--corruptions", "rain"])
+
+
 def test_a_split_without_labels_can_be_submitted_but_not_scored(cities, capsys):
     assert evaluate.main(["runs/x", "--split", "test", "--submission", str(cities / "sub")]) == 0
     assert "no labels that count here, so there are no scores" in capsys.readouterr().out
