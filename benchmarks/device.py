@@ -3,6 +3,7 @@
     python -m benchmarks.device FILE.tflite ... [--peers DIR] [--size 512x512]   # files, and all of DIR, side by side
     python -m benchmarks.device FILE.tflite --ops                               # where the time of a file goes
     python -m benchmarks.device --untrained mobilenet_v2 --peers DIR            # the shipped network at MLPerf's task
+    python -m benchmarks.device --untrained ddrnet pidnet --size 360x480 --classes 11     # networks of the zoo
 
 All files live in one process and take turns, one image a turn: the whole path (uint8 image in, class ids at the
 image's size out) and the model alone; medians, and the spread from the 10th to the 90th percentile.
@@ -11,8 +12,9 @@ The roofline is the best rate of convolution that was found on this machine in t
 256 channels at 64x64, in int8 and in float32. A file's GOPS are its operations (two a multiply-accumulate, of its
 convolutions and matrix products) by its time; its share is that of the roofline of its own kind.
 
---untrained makes an int8 file of the DeepLabV3+ of the CamVid recipe on each BACKBONE, for 32 classes at the image's
-size, as MLPerf Mobile's reference has them. Its weights are random, which no time depends on.
+--untrained makes an int8 file of each network as its CamVid recipe has it, at the image's size; the name of a backbone
+means DeepLabV3+ on it, MODEL/BACKBONE another model on it. 32 classes, as MLPerf Mobile's reference has them, unless
+--classes says otherwise. The weights are random, which no time depends on.
 
 --ops cuts the file after each operation; the parts take turns, and an operation's time is the difference of the
 shortest times of two of them. XNNPACK joins operations, so a small one may seem to take what belongs to the next.
@@ -38,6 +40,7 @@ from training.command_line import size
 from training.data import scenes
 from training.runs.recipe import default_recipe
 
+DEEPLAB = "deeplabv3plus"
 ROOF = {"channels": 256, "side": 64, "layers": 8}
 PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL")
 
@@ -52,8 +55,9 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="default 1 2")
     command.add_argument("--runs", type=int, default=50, help="turns of each file (default 50)")
     command.add_argument(
-        "--untrained", nargs="+", default=[], metavar="BACKBONE", help="networks of ours, made for this run"
+        "--untrained", nargs="+", default=[], metavar="NAME", help="networks of ours, made for this run"
     )
+    command.add_argument("--classes", type=int, default=32, help="of these networks (default 32)")
     command.add_argument("--ops", action="store_true", help="where the time of each FILE goes")
     options = command.parse_args(argv)
     files = [*options.files, *(sorted(options.peers.glob("*.tflite")) if options.peers else ())]
@@ -64,7 +68,9 @@ def main(argv: list[str] | None = None) -> int:
     if options.runs < 1 or min(options.threads) < 1:
         raise UserError("--runs and --threads have to be 1 or more")
     with tempfile.TemporaryDirectory() as folder:
-        made = [untrained(name, size(options.size), Path(folder)) for name in options.untrained]
+        made = [
+            untrained(name, options.classes, size(options.size), Path(folder)) for name in options.untrained
+        ]
         if options.ops:
             for file in [*made, *files]:
                 print(operations(file, options.threads[-1], options.runs))
@@ -74,17 +80,26 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def untrained(backbone: str, height_width: tuple[int, int], folder: Path) -> Path:
-    """DeepLabV3+ of the CamVid recipe on another backbone and for 32 classes, as an int8 `mask` file in `folder`."""
+def untrained(name: str, classes: int, height_width: tuple[int, int], folder: Path) -> Path:
+    """A network as its CamVid recipe has it, or DeepLabV3+ on a backbone, as an int8 `mask` file in `folder`."""
+    import keras
+
     import zoo
 
-    options = default_recipe("deeplabv3plus", "camvid")["model_options"]
+    model_name, _, backbone = name.partition("/") if name.split("/")[0] in zoo.MODELS else (DEEPLAB, "", name)
+    recipe = default_recipe(model_name, "camvid")
+    options = {key: recipe[key] for key in ("backbone", "output_stride") if key in recipe}
+    options |= {**recipe.get("model_options", {}), **({"backbone": backbone} if backbone else {})}
     try:
-        model = zoo.build("deeplabv3plus", classes=32, image_size=height_width, backbone=backbone, **options)
-    except ValueError as error:
-        raise UserError(f"--untrained: {error}") from error
+        model = zoo.build(model_name, classes=classes, image_size=height_width, **options)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"--untrained {name}: {error}") from error
+    parameters = keras.Model(
+        model.input, model.output["logits"]
+    ).count_params()  # less what serves the loss alone
+    print(f"untrained {name}: {parameters / 1e6:.2f}M parameters", flush=True)
     images = [scenes.draw(0, index, height_width).image for index in range(4)]
-    path = folder / f"untrained_{backbone}.tflite"
+    path = folder / f"untrained_{name.replace('/', '_')}.tflite"
     path.write_bytes(tflite.convert(model, height_width, "int8", "mask", images, correct=False))
     return path
 

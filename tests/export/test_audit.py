@@ -92,11 +92,13 @@ def test_a_peer_s_operations_are_those_its_authors_publish():
 @pytest.mark.slow
 def test_a_network_made_for_a_benchmark_is_the_recipes_at_mlperfs_task(tmp_path):
     """Of 32 classes, which come last: 80 positions wide at stride 4 from 128 filters, 8 bits."""
-    path = untrained("mobilenet_v2", (64, 320), tmp_path)
+    path = untrained("mobilenet_v2", 32, (64, 320), tmp_path)
     model = surgery.read(path.read_bytes())
     assert kind_of(model) == "int8"
     graph = model.subgraphs[0]
     shapes = [[int(side) for side in tensor.shape] for tensor in graph.tensors if tensor.shape is not None]
     assert [32, 1, 1, 128] in shapes and [1, 16, 80, 32] in shapes
-    with pytest.raises(UserError, match="--untrained: unknown backbone 'vgg'"):
-        untrained("vgg", (64, 64), tmp_path)
+    with pytest.raises(UserError, match="--untrained vgg: unknown backbone 'vgg'"):
+        untrained("vgg", 32, (64, 64), tmp_path)
+    lraspp = surgery.read(untrained("lraspp/mobilenet_edgetpu", 11, (64, 96), tmp_path).read_bytes())
+    assert [11, 1, 1, 128] in [[int(side) for side in tensor.shape] for tensor in lraspp.subgraphs[0].tensors]
