@@ -88,6 +88,23 @@ def write_bdd100k(root: Path) -> Path:
     return base
 
 
+def write_idd(root: Path) -> Path:
+    base = root / "IDD_Segmentation"
+    for split in ("train", "val"):
+        save(base / f"leftImg8bit/{split}/0/frame0029_leftImg8bit.jpg", GREY)
+        save(base / f"gtFine/{split}/0/frame0029_gtFine_labellevel3Ids.png", ids_of(0, 25, 255, 8))
+    return base
+
+
+def write_idd_lite(root: Path) -> Path:
+    base = root / "idd20k_lite"
+    for split in ("train", "val"):
+        save(base / f"leftImg8bit/{split}/512/024541_image.jpg", GREY)
+        save(base / f"gtFine/{split}/512/024541_label.png", ids_of(0, 6, 255, 3))
+        save(base / f"gtFine/{split}/512/024541_inst_label.png", ids_of(0, 200))
+    return base
+
+
 # Writer, name of the one image of train (its label's path too), and an id that no label map may hold.
 SETS = {
     "voc": (write_voc, "JPEGImages/2007_a.jpg", "SegmentationClass/2007_a.png", 21, "0 to 20 and 255"),
@@ -102,6 +119,10 @@ SETS = {
     "bdd100k": (
         *(write_bdd100k, "images/10k/train/0004a4c0-d4dff0ad.jpg"),
         *("labels/sem_seg/masks/train/0004a4c0-d4dff0ad.png", 19, "0 to 18 and 255"),
+    ),
+    "idd": (
+        *(write_idd, "leftImg8bit/train/0/frame0029_leftImg8bit.jpg"),
+        *("gtFine/train/0/frame0029_gtFine_labellevel3Ids.png", 26, "0 to 25 and 255"),
     ),
 }
 
@@ -129,6 +150,7 @@ def refusal(name: str, root: Path, split: str = "train", **options: object) -> s
         ("ade20k", [255, 0, 149, 12]),
         ("coco_stuff", [0, 10, 11, 79, 80, 170, 255]),
         ("bdd100k", [0, 18, 255, 11]),
+        ("idd", [0, 25, 255, 8]),
     ],
 )
 def test_an_official_folder_gives_train_ids(name, expected, split, tmp_path):
@@ -151,7 +173,10 @@ def test_what_is_wrong_with_a_folder_is_named(name, tmp_path):
     message = refusal(name, tmp_path)
     assert f"{label} is 5x7 pixels" in message and f"{image} is 7x5" in message
     (base / label).unlink()
-    missing = f"{label} is missing" if name == "voc" else f"{(base / label).parent} holds no PNG files"
+    missing = {
+        "voc": f"{label} is missing",
+        "idd": f"There is no {base / 'gtFine/train'}/DRIVE/FRAME_gtFine_labellevel3Ids.png; the makers'",
+    }.get(name, f"{(base / label).parent} holds no PNG files")
     assert missing in refusal(name, tmp_path)
     assert f"{tmp_path / 'gone'} does not exist" in refusal(name, tmp_path / "gone")
     (tmp_path / "empty").mkdir()
@@ -298,6 +323,36 @@ def test_bdd100k_is_cityscapes():
     spec = data.spec("bdd100k")
     assert spec.classes == cityscapes.TAXONOMIES["cityscapes19"].classes
     assert spec.size == (720, 1280) and spec.splits == ("train", "val")
+
+
+def test_idd_lite_has_the_seven_classes_of_level_1(tmp_path):
+    write_idd_lite(tmp_path)
+    ids = only("idd", "val", tmp_path, taxonomy="idd7")
+    assert ids[0, :4].tolist() == [0, 6, 255, 3]
+    message = refusal("idd", tmp_path)
+    assert (
+        "IDD-Lite's, of 7 classes, and idd26 is finer: add --classes idd7" in message and "\n" not in message
+    )
+
+
+def test_idd_in_the_classes_of_others_and_frames_of_two_drives(tmp_path):
+    base = write_idd(tmp_path)
+    save(base / "leftImg8bit/train/1/frame0029_leftImg8bit.png", GREY)
+    save(base / "gtFine/train/1/frame0029_gtFine_labelLevel3Ids.png", ids_of(24))
+    spec, examples = data.load("idd", "train", tmp_path, "road11")
+    assert [(example.name, example.group) for example in examples] == [
+        ("0_frame0029", "0"),
+        ("1_frame0029", "1"),
+    ]
+    road, sky, vehicle = (spec.classes.index(name) for name in ("road", "sky", "vehicle"))
+    assert examples[0].read()[1][0, :4].tolist() == [road, sky, 255, vehicle]
+    seven = only("idd", "train", tmp_path, taxonomy="idd7")
+    assert seven[0, :4].tolist() == [0, 6, 255, 3]
+    save(base / "leftImg8bit/train/1/frame0030_leftImg8bit.png", GREY)
+    save(base / "gtFine/train/2/frame0001_gtFine_labellevel3Ids.png", ids_of(24))
+    message = refusal("idd", tmp_path)
+    assert "1/frame0030_leftImg8bit.png has no label map" in message
+    assert "2/frame0001_gtFine_labellevel3Ids.png has no image" in message
 
 
 def test_ade20k_counts():

@@ -87,7 +87,7 @@ def test_every_class_has_a_class_of_the_target_or_is_void_on_purpose():
 
 
 @pytest.mark.parametrize(
-    "source", ["cityscapes34", "cityscapes19", "bdd100k19", "camvid32", "camvid11", "road11"]
+    "source", ["cityscapes34", "cityscapes19", "bdd100k19", "camvid32", "camvid11", "road11", "idd26"]
 )
 def test_road11_and_camvid11_are_one_partition_and_every_road_set_gives_all_of_it(source):
     """Nothing but void is lost on the way to road11; whatever is Car in the one is vehicle in the other."""
@@ -96,6 +96,7 @@ def test_road11_and_camvid11_are_one_partition_and_every_road_set_gives_all_of_i
     assert {name for name, to in road.items() if to is None} <= {
         *("unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic", "ground"),
         *("parking", "rail track", "Void"),
+        *("drivable fallback", "non-drivable fallback", "curb", "billboard", "obs-str-bar-fallback"),
     }
     both = taxonomies.targets("road11", "camvid11")
     assert {name: both[to] if to else None for name, to in road.items()} == camvid
@@ -103,7 +104,12 @@ def test_road11_and_camvid11_are_one_partition_and_every_road_set_gives_all_of_i
 
 @pytest.mark.parametrize(
     ("coarse", "fine"),
-    [("camvid11", "camvid32"), ("cityscapes8", "cityscapes34"), ("road11", "cityscapes34")],
+    [
+        ("camvid11", "camvid32"),
+        ("cityscapes8", "cityscapes34"),
+        ("road11", "cityscapes34"),
+        ("idd7", "idd26"),
+    ],
 )
 @pytest.mark.parametrize("target", taxonomies.COLUMNS)
 def test_a_group_becomes_what_its_members_become_or_is_void(coarse, fine, target):
@@ -117,6 +123,39 @@ def test_a_group_becomes_what_its_members_become_or_is_void(coarse, fine, target
             assert len(theirs) != 1 or any(
                 direct[name] is None for name, own in members.items() if own == group
             )
+
+
+# The label table that IDD publishes (helpers/anue_labels.py of AutoNUE/public-code), a row for each drawn class: its id
+# of level 3 and of level 1, its train id among Cityscapes' 19, its colour.
+IDD = """road 0 0 0 128,64,128/parking 1 0 - 250,170,160/drivable fallback 1 0 - 81,0,81/sidewalk 2 1 1 244,35,232/
+rail track 3 1 - 230,150,140/non-drivable fallback 3 1 9 152,251,152/person 4 2 11 220,20,60/animal 4 2 - 246,198,145/
+rider 5 2 12 255,0,0/motorcycle 6 3 17 0,0,230/bicycle 7 3 18 119,11,32/autorickshaw 8 3 - 255,204,54/
+car 9 3 13 0,0,142/truck 10 3 14 0,0,70/bus 11 3 15 0,60,100/caravan 12 3 - 0,0,90/
+trailer 12 3 - 0,0,110/train 12 3 16 0,80,100/
+vehicle fallback 12 3 - 136,143,153/curb 13 4 - 220,190,40/wall 14 4 3 102,102,156/fence 15 4 4 190,153,153/
+guard rail 16 4 - 180,165,180/billboard 17 4 - 174,64,67/traffic sign 18 4 7 220,220,0/traffic light 19 4 6 250,170,30/
+pole 20 4 5 153,153,153/polegroup 20 4 - 153,153,153/obs-str-bar-fallback 21 4 - 169,187,214/building 22 5 2 70,70,70/
+bridge 23 5 - 150,100,100/tunnel 23 5 - 150,120,90/vegetation 24 5 8 107,142,35/sky 25 6 10 70,130,180/
+fallback background 25 6 - 169,187,214"""
+
+
+def test_idd_is_the_table_of_its_makers():
+    """But for one row: their rest of what cannot be driven on is terrain of the 19; ours is void, as it has rails."""
+    rows = [row.strip().rsplit(" ", 4) for row in IDD.split("/")]
+    names = taxonomies.classes("idd26")
+    one, nineteen = (taxonomies.table("idd26", name) for name in ("idd7", "cityscapes19"))
+    for name, three, level1, train, colour in rows:
+        assert one[int(three)] == int(level1)
+        if name in names:
+            assert names.index(name) == int(three)
+            assert taxonomies.TABLE["idd26"][name].colour == tuple(map(int, colour.split(",")))
+            if name != "non-drivable fallback":
+                assert nineteen[int(three)] == (255 if train == "-" else int(train))
+    assert {int(three) for _, three, *_ in rows} == set(range(26)) == set(range(len(names)))
+    cityscapes = taxonomies.targets("cityscapes34", "idd7")
+    seven = taxonomies.classes("idd7")
+    for name, _, level1, *_ in rows:
+        assert name not in cityscapes or cityscapes[name] == seven[int(level1)]
 
 
 def test_what_camvid_does_not_tell_apart_is_void_among_the_19():
