@@ -61,6 +61,7 @@ WORK: dict[str, Callable[[distributed.Cluster], Any]] = {"hear": hear, "disagree
 
 
 def main() -> int:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     with distributed.joined(os.environ["TF_CONFIG"], seconds=float(sys.argv[2])) as cluster:
         print(json.dumps(WORK[sys.argv[1]](cluster)), flush=True)
     return 0
