@@ -68,7 +68,7 @@ def test_what_names_other_files_or_is_no_video_is_refused_unopened(tmp_path, kin
     path = tmp_path / "film.mkv"
     path.write_bytes(OTHERS[kind])
     with pytest.raises(
-        UserError, match="film.mkv is no video that is read here .*MP4 or MOV, MKV or WebM, AVI"
+        UserError, match="film.mkv is no video that is read here; MP4 or MOV, MKV or WebM, AVI"
     ):
         containers.opened(path)
 
