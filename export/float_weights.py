@@ -25,7 +25,8 @@ def export(run: StoredModel, job: Job, examples: Examples) -> Path:
         "arguments": run.arguments,
         "classes": list(spec.classes),
         "palette": [[int(value) for value in colour] for colour in spec.palette],
-        "source": {"kind": "Kerbside", "name": run.folder.resolve().name, "sha256": file_sha256(source)},
+        "source": run.source
+        or {"kind": "Kerbside", "name": run.folder.resolve().name, "sha256": file_sha256(source)},
     }
     make_folder(job.out.parent)
     partial = job.out.with_name(f".{job.out.name}.{os.getpid()}.partial")

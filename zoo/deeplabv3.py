@@ -8,7 +8,8 @@ Deviations from the paper:
   weights convert, have otherwise is in VARIANTS.
 - Resizing is bilinear with half-pixel centres; the reference code aligns corners (`sizes={"align_corners": True}`).
 - `size_divisor=16` pads an image with grey below and on the right to multiples of 16 and cuts the logits, so that
-  maps lie at every size as at sizes that 16 divides.
+  maps lie at every size as at sizes that 16 divides. The reference code has sides of 16 n + 1, where a cell of a map
+  lies on a pixel: `variant="deeplab"` pads to those and aligns corners.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,17 +36,20 @@ from zoo.layers import (
 class Variant(heads.Variant):
     """The head of a library: `projection_kernel` is the side of the convolution that joins the branches of ASPP;
     `head_convolution` puts a 3x3 one after the dropout that follows it; `auxiliary_level` is the level of the backbone
-    that the auxiliary head reads, P3 in torchvision's network on MobileNetV3."""
+    that the auxiliary head reads, P3 in torchvision's network on MobileNetV3; `size_remainder` is what the sides of an
+    image are padded to beyond a multiple of `size_divisor`."""
 
     projection_kernel: int = 1
     head_convolution: bool = False
     auxiliary_level: str = "P4"
+    size_remainder: int = 0
 
 
 VARIANTS = {
     "paper": Variant(),
     "torchvision": Variant(norm_epsilon=TORCH_EPSILON, head_convolution=True),
     "mmsegmentation": Variant(norm_epsilon=TORCH_EPSILON, projection_kernel=3),
+    "deeplab": Variant(align_corners=True, size_remainder=1),
 }
 
 
@@ -70,11 +74,12 @@ def deeplabv3(
     """DeepLabV3 on any backbone: image (B, H, W, 3), RGB 0..255 -> {"logits": (B, H, W, classes) float32}.
 
     image_size is (H, W), or None for any size; `backbone_sizes` are the `sizes` of backbones.build;
-    `output_stride` (8, 16 or 32) is the backbone's stride where ASPP reads it; `rates` are ASPP's atrous rates, one
-    branch each, which the paper doubles at output stride 8 (section 3.3); `aspp_separable` makes those branches
-    depthwise separable, for small backbones; `size_divisor` see above; `auxiliary` adds "aux_logits", as large as the
-    logits, for the loss alone, from the backbone's P4; `variant` is a row of VARIANTS and `sizes` replaces fields of
-    it. Raises ValueError on a value that makes no sense.
+    `output_stride` (8, 16 or 32) is the backbone's stride where ASPP reads it; `rates` are ASPP's atrous rates,
+    one branch each (none at all: the 1x1 and the image's mean alone, as the reference code has it on small
+    backbones), which the paper doubles at output stride 8 (section 3.3); `aspp_separable` makes those branches
+    depthwise separable, for small backbones; `size_divisor` see above; `auxiliary` adds "aux_logits", as large
+    as the logits, for the loss alone, from the backbone's P4; `variant` is a row of VARIANTS and `sizes`
+    replaces fields of it. Raises ValueError on a value that makes no sense.
     """
     contract.check_classes(classes)
     contract.check_counts(aspp_filters=aspp_filters, size_divisor=size_divisor)
@@ -86,7 +91,7 @@ def deeplabv3(
     atrous = partial(separable_conv_norm_relu if aspp_separable else conv_norm_relu, **norm)
 
     image = contract.image_input(contract.check_image_size(image_size))
-    seen, size = padded(image, size_divisor)
+    seen, size = padded(image, size_divisor, row.size_remainder)
     pyramid = backbones.build(backbone, size, output_stride, momentum, backbone_sizes)(seen)
     x = aspp(pyramid["P5"], rates, aspp_filters, row.projection_kernel, atrous=atrous, **norm)
     x = layers.Dropout(dropout, name="aspp_dropout")(x)  # (B, H/output_stride, W/output_stride, aspp_filters)

@@ -43,33 +43,36 @@ class ResizeLike(layers.Layer):
 
 @keras.saving.register_keras_serializable("kerbside")
 class PadToMultiple(layers.Layer):
-    """`pad_to_multiple` as a layer: (B, H, W, C) -> (B, H', W', C), both sides multiples of `size_divisor`.
+    """`pad_to_multiple` as a layer: (B, H, W, C) -> (B, H', W', C), both sides multiples of `size_divisor`, and
+    `remainder` more.
 
     At sides that a network's stride does not divide, "same" padding puts the windows of a strided convolution elsewhere
     than at the sides of its training crops, and resizing back stretches what it found. On an image that is padded,
     every map lies as in training. A transformer takes grey better than black.
     """
 
-    def __init__(self, size_divisor: int, value: float = 0.0, **kwargs: Any) -> None:
+    def __init__(self, size_divisor: int, value: float = 0.0, remainder: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.size_divisor = size_divisor
         self.value = value
+        self.remainder = remainder
 
     def call(self, x: Any) -> Any:
-        return pad_to_multiple(x, self.size_divisor, self.value)
+        return pad_to_multiple(x, self.size_divisor, self.value, self.remainder)
 
     def compute_output_spec(self, x: Any) -> keras.KerasTensor:
-        sides = [side and side + -side % self.size_divisor for side in x.shape[1:3]]
+        sides = [side and side + (self.remainder - side) % self.size_divisor for side in x.shape[1:3]]
         return keras.KerasTensor((x.shape[0], *sides, x.shape[3]), dtype=self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "size_divisor": self.size_divisor, "value": self.value}
+        own = {"size_divisor": self.size_divisor, "value": self.value, "remainder": self.remainder}
+        return {**super().get_config(), **own}
 
 
-def pad_to_multiple(x: Any, size_divisor: int, value: float = 0.0) -> Any:
-    """x, (B, H, W, C), with `value` below and on the right, up to multiples of `size_divisor`."""
+def pad_to_multiple(x: Any, size_divisor: int, value: float = 0.0, remainder: int = 0) -> Any:
+    """x, (B, H, W, C), with `value` below and on the right, up to multiples of `size_divisor` and `remainder` more."""
     height, width = ops.shape(x)[1:3]
-    below, right = -height % size_divisor, -width % size_divisor
+    below, right = (remainder - height) % size_divisor, (remainder - width) % size_divisor
     if isinstance(below, int) and isinstance(right, int):
         return _padded_by(x, below, right, value) if below or right else x
     most = size_divisor - 1  # sides known only when the graph runs: more than enough, then cut
@@ -100,13 +103,12 @@ class CropLike(layers.Layer):
         return keras.KerasTensor((x.shape[0], *reference.shape[1:3], x.shape[3]), dtype=self.compute_dtype)
 
 
-def padded(image: Any, size_divisor: int) -> tuple[Any, tuple[int, int] | None]:
+def padded(image: Any, size_divisor: int, remainder: int = 0) -> tuple[Any, tuple[int, int] | None]:
     """An image as a network of this stride sees it (`PadToMultiple`; 1: as it is), and its (H, W), None where free."""
-    seen = (
-        PadToMultiple(size_divisor, GREY, dtype="float32", name="pad")(image) if size_divisor > 1 else image
-    )
-    height, width = seen.shape[1:3]
-    return seen, (height, width) if height else None
+    if size_divisor > 1:
+        image = PadToMultiple(size_divisor, GREY, remainder, dtype="float32", name="pad")(image)
+    height, width = image.shape[1:3]
+    return image, (height, width) if height else None
 
 
 def cut(outputs: dict[str, Any], image: Any, size_divisor: int) -> dict[str, Any]:

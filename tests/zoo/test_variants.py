@@ -136,6 +136,26 @@ def test_the_rows_of_mmsegmentations_schedules_are_the_heads_of_its_networks():
         assert digest(zoo.build(model, **options)) == digest(named)
 
 
+def test_deeplab_s_sides_are_one_more_than_a_multiple():
+    """An image that is one short of 16 n + 1 is padded with grey, and gives what the padded one does; another is
+    seen as it is."""
+    keras.utils.set_random_seed(1)
+    model = zoo.build("deeplabv3", **{**V3, "rates": ()}, variant="deeplab", size_divisor=16)
+    assert model.get_layer("pad").remainder == 1
+    assert model.get_layer("pad").compute_output_spec(keras.KerasTensor((1, 80, 113, 3))).shape[1:3] == (
+        81,
+        113,
+    )
+    image = np.random.default_rng(0).integers(0, 256, (1, 80, 112, 3)).astype("float32")
+    whole = np.full((1, 81, 113, 3), 116.0, "float32")
+    whole[:, :80, :112] = image
+    seen, expected = (np.asarray(model(x, training=False)["logits"]) for x in (image, whole))
+    assert seen.shape == (1, 80, 112, 5) and expected.shape == (1, 81, 113, 5) and np.ptp(seen) > 1e-3
+    np.testing.assert_allclose(seen, expected[:, :80, :112], atol=1e-5)
+    plain = zoo.build("deeplabv3", **{**V3, "rates": ()}, size_divisor=16)
+    assert plain.get_layer("pad").remainder == 0
+
+
 def test_a_field_wins_over_the_row_and_over_sizes():
     chosen = {**TINY, "head_filters": 4, "variant": "mmsegmentation"}
     model = zoo.build(

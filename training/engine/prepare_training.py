@@ -26,11 +26,11 @@ from training.engine.teacher import open_teacher
 from training.engine.validation import MODEL_TASKS
 from training.losses import CLASS_WEIGHTS, class_weights
 from training.runs import initial_weights, run_folders
-from training.runs.backbone_weights import load_backbone_weights, recalibrate_norms
+from training.runs.backbone_weights import has_folded_norms, load_backbone_weights, recalibrate_norms
 from training.runs.recipe import Recipe
 from training.runs.settings import LossSettings, ModelSettings
 from training.runs.trained_run import build_model, keep_classes, keep_data, load_split
-from zoo.convert.layouts import mobilenet_tflite
+from zoo.convert.files import tflite
 from zoo.keras_private import flat_layers
 
 DRAWN_COUNTED = 200  # images at most, where each would be drawn for that alone
@@ -219,9 +219,11 @@ def _begin_with(
     if settings.init:
         mapping = recipe.data.options.get("mapping")
         initial_weights.load(model, initial_weights.find(Path(settings.init)), classes, mapping, say)
+        if has_folded_norms(model):  # of a network that was read from a .tflite
+            recalibrate_norms(model, _images(model, training, RECALIBRATED), head=True)
     elif settings.backbone_weights != "none":
         load_backbone_weights(model, settings.backbone_weights, settings.backbone)
-        if settings.backbone_weights.endswith(mobilenet_tflite.SUFFIX):
+        if settings.backbone_weights.endswith(tflite.SUFFIX):
             recalibrate_norms(model, _images(model, training, RECALIBRATED))
 
 

@@ -1,6 +1,6 @@
 """Pretrained weights for a model's backbone: none, published ImageNet weights, or a file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import h5py
@@ -9,9 +9,9 @@ import numpy as np
 
 from runtime.errors import UserError
 from zoo import backbones, contract
-from zoo.convert.files import h5, readers
+from zoo.convert.files import h5, readers, tflite
 from zoo.convert.layouts import efficientnet_lite, keras_applications, mobilenet_tflite
-from zoo.layers import leaves
+from zoo.layers import NORM_EPSILON, leaves
 
 Weights = dict[str, list[np.ndarray]]  # layer name -> its arrays, in the order of layer.weights
 APPLICATIONS = "keras.applications' ImageNet weights"
@@ -40,20 +40,50 @@ def load_backbone_weights(model: keras.Model, source: str, backbone_name: str) -
         raise UserError(f"{told}, as weights of backbone {backbone_name}, {error}.") from error
 
 
-def recalibrate_norms(model: keras.Model, images: Iterable[np.ndarray]) -> None:
-    """Let each BatchNorm of the backbone hold the mean and variance of what it sees in `images`, uint8 (H, W, 3), and
-    change its scale and offset so that it computes what it did: a network whose norms were folded into its
-    convolutions can then be trained like any other."""
+def has_folded_norms(model: keras.Model) -> bool:
+    """Whether a BatchNorm of the model only adds a bias, as those read from a .tflite do
+    (layouts/mobilenet_tflite.py)."""
+    for norm in _norms(leaves(model)):
+        gamma, _, mean, variance = norm.get_weights()
+        # 1e-4: a variance kept as float16; a BatchNorm that has seen nothing has 1
+        if (
+            (gamma == 1).all()
+            and not mean.any()
+            and np.allclose(variance, 1 - NORM_EPSILON, rtol=0, atol=1e-4)
+        ):
+            return True
+    return False
+
+
+def recalibrate_norms(model: keras.Model, images: Iterable[np.ndarray], head: bool = False) -> None:
+    """Let each BatchNorm of the backbone, and of the `head` too if asked, hold the mean and variance of what it sees in
+    `images`, uint8 (H, W, 3), and change its scale and offset so that it computes what it did: a network whose norms
+    were folded into its convolutions can then be trained like any other."""
     backbone = _backbone(model)
-    norms = [layer for layer in leaves(backbone) if isinstance(layer, keras.layers.BatchNormalization)]
-    seen = keras.Model(backbone.inputs, [norm.input for norm in norms])
-    means, squares, count = [0.0] * len(norms), [0.0] * len(norms), 0
+    shown = list(images)
+    _recalibrate(backbone, _norms(leaves(backbone)), shown)
+    if head and model is not backbone:
+        _recalibrate(model, _norms(model.layers), shown)
+
+
+def _norms(layers: Iterable[keras.layers.Layer]) -> list[keras.layers.BatchNormalization]:
+    return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+
+
+def _recalibrate(
+    model: keras.Model, norms: Sequence[keras.layers.BatchNormalization], images: Sequence[np.ndarray]
+) -> None:
+    if not norms:
+        return
+    seen = keras.Model(model.inputs, [norm.input for norm in norms])
+    means, squares = [0.0] * len(norms), [0.0] * len(norms)
     for image in images:
-        count += 1
-        for place, values in enumerate(seen([image[None].astype(np.float32)], training=False)):
+        found = seen([image[None].astype(np.float32)], training=False)
+        for place, values in enumerate(found if len(norms) > 1 else [found]):
             flat = np.asarray(values, np.float64).reshape(-1, values.shape[-1])
             means[place] = means[place] + flat.mean(0)
             squares[place] = squares[place] + (flat**2).mean(0)
+    count = len(images)
     for norm, mean, square in zip(norms, means, squares, strict=True):
         gamma, beta, old_mean, old_variance = norm.get_weights()
         mean, variance = mean / count, np.maximum(square / count - (mean / count) ** 2, 0)
@@ -105,7 +135,7 @@ def _read_file(path: Path, backbone_name: str) -> Weights:
         )
     if is_torch:
         return _read_torch(path, backbone_name)
-    if path.suffix == mobilenet_tflite.SUFFIX:
+    if path.suffix == tflite.SUFFIX:
         try:
             return mobilenet_tflite.read(path, backbone_name)
         except ValueError as error:

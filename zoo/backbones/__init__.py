@@ -9,6 +9,7 @@ import keras
 
 from zoo import contract
 from zoo.backbones import mobilenet
+from zoo.backbones.edgetpu import LAYOUT as EDGETPU
 from zoo.backbones.edgetpu import mobilenet_edgetpu
 from zoo.backbones.efficientnet_lite import LAYOUTS as LITE_LAYOUTS
 from zoo.backbones.efficientnet_lite import efficientnet_lite, lite_normalisation
@@ -53,7 +54,7 @@ BACKBONES = {
     "mobilenet_v3_large_torchvision": Row(
         partial(mobilenet_v3_large, mobilenet.V3_TORCHVISION), "ImageNet's mean and deviation"
     ),
-    "mobilenet_edgetpu": Row(mobilenet_edgetpu, "RGB to -1..1"),
+    "mobilenet_edgetpu": Row(partial(mobilenet_edgetpu, EDGETPU), "RGB to -1..1"),
     **{
         name: Row(
             partial(efficientnet_lite, layout),

@@ -6,6 +6,7 @@ from zoo.convert import recognition
 from zoo.convert.by_hand import write_config as write_config
 from zoo.convert.checkpoint import Checkpoint, Match
 from zoo.convert.layouts import (
+    deeplab_tflite,
     huggingface_mask2former,
     huggingface_sam,
     huggingface_segformer,
@@ -35,6 +36,7 @@ SOURCES: dict[str, Callable[[Checkpoint], Match | None]] = {
         realtime_authors,
         smp,
         keras_hub,
+        deeplab_tflite,
     )
 }
 

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import zoo
 from runtime.errors import UserError
 from tests.shared import PEERS, present
-from training.runs.backbone_weights import load_backbone_weights, recalibrate_norms
+from training.runs.backbone_weights import has_folded_norms, load_backbone_weights, recalibrate_norms
 from zoo import backbones
 from zoo.convert.layouts import mobilenet_tflite
+from zoo.keras_private import flat_layers
 
 NAME, SIZE = "mobilenet_v2", (64, 96)
 both = pytest.mark.parametrize("name", mobilenet_tflite.NAMES)
@@ -70,6 +72,29 @@ def test_recalibrated_norms_compute_the_same_and_hold_what_they_see():
     # In training the norms take the batch's own mean and variance, which are now those that they hold.
     for level, values in backbone(batch, training=True).items():
         np.testing.assert_allclose(values, before[level], atol=2e-3, err_msg=level)
+
+
+def test_a_whole_network_trains_from_folded_norms_once_they_are_recalibrated():
+    keras.utils.set_random_seed(1)
+    sizes = {"output_stride": 16, "rates": (), "aspp_filters": 8, "variant": "deeplab"}
+    model = zoo.build("deeplabv3", classes=3, backbone=NAME, **sizes)
+    assert not has_folded_norms(model)
+    rng = np.random.default_rng(2)
+    for layer in flat_layers(model):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            bias = rng.normal(0, 0.1, layer.beta.shape).astype("float32")
+            layer.set_weights([array.astype("float16") for array in mobilenet_tflite.norm(bias).values()])
+    assert has_folded_norms(model)
+    seen = images(3)
+    batch = seen.astype("float32")
+    before = np.asarray(model(batch, training=False)["logits"])
+    recalibrate_norms(model, iter(seen), head=True)
+    assert not has_folded_norms(model)
+    np.testing.assert_allclose(model(batch, training=False)["logits"], before, atol=2e-3)
+    for layer in flat_layers(model):  # dropout apart, training sees what prediction does
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+    np.testing.assert_allclose(model(batch, training=True)["logits"], before, atol=1e-2)
 
 
 @both

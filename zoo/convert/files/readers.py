@@ -1,4 +1,4 @@
-"""Public checkpoints on disk -> Checkpoint: .safetensors, files of torch.save, and folders of a model hub.
+"""Public checkpoints on disk -> Checkpoint: .safetensors, files of torch.save, .tflite, and folders of a model hub.
 
 A folder is one of Hugging Face (config.json with model.safetensors or pytorch_model.bin, in shards or not), what
 segmentation_models_pytorch's save_pretrained writes, which is the same, or a KerasHub preset (config.json,
@@ -18,7 +18,7 @@ from runtime import strict_json
 from runtime.errors import UserError, first_line
 from runtime.files import file_sha256
 from zoo.convert.checkpoint import Checkpoint
-from zoo.convert.files import h5, state_dicts
+from zoo.convert.files import h5, state_dicts, tflite
 from zoo.convert.files.pth import torch_file
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
@@ -89,13 +89,15 @@ def _preprocessor(folder: Path) -> Mapping[str, Any] | None:
 def _read_file(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], tuple[str, ...]]:
     """The tensors of one file, what else it says, and other networks in it. The suffix decides how it is read."""
     _refuse_pointer(path)
+    if path.suffix == tflite.SUFFIX:
+        return _tflite(path)
     if path.suffix == ".safetensors":
         return _safetensors(path), {}, ()
     if path.suffix in TORCH_SUFFIXES:
         return _torch(path)
     raise UserError(
-        f"{path} is no checkpoint that is known by its name: it should end in {', '.join(SUFFIXES)}, or be the "
-        "folder of a model."
+        f"{path} is no checkpoint that is known by its name: it should end in {', '.join(SUFFIXES)} or "
+        f"{tflite.SUFFIX}, or be the folder of a model."
     )
 
 
@@ -136,6 +138,18 @@ def _safetensors(path: Path) -> dict[str, np.ndarray]:
             return {name: np.asarray(opened.get_tensor(name)).astype(np.float32) for name in opened.keys()}
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise UserError(f"{path} is damaged, cut short or no .safetensors: {first_line(error)}.") from error
+
+
+def _tflite(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], tuple[str, ...]]:
+    """The convolutions of a .tflite by their place, and as meta its graph, by which a layout knows them."""
+    try:
+        network = tflite.read(path)
+    except ValueError as error:
+        raise UserError(f"{path} {error}.") from error
+    tensors: dict[str, np.ndarray] = {}
+    for place, convolution in enumerate(network.convolutions):
+        tensors |= {f"{place}/kernel": convolution.kernel, f"{place}/bias": convolution.bias}
+    return tensors, {"tflite": network}, ()
 
 
 def _torch(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], tuple[str, ...]]:
