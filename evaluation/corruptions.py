@@ -119,8 +119,8 @@ def snow(image: np.ndarray, value: tuple[float, ...], rng: np.random.Generator) 
     mean, deviation, zoom, least, radius, sigma, kept = value
     height, width = image.shape[:2]
     small = (math.ceil(height / zoom), math.ceil(width / zoom))
-    flakes = rng.normal(mean, deviation, small).astype(np.float32)
-    flakes = np.asarray(cv2.resize(flakes, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    flakes: np.ndarray = rng.normal(mean, deviation, small).astype(np.float32)
+    flakes = cv2.resize(flakes, (width, height), interpolation=cv2.INTER_LINEAR)
     flakes = np.where(flakes < least, 0, np.clip(flakes, 0, 1)).astype(np.float32)
     flakes = _along(flakes, int(radius), sigma, angle=float(rng.uniform(-135, -45)))[..., None]
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
@@ -132,7 +132,9 @@ def jpeg_compression(image: np.ndarray, quality: int, rng: np.random.Generator) 
     """What a narrow link leaves of an image."""
     bgr = np.rint(image[..., ::-1] * 255).astype(np.uint8)
     _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1].astype(np.float32) / 255
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert decoded is not None  # of what was encoded a line above
+    return decoded[..., ::-1].astype(np.float32) / 255
 
 
 # Name -> (function, its value at each of SEVERITIES).
