@@ -6,11 +6,8 @@ from typing import Any
 import streamlit as st
 
 from app import archive, common, palettes, views
-from app.common import Image
-from app.plain_text import escaped
-from app.words import counted
-from runtime.errors import UserError
-from runtime.image import checked_bytes, png
+from app.sources import Image
+from runtime.image import png
 from runtime.segmenter import Segmentation
 
 
@@ -59,12 +56,7 @@ def show(
     for number, (label, file_name, mime, make) in enumerate(files):
         with column:
             button(label, make, file_name, mime, f"segment_download_{number}")
-    bad = [name for data, name in images if not readable(data)]
-    many = (
-        f"Everything of {counted(len(images) - len(bad), 'image')} (ZIP)"
-        if len(images) > 1
-        else "Everything (ZIP)"
-    )
+    many = f"Everything of {len(images)} images (ZIP)" if len(images) > 1 else "Everything (ZIP)"
 
     def everything() -> bytes:
         def segment(image: Image) -> Callable[[], Segmentation]:
@@ -77,14 +69,3 @@ def show(
 
     with column:
         button(many, everything, "kerbside.zip", "application/zip", "segment_download_zip")
-        if bad:
-            st.caption(f"Left out, because not read: {', '.join(map(escaped, bad))}")
-
-
-def readable(data: bytes) -> bool:
-    """Whether an image's header says that it is one that is read here."""
-    try:
-        checked_bytes(data)
-    except UserError:
-        return False
-    return True

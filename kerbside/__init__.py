@@ -2,10 +2,11 @@
 
     import kerbside
     model = kerbside.build("deeplabv3plus", classes=19, backbone="mobilenet_v2")     # a keras.Model; wants [train]
+    model = kerbside.load("deeplabv3-edgetpu-cityscapes")                             # with its weights; wants [train]
     kerbside.train("deeplabv3plus", data="camvid", data_dir=DIR, epochs=30)           # wants [train], as the next two
     kerbside.evaluate("runs/deeplabv3plus-camvid", tta="flip")
     kerbside.export("runs/deeplabv3plus-camvid", precision="int8")
-    kerbside.Segmenter("models/deeplabv3plus_mobilenet_edgetpu_camvid_int8.tflite").segment(rgb).ids
+    kerbside.Segmenter("deeplabv3plus-edgetpu-camvid").segment(rgb).ids
 
 Whoever wants more imports the packages themselves: `zoo`, `training`, `export`, `runtime`.
 """
@@ -18,10 +19,11 @@ from runtime.version import VERSION as __version__
 if TYPE_CHECKING:
     from runtime.segmenter import Segmenter
     from zoo import build
+    from zoo.convert.named import load
 
-__all__ = ["Segmenter", "__version__", "build", "evaluate", "export", "train"]
+__all__ = ["Segmenter", "__version__", "build", "evaluate", "export", "load", "train"]
 
-_HOME = {"Segmenter": "runtime.segmenter", "build": "zoo"}
+_HOME = {"Segmenter": "runtime.segmenter", "build": "zoo", "load": "zoo.convert.named"}
 
 
 def train(*words: str, **flags: Any) -> int:

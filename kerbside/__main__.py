@@ -14,7 +14,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "compare": ("training.compare", "train", "measure several on the same images"),
     "convert": ("zoo.convert", "train", "make a public checkpoint a model of the zoo"),
     "export": ("export", "train", "write a run as a .tflite or a SavedModel"),
-    "run": ("runtime", "", "segment images, folders and videos with a .tflite"),
+    "run": ("runtime", "", "segment images, folders and videos with a .tflite or a model's name"),
+    "list": ("kerbside.listing", "", "the models that have a name: what ships, and public checkpoints"),
+    "push": ("kerbside.push", "train", "make a model repository on the Hugging Face Hub of a run"),
     "app": ("streamlit", "app", "open the page in a browser"),
     "data": ("training.data.inspect", "train", "look at a data set before it is trained on"),
 }

@@ -46,7 +46,11 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    result.add_argument("model", type=Path, metavar="MODEL.tflite", help="any .tflite semantic segmenter")
+    result.add_argument(
+        "model",
+        metavar="MODEL.tflite",
+        help="any .tflite semantic segmenter, a name of kerbside list, or hf://OWNER/NAME",
+    )
     result.add_argument("input", type=Path, metavar="INPUT", help="an image, a folder of images, or a video")
     result.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="where the results go; a .mp4 for a video"

@@ -32,8 +32,8 @@ from runtime.bundle import (
 )
 from runtime.class_names import MOST_CLASSES
 from runtime.errors import UserError, first_line
+from runtime.fetch import segmenter_file
 from runtime.fit import Placing, checked_fit, frames, join_ids, join_scores, placing
-from runtime.installation import model_file
 from runtime.polygons import polygons
 from runtime.sigmoid import Quantization, both_classes, ends_in_sigmoid
 from runtime.stderr import stderr_closed
@@ -105,17 +105,18 @@ class Segmentation:
 class Segmenter:
     """One `.tflite` file, loaded. Safe to share between threads: one call at a time enters the interpreter.
 
-    Attributes: `size` (height, width) of the model's input, `labels`, `palette`, `output` ("mask" or
-    "scores"), `bundle` (the note inside one of our files, else None), `path`, `threads`.
-    A shipped file is found by its name (`models/x.tflite`) from any folder, see `runtime.installation.model_file`.
-    A file without our hash is run once in a process of its own first, see `runtime.first_run`, unless it is `trusted`.
-    Raises UserError, one sentence, when the file is missing, damaged, or no segmenter.
+    Attributes: `size` (height, width) of the model's input, `labels`, `palette`, `output` ("mask" or "scores"),
+    `bundle` (the note inside one of our files, else None), `path`, `threads`. `path` may be a name of `kerbside
+    list` or hf://OWNER/NAME too, and a shipped file is found (`models/x.tflite`) from any folder, see
+    `runtime.fetch.segmenter_file`. A file without our hash is run once in a process of its own first, see
+    `runtime.first_run`, unless it is `trusted`. Raises UserError, one sentence, when the file is missing,
+    damaged, or no segmenter.
     """
 
     def __init__(self, path: str | os.PathLike[str], threads: int = 2, *, trusted: bool = False) -> None:
         if threads < 1:
             raise UserError(f"threads is {threads}; it has to be 1 or more.")
-        self.path, self.threads = model_file(path), threads
+        self.path, self.threads = segmenter_file(path), threads
         self.bundle: Bundle | None = read_bundle(self.path)
         data = read_model(self.path)
         if self.bundle is None and not trusted:

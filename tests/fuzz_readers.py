@@ -7,6 +7,7 @@ A reader may return or refuse in one sentence. What it does else ends this proce
 file in FOLDER that did it.
 """
 
+import hashlib
 import importlib
 import io
 import json
@@ -199,6 +200,11 @@ def histories() -> list[bytes]:
     return ["\r\n".join(rows).encode()]
 
 
+def sums() -> list[bytes]:
+    names = ("street.tflite", "street.json", "street.weights.h5")
+    return ["".join(f"{hashlib.sha256(name.encode()).hexdigest()}  {name}\n" for name in names).encode()]
+
+
 def right_crc(data: bytes) -> bytes:
     """A PNG whose chunks have the checksums of what they hold now."""
     if not data.startswith(b"\x89PNG"):
@@ -221,6 +227,7 @@ LIGHT = {
     "note in a list": Reader("a.tflite", notes, "runtime.bundle:read_note"),
     "labels": Reader("a.tflite", notes, "runtime.bundle:foreign_labels"),
     "tflite of others": Reader("a.tflite", another_s, "tests.fuzz_readers:read_tflite"),
+    "sums": Reader("SHA256SUMS", sums, "tests.fuzz_readers:read_sums"),
     "mask": Reader("a.png", masks, "app.painted:read_mask", repair=right_crc),
     "legend": Reader("a.json", jsons, "tests.fuzz_json:legend"),
 }
@@ -229,6 +236,7 @@ HEAVY = {
     "weights.h5": Reader("a.weights.h5", h5s, "zoo.convert.files.readers:_h5"),
     "pth": Reader("a.pth", pths, "zoo.convert.files.readers:read"),
     "safetensors": Reader("a.safetensors", tensors, "zoo.convert.files.readers:read"),
+    "tflite of a network": Reader("a.tflite", ours, "zoo.convert.files.readers:read"),
     "checkpoint": Reader("a.checkpoint", checkpoints, "training.runs.checkpoints:read", (ValueError,)),
     "history": Reader("history.csv", histories, "tests.fuzz_json:history"),
     "recipe": Reader("recipe.json", recipes, "training.runs.recipe:from_json"),
@@ -253,6 +261,12 @@ def read_video(path: Path) -> None:
                 break
     finally:
         capture.release()
+
+
+def read_sums(path: Path) -> None:
+    from runtime.fetch import sums_of
+
+    sums_of(path, "hf://me/street-model")
 
 
 def read_tflite(path: Path) -> None:

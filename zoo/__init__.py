@@ -1,5 +1,6 @@
 """The model zoo: MODELS is the table, `build` makes a model from it. Keras 3 only, no files read."""
 
+import importlib
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -61,6 +62,14 @@ VARIANTS: dict[str, type[heads.Variant]] = {
 
 # Keywords that had another name before 0.2: configs, recipes and --set may still use it.
 FORMER = {"multiple": "size_divisor"}
+
+
+def __getattr__(name: str) -> Any:
+    """`load`, which reads files, is zoo.convert's: zoo.load("deeplabv3-edgetpu-cityscapes") is a model with its
+    weights."""
+    if name == "load":
+        return importlib.import_module("zoo.convert.named").load
+    raise AttributeError(f"module 'zoo' has no attribute {name!r}")
 
 
 def names() -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What training starts from with --init: a run or FILE.weights.h5, whatever its classes are."""
+"""What training starts from with --init: a run, FILE.weights.h5 or the name of a model, whatever its classes are."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from training.data.labels.same_classes import same_classes
 from training.data.labels.taxonomies import Targets, plain_names
 from training.runs import best_weights, recipe, trained_run
 from training.runs.converted_weights import recipe_fields
-from zoo.convert import model_config, ours
+from zoo.convert import model_config, named, ours
 
 SHOWN = 12  # names that a line lists before it counts the rest
 
@@ -29,12 +29,14 @@ class Start:
 def architecture(init: Path, model: str) -> dict[str, Any]:
     """What the run or the config of the weights says of the model, without which they would not fit; {} where none is
     there. UserError when they are of another model than the one named."""
+    init = named.weights(init)
     folder = trained_run.folder_of(init)
     return recipe.architecture(folder, model) if folder.is_dir() else recipe_fields(init, model)
 
 
 def find(init: Path) -> Start:
     """The weights of --init. UserError, naming what would be right, when there are none."""
+    init = named.weights(init)
     folder = trained_run.folder_of(init)
     path = folder / best_weights.NAME if folder.is_dir() else init
     if not path.is_file():

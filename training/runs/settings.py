@@ -104,7 +104,9 @@ class ModelSettings(Checked):
         dict, "options of the model: rates=3,6,9,12 dropout=0.1", key="model_options", flag="--set"
     )
     init: str | None = option(
-        None, "start from a run's best weights, or a .weights.h5, of any classes", metavar="RUN_OR_FILE"
+        None,
+        "start from a run's best weights, a .weights.h5, or a model of kerbside list, of any classes",
+        metavar="RUN_OR_FILE",
     )
     bn_momentum: float = option(
         0.95, "of the moving statistics of BatchNorm", metavar="M", bounds=(0.0, 0.99999)

@@ -23,7 +23,7 @@ from training.runs.converted_weights import Converted
 from training.runs.load_weights import load_weights
 from training.runs.recipe import Recipe, from_json
 from training.runs.settings import DataSettings, ModelSettings, split_options
-from zoo.convert import model_config
+from zoo.convert import model_config, named
 
 CLASSES = "classes.json"
 
@@ -100,9 +100,9 @@ def folder_of(path: str | Path) -> Path:
 
 
 def load(path: str | Path) -> Run | Converted:
-    """Open a run folder, its best.weights.h5, or FILE.weights.h5 of zoo.convert. UserError, naming what is missing,
-    when it cannot be used."""
-    folder = folder_of(path)
+    """Open a run folder, its best.weights.h5, FILE.weights.h5 of zoo.convert, or a model by name
+    (zoo/convert/named.py). UserError, naming what is missing, when it cannot be used."""
+    folder = folder_of(named.weights(path))
     if folder.name.endswith(model_config.SUFFIX):
         return converted_weights.load(folder)
     if not folder.is_dir():

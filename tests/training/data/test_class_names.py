@@ -16,8 +16,7 @@ from runtime.segmenter import Segmenter
 from tests.tiny_tflite import convert, mask_model, write_bundle
 from training.data.spec import DatasetSpec, Example
 from training.runs import converted_weights
-from zoo.convert import __main__ as convert_main
-from zoo.convert import model_config
+from zoo.convert import conversion, model_config
 from zoo.convert.checkpoint import Match
 
 MORE = (256, 257, 300)
@@ -55,7 +54,7 @@ def test_more_classes_than_bytes_hold_are_refused_wherever_they_appear(tmp_path,
 
 
 def _asked(match, count):
-    return convert_main._of_classes(match.model, match.arguments, count)
+    return conversion.of_classes(match.model, match.arguments, count)
 
 
 @pytest.mark.parametrize("count", [255, *MORE])
@@ -63,10 +62,10 @@ def test_a_checkpoint_of_more_classes_is_not_converted(count):
     """Its own number, or the one asked for."""
     match = Match("x", "otsu", {"classes": count}, str, {})
     if count == 255:
-        assert convert_main._build(match, _asked(match, 255)).output["logits"].shape[-1] == 255
+        assert conversion._build(match, _asked(match, 255)).output["logits"].shape[-1] == 255
         return
     with pytest.raises(ValueError, match=f"cannot be built: there are {count} classes"):
-        convert_main._build(match, _asked(match, None))
+        conversion._build(match, _asked(match, None))
     with pytest.raises(ValueError, match=f"up to 255 classes.* not {count}"):
         _asked(match, count)
 

@@ -7,12 +7,16 @@ mean what they mean to huggingface_hub, KAGGLEHUB_CACHE what it means to kaggleh
 import re
 from pathlib import Path
 
+from runtime import fetch as fetched_files
 from runtime.errors import UserError, first_line
+from runtime.files import file_sha256
+from runtime.model_names import ROWS
 from zoo.convert.files.readers import CONFIG, KERAS_HUB, KERAS_HUB_TASK, PREPROCESSORS, SUFFIXES, WEIGHTS
 
-HUGGING_FACE = re.compile(r"(?:hf://)?([\w][\w.-]*/[\w][\w.-]*)(?:@([\w./-]+))?")
+HUGGING_FACE = re.compile(r"(?:hf:/{1,2})?([\w][\w.-]*/[\w][\w.-]*)(?:@([\w./-]+))?")
 KAGGLE = re.compile(r"kaggle://([\w.-]+/[\w.-]+/[\w.-]+/[\w.-]+(?:/\d+)?)")
 TIMEOUT = 20.0  # seconds for a first answer
+SHA256 = re.compile(r"[0-9a-f]{64}")
 PRESET = (CONFIG, KERAS_HUB_TASK, "preprocessor.json", "image_converter.json", *KERAS_HUB.values())
 
 
@@ -20,6 +24,17 @@ def is_name(source: str) -> bool:
     """Whether a source that is no file is meant for a hub: OWNER/NAME, hf://OWNER/NAME, kaggle://..."""
     looks_like_a_file = source.endswith((*SUFFIXES, ".h5"))
     return bool(KAGGLE.fullmatch(source) or (HUGGING_FACE.fullmatch(source) and not looks_like_a_file))
+
+
+def named(name: str) -> Path:
+    """The checkpoint of a row of `runtime.model_names`, a file or a folder, as it was published; fetched if it is not
+    here. UserError where the row has none, or it cannot be had."""
+    weights = ROWS[name].weights
+    if weights is None:
+        raise UserError(f"{name} is a .tflite alone: it has no weights to build a model from.")
+    return (
+        fetch(weights.source) if weights.source.startswith("hf://") else fetched_files.fetched(weights, name)
+    )
 
 
 def fetch(name: str) -> Path:
@@ -61,7 +76,7 @@ def _fetch_from_hugging_face(name: str, repository: str, revision: str | None) -
         raise UserError(f"{name} is neither a file or folder here nor a name that the hub allows.") from error
     except Exception as error:  # of the HTTP library, which changes, and of sockets; all mean the same
         return _from_cache(name, repository, revision, error)
-    return Path(folder)
+    return _checked(Path(folder), name)
 
 
 def _from_cache(name: str, repository: str, revision: str | None, error: Exception) -> Path:
@@ -71,11 +86,24 @@ def _from_cache(name: str, repository: str, revision: str | None, error: Excepti
     for file in (*WEIGHTS, *KERAS_HUB.values()):
         found = huggingface_hub.try_to_load_from_cache(repository, file, revision=revision)
         if isinstance(found, str):
-            return Path(found).parent
+            return _checked(Path(found).parent, name)
     raise UserError(
         f"{name} is no file or folder here, and the hub at {huggingface_hub.constants.ENDPOINT} cannot be reached "
         f"({type(error).__name__}); with a network it is fetched, or name a local file."
     ) from error
+
+
+def _checked(folder: Path, name: str) -> Path:
+    """The folder, when each large file in it has the SHA-256 that the Hub said: huggingface_hub calls what it keeps by
+    it, and checks no more than the size."""
+    for file in folder.iterdir():
+        kept = file.resolve()
+        if SHA256.fullmatch(kept.name) and file_sha256(kept) != kept.name:
+            raise UserError(
+                f"{name} is not what the hub said: the SHA-256 of {file.name} is another; remove {kept}, and it is "
+                "fetched again."
+            )
+    return folder
 
 
 def _choose(name: str, present: list[str]) -> list[str]:

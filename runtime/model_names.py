@@ -1,0 +1,209 @@
+"""Models by name: ROWS is a literal table of what ships with Kerbside and of public checkpoints that are known
+to convert.
+
+A score is what somebody measured and wrote down: its data and where it was read stand beside it. None is ours
+but those of docs/models/. A licence is that of the files; the data that they were trained on have terms of
+their own, such as Cityscapes', which are for research.
+"""
+
+import difflib
+from typing import NamedTuple
+
+from runtime.errors import UserError
+
+WHERE = "kerbside list has all"
+
+
+class File(NamedTuple):
+    """`source`: models/FILE, which ships; https://...; or hf://OWNER/NAME[@REVISION], on the Hugging Face Hub.
+    `bytes`: None where its publisher does not say. `sha256`: all 64 digits, or its first 8, which is all that
+    OpenMMLab and PyTorch say, in the name of the file; "" where the Hub says it at each download."""
+
+    source: str
+    bytes: int | None
+    sha256: str
+
+
+class Row(NamedTuple):
+    """`tflite` is what `Segmenter` and `kerbside run` take, `weights` what `zoo.load` and `--init` take: a
+    FILE.weights.h5, or a checkpoint that zoo.convert reads. `score` is in %, of `read`."""
+
+    tflite: File | None
+    weights: File | None
+    licence: str
+    score: str
+    read: str
+
+
+CORAL = File(
+    "https://raw.githubusercontent.com/google-coral/test_data/master/"
+    "deeplab_mobilenet_edgetpu_slim_cityscapes_quant.tflite",
+    2157328,
+    "322fe29945cb1693f426952f2a330ab67ea5678545ddee6f2548e0cfd0ca03e5",
+)
+OPENMMLAB = "https://download.openmmlab.com/mmsegmentation/v0.5/"
+MMSEGMENTATION = "open-mmlab/mmsegmentation, configs/"
+
+ROWS: dict[str, Row] = {
+    "deeplabv3-edgetpu-cityscapes": Row(
+        tflite=CORAL,
+        weights=CORAL,
+        licence="Apache-2.0",
+        score="54.56 mIoU, CamVid train in 11 common classes, never seen",
+        read="docs/models/deeplabv3_mobilenet_edgetpu_cityscapes.md",
+    ),
+    "deeplabv3plus-edgetpu-camvid": Row(
+        tflite=File(
+            "models/deeplabv3plus_mobilenet_edgetpu_camvid_int8.tflite",
+            2280132,
+            "4318f35c58c4b90d2d66201a677b1778c2a047490c3e236046e9f3c70338b2dd",
+        ),
+        weights=File(
+            "models/deeplabv3plus_mobilenet_edgetpu_camvid.weights.h5",
+            4276584,
+            "9c3bcfb6b0a5eb986d2a1ce744837590d0754050698d1a788c81268870cf2bda",
+        ),
+        licence="Apache-2.0",
+        score="75.75 mIoU, CamVid val, 480x360",
+        read="docs/models/deeplabv3plus_mobilenet_edgetpu_camvid.md",
+    ),
+    "deeplabv3plus-mobilenetv2-camvid": Row(
+        tflite=File(
+            "models/deeplabv3plus_mobilenet_v2_camvid_int8.tflite",
+            2786363,
+            "31029bc8f50985f94111e9559e88bb829993e34ff184b0a342b359507bfbf631",
+        ),
+        weights=File(
+            "models/deeplabv3plus_mobilenet_v2_camvid.weights.h5",
+            9585248,
+            "719fca6302a601a2f5194b0aef9d66bbc9080cddc2d4fdb078147fe790ee00b0",
+        ),
+        licence="Apache-2.0",
+        score="75.05 mIoU, CamVid val, 480x360",
+        read="docs/models/deeplabv3plus_mobilenet_v2_camvid.md",
+    ),
+    "unet-mobilenetv2-camvid": Row(
+        tflite=File(
+            "models/unet_mobilenet_v2_camvid_int8.tflite",
+            4085853,
+            "314027523ddd56f7793b6758855510fb9ffeb7f8fd9ee7891bb82b9e8291163c",
+        ),
+        weights=File(
+            "models/unet_mobilenet_v2_camvid.weights.h5",
+            7761032,
+            "2c9b5aa9b0253402c608da75dd2153b774ff313cebd0dae192e0b9fdfedf63b2",
+        ),
+        licence="Apache-2.0",
+        score="73.79 mIoU, CamVid val, 480x360",
+        read="docs/models/unet_mobilenet_v2_camvid.md",
+    ),
+    "segformer-b0-camvid": Row(
+        tflite=File(
+            "models/segformer_b0_camvid_mixed.tflite",
+            4331136,
+            "4b99376408615b432b19bfc942d915496246bae8429389b247bb07a9f9c25417",
+        ),
+        weights=File(
+            "models/segformer_b0_camvid.weights.h5",
+            7852904,
+            "4a3c6cf4cb99f48c627adf7e1bdfb53ad06e38c23d4c2935f9314f17724bd785",
+        ),
+        licence="Apache-2.0",
+        score="57.52 mIoU, CamVid val, 480x360",
+        read="docs/models/segformer_b0_camvid.md",
+    ),
+    "pidnet-s-cityscapes": Row(
+        tflite=None,
+        weights=File(
+            f"{OPENMMLAB}pidnet/pidnet-s_2xb6-120k_1024x1024-cityscapes/"
+            "pidnet-s_2xb6-120k_1024x1024-cityscapes_20230302_191700-bb8e3bcc.pth",
+            None,
+            "bb8e3bcc",
+        ),
+        licence="Apache-2.0",
+        score="78.74 mIoU, Cityscapes val",
+        read=f"{MMSEGMENTATION}pidnet/metafile.yaml",
+    ),
+    "pidnet-m-cityscapes": Row(
+        tflite=None,
+        weights=File(
+            f"{OPENMMLAB}pidnet/pidnet-m_2xb6-120k_1024x1024-cityscapes/"
+            "pidnet-m_2xb6-120k_1024x1024-cityscapes_20230301_143452-f9bcdbf3.pth",
+            None,
+            "f9bcdbf3",
+        ),
+        licence="Apache-2.0",
+        score="80.22 mIoU, Cityscapes val",
+        read=f"{MMSEGMENTATION}pidnet/metafile.yaml",
+    ),
+    "bisenetv2-cityscapes": Row(
+        tflite=None,
+        weights=File(
+            f"{OPENMMLAB}bisenetv2/bisenetv2_fcn_4x8_1024x1024_160k_cityscapes/"
+            "bisenetv2_fcn_4x8_1024x1024_160k_cityscapes_20210903_000032-e1a2eed6.pth",
+            None,
+            "e1a2eed6",
+        ),
+        licence="Apache-2.0",
+        score="75.76 mIoU, Cityscapes val",
+        read=f"{MMSEGMENTATION}bisenetv2/metafile.yaml",
+    ),
+    "stdc1-cityscapes": Row(
+        tflite=None,
+        weights=File(
+            f"{OPENMMLAB}stdc/stdc1_in1k-pre_512x1024_80k_cityscapes/"
+            "stdc1_in1k-pre_512x1024_80k_cityscapes_20211125_213942-880bb7d0.pth",
+            None,
+            "880bb7d0",
+        ),
+        licence="Apache-2.0",
+        score="75.10 mIoU, Cityscapes val",
+        read=f"{MMSEGMENTATION}stdc/README.md",
+    ),
+    "stdc2-cityscapes": Row(
+        tflite=None,
+        weights=File(
+            f"{OPENMMLAB}stdc/stdc2_in1k-pre_512x1024_80k_cityscapes/"
+            "stdc2_in1k-pre_512x1024_80k_cityscapes_20211125_220437-d2c469f8.pth",
+            None,
+            "d2c469f8",
+        ),
+        licence="Apache-2.0",
+        score="77.17 mIoU, Cityscapes val",
+        read=f"{MMSEGMENTATION}stdc/README.md",
+    ),
+    "lraspp-mobilenetv3-voc": Row(
+        tflite=None,
+        weights=File(
+            "https://download.pytorch.org/models/lraspp_mobilenet_v3_large-d234d4ea.pth", None, "d234d4ea"
+        ),
+        licence="BSD-3-Clause",
+        score="57.9 mIoU, COCO val2017 in Pascal VOC's classes",
+        read="pytorch/vision, torchvision/models/segmentation/lraspp.py",
+    ),
+    "segformer-b0-cityscapes": Row(
+        tflite=None,
+        weights=File("hf://nvidia/segformer-b0-finetuned-cityscapes-1024-1024", None, ""),
+        licence="NVIDIA's own, not for commercial use",
+        score="not read",
+        read="",
+    ),
+}
+
+
+def row(name: str) -> Row | None:
+    """The row of a name; None where it is none."""
+    return ROWS.get(name)
+
+
+def nearest(name: str) -> str | None:
+    """The name of the table that is most like another; None where none is like it."""
+    return next(iter(difflib.get_close_matches(name, ROWS, n=1, cutoff=0.6)), None)
+
+
+def misspelt(name: str) -> UserError | None:
+    """What is said of a name that is not in the table but is like one that is; None where it is like none."""
+    near = nearest(name)
+    return (
+        UserError(f"{name} is no file and no model's name; did you mean {near}? {WHERE}.") if near else None
+    )
