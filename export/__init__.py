@@ -33,6 +33,7 @@ DEFAULT_PRECISION: dict[str, str] = {
 }
 CALIBRATED = ("mixed", "int8")  # that compute in 8 bits, in ranges learnt from images
 OUTPUTS = ("mask", "scores")
+MASK_STRIDES = (1, 2, 4)
 SMALLEST, LARGEST = 32, 8192  # pixels, a side of a file's image
 
 
@@ -42,6 +43,7 @@ class Job:
 
     `parity_images` None means the whole val split. `allow_loss` None means the bound of `parity.BOUNDS`, else
     the mIoU points that may be lost. `keep_float` names ops of an int8 or mixed file that stay in float32.
+    `mask_stride` 2 or 4: ids of a mask file on every second or fourth pixel (mask_stride.py).
     """
 
     precision: str
@@ -53,6 +55,7 @@ class Job:
     allow_loss: float | None = None
     keep_float: tuple[str, ...] = ()
     threads: int = 2
+    mask_stride: int = 1
 
 
 def checked_size(text: str) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from export import (
     DEFAULT_PRECISION,
     EXPORTERS,
     FLOAT_PRECISIONS,
+    MASK_STRIDES,
     OUTPUTS,
     PRECISIONS,
     Job,
@@ -74,6 +75,16 @@ def parser() -> Parser:
         help="mask (the default): class ids (1, H, W), the fastest; scores: (1, H, W, classes), as MediaPipe "
         "needs them. A SavedModel always gives both",
     )
+    _file_flags(command)
+    _gate_flags(command)
+    command.add_argument(
+        "--threads", metavar="N", type=int, default=2, help="of LiteRT during the comparison"
+    )
+    return command
+
+
+def _file_flags(command: Parser) -> None:
+    """How large images and masks are, and where the file goes."""
     command.add_argument(
         "--size",
         metavar="HxW",
@@ -81,13 +92,15 @@ def parser() -> Parser:
         help="height and width that the file takes, those of the data if not given; a file each for several",
     )
     command.add_argument(
+        "--mask-stride",
+        type=int,
+        choices=MASK_STRIDES,
+        default=1,
+        help="class ids of a mask on every second or fourth pixel only, which is faster; 1",
+    )
+    command.add_argument(
         "--out", metavar="FILE", help="RUN/export/NAME-PRECISION-OUTPUT-HxW.tflite if not given"
     )
-    _gate_flags(command)
-    command.add_argument(
-        "--threads", metavar="N", type=int, default=2, help="of LiteRT during the comparison"
-    )
-    return command
 
 
 def _gate_flags(command: Parser) -> None:
@@ -153,7 +166,10 @@ def _job(run: "StoredModel", task: str, args: argparse.Namespace, size: tuple[in
         raise UserError(
             f"--keep-float is of semantic models in {' and '.join(CALIBRATED)}, not of {precision}"
         )
-    out = Path(args.out) if args.out else default_out(run, args.format, precision, output, size)
+    if args.mask_stride > 1 and (args.format != "tflite" or output != "mask" or task == "prompted"):
+        raise UserError(f"--mask-stride {args.mask_stride} is of --format tflite --output mask")
+    kind = output if args.mask_stride == 1 else f"{output}-stride{args.mask_stride}"
+    out = Path(args.out) if args.out else default_out(run, args.format, precision, kind, size)
     _check_out(out, args.format)
     return Job(
         precision=precision,
@@ -165,6 +181,7 @@ def _job(run: "StoredModel", task: str, args: argparse.Namespace, size: tuple[in
         allow_loss=args.allow_loss,
         keep_float=tuple(args.keep_float),
         threads=args.threads,
+        mask_stride=args.mask_stride,
     )
 
 

@@ -32,23 +32,26 @@ IMAGE_PROPERTIES = 2  # ContentProperties
 LABELS_OF = {"scores": 2, "mask": 3}
 
 
-def add(flatbuffer: bytes, *, name: str, output: str, size: tuple[int, int]) -> bytes:
+def add(
+    flatbuffer: bytes, *, name: str, output: str, size: tuple[int, int], given: tuple[int, int] | None = None
+) -> bytes:
     """The flatbuffer with TFLite metadata in it; what stood there under the same name is replaced.
 
-    `name` is that of the model, `output` "scores" or "mask", `size` (height, width) in pixels.
+    `name` is that of the model, `output` "scores" or "mask", `size` (height, width) in pixels, `given` that of the
+    output where it is another.
     """
     from ai_edge_litert import schema_py_generated as schema
 
     model = surgery.read(flatbuffer)
     entry, content = schema.MetadataT(), schema.BufferT()
-    content.data = np.frombuffer(describe(name, output, size), np.uint8)
+    content.data = np.frombuffer(describe(name, output, size, given or size), np.uint8)
     entry.name, entry.buffer = NAME, len(model.buffers)
     kept = [other for other in model.metadata or [] if other.name not in (NAME, NAME.encode())]
     model.buffers, model.metadata = [*model.buffers, content], [*kept, entry]
     return surgery.write(model)
 
 
-def describe(name: str, output: str, size: tuple[int, int]) -> bytes:
+def describe(name: str, output: str, size: tuple[int, int], given_size: tuple[int, int]) -> bytes:
     """The flatbuffer of a ModelMetadata, see `add`."""
     builder = flatbuffers.Builder(1024)
     image = _image(builder, "image", "RGB, 0 to 255, as it is", RGB, size)
@@ -56,7 +59,7 @@ def describe(name: str, output: str, size: tuple[int, int]) -> bytes:
     # Of (1, H, W, C) the axes 1 and 2 are the image.
     axes = (1, 2) if output == "scores" else None
     labels = [_label_file(builder, LABELS_OF[output])]
-    given = _image(builder, output, meaning, GRAYSCALE, size, axes, labels)
+    given = _image(builder, output, meaning, GRAYSCALE, given_size, axes, labels)
     custom = _tables(builder, [_segmenter(builder)]) if output == "scores" else 0
     graph = _table(
         builder,

@@ -22,6 +22,7 @@ from export import (
     Examples,
     Job,
     bias,
+    mask_stride,
     metadata,
     parity,
     provenance,
@@ -62,11 +63,19 @@ def export(run: TrainedModel, job: Job, examples: Examples) -> Path:
     # A run of --quantize has learnt with the mean errors of its rounding: they are no fault any more.
     correct = not run.quantized
     flatbuffer = convert(model, job.size, job.precision, job.output, images, correct, job.keep_float)
-    flatbuffer = metadata.add(flatbuffer, name=run.name, output=job.output, size=job.size)
+    stride = job.mask_stride
+    if stride > 1:
+        flatbuffer = mask_stride.coarser(flatbuffer, stride)
+    given = (job.size[0] // stride, job.size[1] // stride)
+    flatbuffer = metadata.add(flatbuffer, name=run.name, output=job.output, size=job.size, given=given)
     candidate = predictor(flatbuffer, job.output, job.threads)
+    if stride > 1:
+        candidate = mask_stride.brought_back(candidate, job.size)
     record = parity.pass_through(run, model, candidate, job, examples)
     what = provenance.facts(run, precision=job.precision, output=job.output, size=job.size, parity=record)
     what["calibration_images"] = 0 if images is None else len(images)
+    if stride > 1:
+        what["mask_stride"] = stride
     provenance.write(job.out, flatbuffer, what)
     return job.out
 

@@ -140,6 +140,7 @@ def test_facts_travel_inside_the_file(files, run):
     assert set(facts["versions"]) == {"tensorflow", "keras", "ai_edge_litert", "kerbside"}
     assert facts["scores"]["miou"] > 0.99 and facts["scores"]["images"] == 4
     assert facts["parity"]["miou_points_lost"] <= 0.5 and facts["parity"]["allow_loss"] is None
+    assert facts["parity"]["corrupted"]["severity"] == 2
     data = path.read_bytes()
     assert hashlib.sha256(data[: facts["flatbuffer_bytes"]]).hexdigest() == facts["flatbuffer_sha256"]
     assert json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["parity"] == facts["parity"]

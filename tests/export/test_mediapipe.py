@@ -103,4 +103,4 @@ def test_metadata_is_replaced_and_not_added_twice(files):
     once = metadata.add(files["fp32", "mask"].read_bytes(), name="a", output="scores", size=SIZE)
     twice = metadata.add(once, name="b", output="scores", size=SIZE)
     _, content = flatbuffer_content(twice)
-    assert content == metadata.describe("b", "scores", SIZE)
+    assert content == metadata.describe("b", "scores", SIZE, SIZE)

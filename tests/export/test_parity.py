@@ -1,6 +1,7 @@
 """The gate: its arithmetic by hand, its bounds, and that a perturbed file does not pass it."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -116,6 +117,37 @@ def test_allow_loss_raises_the_bound_but_never_that_of_fp32():
     assert parity.failures(lossy, "int8", allow_loss=4.0) != []
     assert parity.failures(lossy, "fp16", allow_loss=6.0) == []
     assert parity.failures(lossy, "fp32", allow_loss=100.0) != []
+
+
+def test_the_bound_counts_for_the_worse_of_clean_and_corrupted_images():
+    lossy = replace(made(), corrupted=made(keras_miou=0.5, file_miou=0.49))
+    with pytest.raises(
+        UserError,
+        match=r"mIoU on corrupted images falls from 50\.00 to 49\.00, 1\.00 points \(at most 0\.5\)",
+    ):
+        parity.gate(lossy, "int8", "x.tflite")
+    assert parity.failures(lossy, "int8", allow_loss=1.1) == []
+    assert parity.failures(lossy, "int8", allow_loss=0.9) != []
+    better = replace(made(file_miou=0.69), corrupted=made(keras_miou=0.4, file_miou=0.5))
+    assert (
+        len(parity.failures(better, "int8")) == 1
+        and "from 70.00 to 69.00" in parity.failures(better, "int8")[0]
+    )
+    assert "corrupted images          50.00 to 49.00, 1.00 lost" in parity.table(lossy)
+    record = lossy.to_json()["corrupted"]
+    assert record["miou_points_lost"] == pytest.approx(1) and record["severity"] == parity.SEVERITY
+
+
+def test_each_image_is_corrupted_by_another_corruption_and_its_labels_are_not():
+    rgb, label = np.full((40, 50, 3), 120, np.uint8), np.arange(2000, dtype=np.uint16).reshape(40, 50) % 3
+    rgb[::2, ::2] = 60
+    examples = [Example(str(n), lambda: (rgb.copy(), label.astype(np.uint8))) for n in range(13)]
+    seen = [example.read() for example in parity.corrupted(examples)]
+    assert all((truth == label).all() for _, truth in seen)
+    assert all((found != rgb).any() for found, _ in seen)
+    assert (
+        len({found.tobytes() for found, _ in seen}) == 13
+    )  # the 13th is the first corruption with another chance
 
 
 def test_no_image_is_refused():
