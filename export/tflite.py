@@ -6,8 +6,9 @@ allows Flex ops without saying so.
 
 The input is uint8 RGB for every precision. The float files cast inside the graph; the int8 file has a float32
 signature whose input the converter itself turns into uint8, scale 1, zero point 0, which saves a CAST and a
-float QUANTIZE; `rewrite` then changes what LiteRT is slow at. `mask` ends in ARG_MAX and CAST, the only two ops that
-XNNPACK leaves to LiteRT's own kernels: the measured alternatives are in docs/export.md.
+float QUANTIZE; `rewrite` then changes what LiteRT is slow at. Resizing that aligns corners is
+one op (corners.py). `mask` ends in ARG_MAX and CAST, the only two ops that XNNPACK leaves to LiteRT's own kernels: the
+measured alternatives are in docs/export.md.
 """
 
 import tempfile
@@ -32,6 +33,7 @@ from export import (
     surgery,
     tensorflow_private,
 )
+from export.corners import native_resize
 from runtime.errors import UserError
 from runtime.image import resize_rgb
 from runtime.stderr import stderr_on_failure
@@ -117,7 +119,7 @@ def convert(
     if not model.trainable_variables:
         precision = "fp32"
     chosen = pinned(images) if images else []
-    with tempfile.TemporaryDirectory() as folder, stderr_on_failure():
+    with tempfile.TemporaryDirectory() as folder, stderr_on_failure(), native_resize(model):
         image = tf.TensorSpec((1, *size, 3), tf.float32 if precision == "int8" else tf.uint8, name="image")
         write_saved_model(folder, model, serve(model, output), [image])
         converter = converter_of(folder, precision, chosen)
