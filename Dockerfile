@@ -18,8 +18,9 @@ COPY streamlit_app.py ./
 COPY .streamlit .streamlit
 COPY app app
 COPY runtime runtime
-COPY training/__init__.py evaluation/metrics.py training/
+COPY evaluation/__init__.py evaluation/metrics.py evaluation/
 COPY examples/*.jpg examples/
+COPY examples/masks examples/masks
 COPY docs/models docs/models
 COPY models/*.tflite models/
 

@@ -9,15 +9,27 @@ from app.frontend import FOLDER
 TABS = (
     ("segment", "Segment", segment_tab.show),
     ("compare", "Compare", compare_tab.show),
-    ("truth", "Truth", truth_tab.show),
+    ("truth", "Check against a mask", truth_tab.show),
     ("correct", "Correct", correct_tab.show),
-    ("kept", "Kept", saved_tab.show),
-    ("prompted", "Prompted", prompted_tab.show),
+    ("kept", "Saved corrections", saved_tab.show),
+    ("prompted", "Cut out one object", prompted_tab.show),
     ("results", "Results", results_tab.show),
 )
 
-st.set_page_config(page_title="Kerbside", layout="wide", initial_sidebar_state="collapsed")
+TITLE = "Kerbside: upload a street photo; see road, cars, people and more, coloured pixel by pixel"
+
+st.set_page_config(
+    page_title=TITLE,
+    page_icon=str(FOLDER / "icon.png"),
+    layout="wide",
+    initial_sidebar_state="collapsed",
+)
 st.html(FOLDER / "page.css")
-st.markdown("#### Kerbside &ensp;:gray[:small[what every pixel of a road scene is]]")
-pages = [st.Page(show, title=title, url_path=path, default=path == TABS[0][0]) for path, title, show in TABS]
+name, _, what = TITLE.partition(": ")
+st.html(f'<h1 class="title">{name} <span>{what.capitalize()}</span></h1>')
+pages = [
+    st.Page(show, title=title, url_path=path, default=path == TABS[0][0])
+    for path, title, show in TABS
+    if path != "prompted" or prompted_tab.prompted_files()  # needs a model of its own
+]
 st.navigation(pages, position="top").run()

@@ -28,12 +28,13 @@ def canvas(
     marks: Sequence[tuple[int, int, bool]] = (),
     box: Sequence[int] | None = None,
     serial: str = "",
+    ids: np.ndarray | None = None,
 ) -> list[list[int]] | None:
     """Show an image, uint8 (H, W, 3); the points (x, y) just drawn on it, in pixels of an image of `size`
     (height, width), or None. A point is one, a box its top left and bottom right, a polygon three or more.
 
     `marks` are points (x, y, inside?) and `box` (x1, y1, x2, y2) to show over it. What is being drawn is dropped when
-    `mode` or `serial` changes.
+    `mode` or `serial` changes. `ids`, uint8 (h, w) of any size, lets the region under the pointer light up.
     """
     height, width = size or rgb.shape[:2]
     scale = min(1.0, SHOWN_SIDE / max(rgb.shape[:2]))
@@ -42,6 +43,7 @@ def canvas(
         "image": address(small),
         "width": width,
         "height": height,
+        "ids": None if ids is None else address(ids, ".png"),
         "mode": mode,
         "label": label,
         "marks": [[int(x), int(y), bool(inside)] for x, y, inside in marks],

@@ -5,7 +5,6 @@ those of the checkout; of an installed package runs/ is that of the folder where
 """
 
 import hashlib
-import html
 import os
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,27 @@ import numpy as np
 import streamlit as st
 
 from app.palettes import NAMES as PALETTES
-from app.plain_text import escaped
 from app.views import for_a_screen
+from app.words import model_choice, model_name
 from runtime import installation
 from runtime.encoding import memory_for
 from runtime.errors import UserError
 from runtime.fit import FITS
 from runtime.image import read_rgb
 from runtime.segmenter import Segmentation, Segmenter
-from runtime.threshold_segmenter import SIDES, binary, multi_otsu, multi_otsu_values, otsu, otsu_value
+from runtime.threshold_segmenter import SIDES, binary, multi_otsu, otsu
 
+Image = tuple[bytes, str]  # bytes and name
 UPLOAD_MB = 20
 IMAGES = ["png", "jpg", "jpeg", "webp", "bmp"]
+REFUSED = [
+    "svg",
+    "gif",
+    "tif",
+    "tiff",
+    "heic",
+    "avif",
+]  # sent all the same, so that one sentence says why not
 SHOWN_SIDE = 1400  # pixels: larger images are shown smaller, and downloaded whole
 BINARY, OTSU = "Binary threshold", "Otsu's threshold"
 FIT_NAMES = {
@@ -34,7 +42,6 @@ FIT_NAMES = {
     "stretch": "stretched",
     "tiles": "in overlapping tiles",
 }
-FITTED = {"letterbox": "letterboxed", "stretch": "stretched", "tiles": "in tiles"}
 HOW_TO_GET_A_MODEL = """\
 **No model yet.** `make train` trains one, and
 `python -m export runs/NAME --format tflite --precision int8 --size 512x1024` turns it into the `.tflite` file
@@ -88,34 +95,45 @@ def checked_upload(upload: Any) -> tuple[bytes, str]:
 
 
 def examples() -> list[Path]:
+    """The images that ship."""
     return sorted(path for path in (shipped() / "examples").glob("*") if path.suffix in (".png", ".jpg"))
 
 
-def choose_example(tab: str) -> tuple[bytes, str] | None:
-    if not examples():
+def choose_example(tab: str, first: list[Path]) -> tuple[bytes, str] | None:
+    paths = first + examples()
+    if not paths:
         return None
     chosen = st.selectbox(
-        "or an example",
-        examples(),
+        "or an example (drawn, not photographed)",
+        paths,
         format_func=lambda path: path.stem.replace("_", " "),
         key=f"{tab}_example",
     )
     return chosen.read_bytes(), chosen.name
 
 
-def choose_image(tab: str) -> tuple[bytes, str] | None:
-    """The upload, or else the example that is selected: its bytes and its name. `tab` begins the widgets' keys."""
+def choose_image(tab: str, first: list[Path] | None = None) -> tuple[bytes, str] | None:
+    """The upload, or else the example that is selected: its bytes and its name. `tab` begins the widgets' keys, and
+    `first` are examples that only this tab has."""
     upload = st.file_uploader(
         f"Your image (up to {UPLOAD_MB} MB)",
-        type=IMAGES,
+        type=IMAGES + REFUSED,
         key=f"{tab}_upload",
         max_upload_size=UPLOAD_MB,
     )
-    return choose_example(tab) if upload is None else checked_upload(upload)
+    return choose_example(tab, first or []) if upload is None else checked_upload(upload)
 
 
 def short_name(method: str) -> str:
-    return method.removeprefix("models/").removesuffix(".tflite")
+    """A method of `choose_method` as people read it."""
+    return model_name(method.removeprefix("models/").removesuffix(".tflite"))
+
+
+def choice_name(method: str) -> str:
+    """`short_name` and what it is good for."""
+    if method in (BINARY, OTSU):
+        return f"{method} (by brightness, no AI)"
+    return model_choice(method.removeprefix("models/").removesuffix(".tflite"))
 
 
 def method_name(method: tuple[Any, ...]) -> str:
@@ -127,16 +145,16 @@ def choose_method(tab: str) -> tuple[Any, ...]:
     """What segments the image, as a key that says all of it: (method, its settings...)."""
     files = {below(path): path for path in model_files()}
     method = st.selectbox(
-        "Model", [*files, BINARY, OTSU], index=0 if files else 1, format_func=short_name, key=f"{tab}_method"
+        "Model", [*files, BINARY, OTSU], index=0 if files else 1, format_func=choice_name, key=f"{tab}_method"
     )
     if method in files:
         return (files[method], files[method].stat().st_mtime_ns, choose_fit(tab))
     if method == OTSU:
-        levels = st.radio("Levels", (2, 3, 4), horizontal=True, key=f"{tab}_levels")
+        levels = st.radio("Number of brightness groups", (2, 3, 4), horizontal=True, key=f"{tab}_levels")
         if levels > 2:
             return (OTSU, SIDES[0], levels)
     side = st.radio(
-        "Foreground", SIDES, format_func=lambda side: f"the {side} side", horizontal=True, key=f"{tab}_side"
+        "Highlight", SIDES, format_func=lambda side: f"{side} areas", horizontal=True, key=f"{tab}_side"
     )
     if method == OTSU:
         return (OTSU, side, 2)
@@ -146,7 +164,7 @@ def choose_method(tab: str) -> tuple[Any, ...]:
 def choose_fit(tab: str) -> str:
     """How an image of another shape than the model's comes before it: a row of `runtime.fit.FITS`."""
     return st.selectbox(
-        "Fit",
+        "Fit to the model",
         FITS,
         format_func=FIT_NAMES.__getitem__,
         key=f"{tab}_fit",
@@ -194,39 +212,3 @@ def _segment_rgb(rgb: np.ndarray, method: tuple[Any, ...]) -> Segmentation:
 
 def for_the_screen(result: Segmentation) -> Segmentation:
     return for_a_screen(result, SHOWN_SIDE)
-
-
-def about(result: Segmentation, method: tuple[Any, ...]) -> str:
-    """One line under the overlay: time, sizes, and where the model comes from."""
-    height, width = result.ids.shape
-    parts = [f"**{result.seconds * 1e3:.1f} ms**", f"image {width}×{height}"]
-    if method[0] == OTSU:
-        cuts = (otsu_value(result.rgb),) if method[2] == 2 else multi_otsu_values(result.rgb, method[2])
-        return " · ".join([*parts, f"threshold {', '.join(map(str, cuts))}"])
-    if method[0] == BINARY:
-        return " · ".join(parts)
-    segmenter = load_segmenter(str(method[0]), method[1])
-    parts.append(f"model input {segmenter.size[1]}×{segmenter.size[0]}")
-    if height * segmenter.size[1] != width * segmenter.size[0]:
-        parts.append(FITTED[segmenter.placing((height, width), fit_of(method)).fit])
-    note = segmenter.bundle
-    if note is not None:
-        parts += [escaped(fact) for fact in (note.model, note.data, note.precision) if fact]
-        if note.miou is not None:
-            parts.append(f"mIoU {note.miou:.1%} at export")
-    return " · ".join(parts)
-
-
-def legend_table(legend: list[dict]) -> str:
-    """Swatch, name, bar and share; names come out of model files, so they are escaped."""
-    largest = max(row["share"] for row in legend)
-    rows = []
-    for row in legend:
-        colour = "rgb({}, {}, {})".format(*row["colour"])
-        rows.append(
-            f'<tr><td style="width:1.6rem"><span class="swatch" style="background:{colour}"></span></td>'
-            f'<td class="name">{html.escape(row["name"])}</td>'
-            f'<td class="bar"><span style="width:{row["share"] / largest:.1%};background:{colour}"></span></td>'
-            f'<td class="share">{row["share"]:.1%}</td></tr>'
-        )
-    return f'<table class="legend">{"".join(rows)}</table>'

@@ -5,16 +5,18 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import common, feedback_folder
+from app import common, feedback_folder, told, views
 from app.clickable_image import canvas
 from app.edits import Edit, Polygon, Region, corrected
 from app.painted import IGNORED
 from app.plain_text import escaped
+from app.words import class_name, counted, percent
 from runtime import corrections
 from runtime.errors import UserError
 from runtime.segmenter import Segmentation
 
 REGION, POLYGON = "a region, by a click into it", "a polygon, corner by corner"
+PREVIEW_SIDE = 700  # pixels: of the map by which the browser shows the region under the pointer
 HELP = (
     "Tab to the image; arrow keys move the cross (with Shift by ten), Enter clicks, Backspace takes back a corner, "
     "C closes the polygon."
@@ -22,7 +24,7 @@ HELP = (
 
 
 def show() -> None:
-    controls, middle, side = st.columns([1.35, 2.5, 1.05], gap="medium")
+    controls, middle, side = st.container(key="layout").columns([1.35, 2.5, 1.05], gap="medium")
     try:
         with controls:
             image = common.choose_image("correct")
@@ -38,7 +40,7 @@ def show() -> None:
         with middle:
             show_canvas(mended, edits, way, class_id)
         with side:
-            st.html(common.legend_table(mended.legend()))
+            st.html(told.legend_table(mended.legend()))
             show_result(result, mended, edits, image[1])
             show_keeping(result, mended, image[1], feedback_folder.predicted_by(method))
     except UserError as error:
@@ -52,24 +54,28 @@ def edits_of(key: object) -> list[Edit]:
     return st.session_state["correct_edits"]
 
 
-def ask_what_to_fill(result: Segmentation) -> tuple[str, int]:
+def ask_what_to_fill(result: Segmentation) -> tuple[str, int | None]:
+    """What a click fills, and with which class; None until the visitor has said one."""
     way = st.radio("Fill", (REGION, POLYGON), key="correct_way")
     options = [*range(min(len(result.labels), IGNORED)), IGNORED]
     class_id = st.selectbox(
         "with the class",
         options,
-        format_func=lambda index: "ignored" if index == IGNORED else result.name_of(index),
+        index=None,
+        placeholder="Choose the class first",
+        format_func=lambda index: "ignored" if index == IGNORED else class_name(result.name_of(index)),
         key="correct_class",
     )
     return way, class_id
 
 
-def show_canvas(mended: Segmentation, edits: list[Edit], way: str, class_id: int) -> None:
+def show_canvas(mended: Segmentation, edits: list[Edit], way: str, class_id: int | None) -> None:
     opacity = st.slider("Opacity of the colours", 0.0, 1.0, 0.55, 0.05, key="correct_opacity")
     screen = common.for_the_screen(mended)
     mode = "point" if way == REGION else "polygon"
     drawn = canvas(
         screen.overlay(opacity),
+        ids=views.for_a_screen(mended, PREVIEW_SIDE).ids if way == REGION else None,
         key="correct_canvas",
         mode=mode,
         label="The image with its classes. Click a region, or draw a polygon, to fill it.",
@@ -87,7 +93,9 @@ def show_canvas(mended: Segmentation, edits: list[Edit], way: str, class_id: int
         pressed = button.form_submit_button("Fill", width="stretch")
     try:
         points = points_of(text) if pressed else drawn
-        if points:
+        if points and class_id is None:
+            raise UserError("Choose the class to fill with, then click again.")
+        if points and class_id is not None:
             edits.append(tried(points, class_id, mended))
             st.rerun()
     except UserError as error:
@@ -117,7 +125,7 @@ def points_of(text: str) -> list[list[int]]:
 
 def show_result(result: Segmentation, mended: Segmentation, edits: list[Edit], name: str) -> None:
     changed = float((result.ids != mended.ids).mean())
-    st.caption(f"{len(edits)} corrections, {changed:.1%} of the pixels changed")
+    st.caption(f"{counted(len(edits), 'correction')}, {percent(changed)} of the pixels changed")
     undo, clear = st.columns(2)
     if undo.button("Undo", disabled=not edits, width="stretch", key="correct_undo"):
         edits.pop()
@@ -149,7 +157,13 @@ def show_keeping(result: Segmentation, mended: Segmentation, name: str, method: 
         "Keep corrections", key="correct_keep", help="Off: nothing leaves the memory of this page."
     )
     st.caption(f"Folder: {escaped(str(folder))}" + ("" if wanted else ". Nothing is kept while this is off."))
-    if wanted and st.button("Keep image and masks", width="stretch", type="primary", key="correct_save"):
+    unchanged = bool((result.ids == mended.ids).all())
+    if wanted and unchanged:
+        st.caption("Correct something first: an unchanged prediction would be taken for the truth.")
+    pressed = wanted and st.button(
+        "Keep image and masks", disabled=unchanged, width="stretch", type="primary", key="correct_save"
+    )
+    if pressed and not unchanged:
         record = corrections.keep(folder, result, mended.ids, name, method)
-        part = "held out, for scoring" if record.held_out else "for training"
+        part = "set aside for testing" if record.held_out else "for training"
         st.success(f"Kept as number {record.id}, {part}.")

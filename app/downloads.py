@@ -6,8 +6,11 @@ from typing import Any
 import streamlit as st
 
 from app import archive, common, palettes, views
-from app.sources import Image
-from runtime.image import png
+from app.common import Image
+from app.plain_text import escaped
+from app.words import counted
+from runtime.errors import UserError
+from runtime.image import checked_bytes, png
 from runtime.segmenter import Segmentation
 
 
@@ -56,7 +59,12 @@ def show(
     for number, (label, file_name, mime, make) in enumerate(files):
         with column:
             button(label, make, file_name, mime, f"segment_download_{number}")
-    many = f"Everything of {len(images)} images (ZIP)" if len(images) > 1 else "Everything (ZIP)"
+    bad = [name for data, name in images if not readable(data)]
+    many = (
+        f"Everything of {counted(len(images) - len(bad), 'image')} (ZIP)"
+        if len(images) > 1
+        else "Everything (ZIP)"
+    )
 
     def everything() -> bytes:
         def segment(image: Image) -> Callable[[], Segmentation]:
@@ -69,3 +77,14 @@ def show(
 
     with column:
         button(many, everything, "kerbside.zip", "application/zip", "segment_download_zip")
+        if bad:
+            st.caption(f"Left out, because not read: {', '.join(map(escaped, bad))}")
+
+
+def readable(data: bytes) -> bool:
+    """Whether an image's header says that it is one that is read here."""
+    try:
+        checked_bytes(data)
+    except UserError:
+        return False
+    return True

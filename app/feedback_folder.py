@@ -15,10 +15,7 @@ from app import common
 
 VARIABLE, OFF = "KERBSIDE_FEEDBACK", "off"
 PROXIED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via")
-NOT_HERE = (
-    "Corrections are kept only for who sits at the machine that runs the page. Whoever runs it can open a folder to "
-    f"every visitor: `{VARIABLE}=DIR streamlit run streamlit_app.py`."
-)
+NOT_HERE = "Whoever runs this page has not opened it for saving corrections; you can download yours."
 
 
 def folder() -> Path | None:

@@ -10,6 +10,7 @@ from typing import Any
 import streamlit as st
 
 from app.frontend import address, registered
+from app.words import class_name
 from runtime.segmenter import Segmentation
 
 _viewer = registered("viewer")
@@ -25,14 +26,17 @@ def sent(data: dict[str, Any]) -> bytes:
 
 
 def show_image(
-    screen: Segmentation, size: tuple[int, int], view: str, shown: tuple[Any, ...], token: str, key: str
-) -> tuple[int, int] | None:
-    """Show one or two images of `screen`'s size; the point (x, y) that was clicked, in pixels of `size` (H, W).
-
-    `token` names the image: a point on another one is forgotten.
-    """
-    point = _state(key, "point")
-    at = (int(point["x"]), int(point["y"])) if point and point.get("image") == token else None
+    screen: Segmentation,
+    size: tuple[int, int],
+    view: str,
+    shown: tuple[Any, ...],
+    token: str,
+    told: str,
+    key: str,
+) -> None:
+    """Show one or two images of `screen`'s size, and what is under the pointer or, as `told`, at the point that was
+    clicked, in pixels of `size` (H, W): see `clicked`."""
+    at = clicked(size, token, key)
     present = screen.shares()
     words = ("The image", "The mask") if view == BESIDE else (f"The image: {view.lower()}", "")
     _viewer(
@@ -47,15 +51,27 @@ def show_image(
                 "second": address(shown[1]) if len(shown) > 1 else None,
                 "ids": address(screen.ids, ".png"),
                 "classes": {
-                    str(index): [screen.name_of(index), "rgb({}, {}, {})".format(*screen.colour_of(index))]
+                    str(index): [
+                        class_name(screen.name_of(index)),
+                        "rgb({}, {}, {})".format(*screen.colour_of(index)),
+                    ]
                     for index in present
                 },
                 "point": at,
+                "told": told if at else "",
             }
         ),
         on_point_change=lambda: None,
     )
-    return at
+
+
+def clicked(size: tuple[int, int], token: str, key: str) -> tuple[int, int] | None:
+    """The point (x, y) that was clicked on the image that `token` names, in pixels of `size` (H, W)."""
+    point = _state(key, "point")
+    if not point or point.get("image") != token:
+        return None
+    x, y = int(point["x"]), int(point["y"])
+    return (x, y) if 0 <= x < size[1] and 0 <= y < size[0] else None
 
 
 def hidden_classes(labels: tuple[str, ...], key: str) -> tuple[int, ...]:
@@ -68,6 +84,7 @@ def hidden_classes(labels: tuple[str, ...], key: str) -> tuple[int, ...]:
 
 def show_legend(rows: list[dict[str, Any]], labels: tuple[str, ...], key: str) -> None:
     """Colours, names and shares, a switch each: see `hidden_classes`."""
+    rows = [{**row, "name": class_name(row["name"])} for row in rows]
     data = {"rows": rows, "labels": _token(labels), "hidden": list(hidden_classes(labels, key))}
     _legend(key=key, data=sent(data), on_switched_change=lambda: None)
 

@@ -133,6 +133,8 @@ def read_legend(data: bytes, labels: Sequence[str], name: str = "the legend") ->
         legend: Legend = {_value(value, by): IGNORED for value in content.get("ignore", [])}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        if isinstance(error, TypeError | AttributeError):  # Python's words, of no use to a visitor
+            reason = "a list or an object stands where another value should"
         raise UserError(
             f"{name} is no legend ({reason}); a right one is "
             '{"by": "colours", "classes": [{"name": "road", "colours": [[128, 64, 128]]}], "ignore": []}.'

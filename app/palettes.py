@@ -45,7 +45,7 @@ DEFICIENCIES = {
         (0.004733, 0.691367, 0.303900),
     ),
 }
-OWN, SAFE = "the model's", "for the colour-blind"
+OWN, SAFE = "standard colours", "for the colour-blind"
 NAMES = (OWN, SAFE)
 
 

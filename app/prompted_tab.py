@@ -28,7 +28,7 @@ NAME-decoder.tflite, that appear here."""
 
 
 def show() -> None:
-    controls, main = st.columns([1.1, 3], gap="medium")
+    controls, main = st.container(key="layout").columns([1.1, 3], gap="medium")
     pairs = prompted_files()
     if not pairs:
         main.info(HOW_TO_GET_ONE)

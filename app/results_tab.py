@@ -42,7 +42,7 @@ def show() -> None:
 
 def told(kept: dict[str, Any]) -> str:
     if not kept:
-        return "Latency was not measured: `python -m benchmarks.shipped_latency`, or the button."
+        return "Latency was not measured: the button does it."
     note = f", {kept['note']}" if kept.get("note") else ""
     return escaped(
         f"Latency: whole path, median of {kept.get('runs')} runs on {kept.get('threads')} threads, "

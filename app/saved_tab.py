@@ -1,4 +1,4 @@
-"""The tab of what was kept: look at it, delete it, export it, and score models on the part that is held out."""
+"""The tab of what was kept: look at it, delete it, export it, and score models on the part that is set aside."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,10 @@ import numpy as np
 import streamlit as st
 
 from app import common, feedback_folder
+from app.confusion_table import confusion_table
+from app.frontend import FOLDER
 from app.plain_text import escaped
+from app.words import counted, percent
 from evaluation import metrics
 from runtime import corrections, figures
 from runtime.corrections import Record
@@ -44,8 +47,8 @@ def show_records(folder: Path, records: list[Record]) -> None:
                 "image": record.name,
                 "size": f"{record.width}×{record.height}",
                 "predicted by": record.model,
-                "changed": f"{record.changed:.1%}",
-                "part": "held out" if record.held_out else "training",
+                "changed": percent(record.changed),
+                "part": "set aside for testing" if record.held_out else "training",
             }
             for record in newest
         ],
@@ -95,18 +98,15 @@ def show_actions(folder: Path, record: Record, records: list[Record]) -> None:
 def show_scores(folder: Path, records: list[Record]) -> None:
     """Two models on the held-out part: the one before fine-tuning, and the one after."""
     st.markdown("##### Before and after")
-    st.markdown("Train on what was kept, export, and the new file appears in both lists:")
-    st.code(
-        f"python -m training.train deeplabv3plus --data feedback --data-dir {folder} --init runs/NAME\n"
-        "python -m export runs/deeplabv3plus-feedback --format tflite --precision int8",
-        language="bash",
+    st.caption(
+        "Two models on the images that are set aside for testing, which no training on these corrections sees."
     )
     files = {common.below(path): path for path in common.model_files()}
     held = [record for record in records if record.held_out]
     if not files or not held:
         st.info(
-            f"{len(records)} kept, {len(held)} of them held out, {len(files)} models: a score needs one of each. "
-            "Held out are every fifth that is kept, from the second on."
+            f"{counted(len(records), 'image')} saved, {len(held)} of them set aside for testing, "
+            f"{counted(len(files), 'model')}: a score needs one of each. Set aside is every fifth, from the second on."
         )
         return
     names = list(files)
@@ -130,7 +130,7 @@ def show_score(folder: Path, held: list[Record], path: Path) -> None:
     segmenter = common.load_segmenter(str(path), path.stat().st_mtime_ns)
     usable = [record for record in held if record.labels == segmenter.labels]
     if not usable:
-        st.info("No held-out image has the classes of this model.")
+        st.info("No image set aside for testing has the classes of this model.")
         return
 
     matrix = matrix_of(folder, usable, path)
@@ -138,8 +138,9 @@ def show_score(folder: Path, held: list[Record], path: Path) -> None:
     first, second = st.columns(2)
     first.metric("mIoU", metrics.percent(scores["miou"], 1))
     second.metric("Pixel accuracy", metrics.percent(scores["pixel_accuracy"], 1))
-    st.caption(f"{len(usable)} held-out images")
-    st.image(figures.confusion_image(matrix, segmenter.labels), output_format="PNG")
+    st.caption(f"{counted(len(usable), 'image')} set aside for testing")
+    st.html(FOLDER / "scores.css")
+    st.html(confusion_table(matrix, segmenter.labels))
 
 
 def matrix_of(folder: Path, records: list[Record], path: Path) -> np.ndarray:

@@ -3,29 +3,41 @@
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from app import common, downloads, image_viewer, palettes, sources, video_clip, views
+from app import common, downloads, image_viewer, palettes, sources, told, video_clip, views
 from app.plain_text import escaped
+from app.words import class_name, percent
 from runtime.errors import UserError
 from runtime.segmenter import Segmentation
 
+NOT_TINTED = (image_viewer.BESIDE, image_viewer.OUTLINES)
+
 
 def show() -> None:
-    controls, middle, side = st.columns([1.35, 2.5, 1.05], gap="medium")
+    controls, middle, side = st.container(key="layout").columns([1.35, 2.5, 1.05], gap="medium")
     try:
         with controls:
             source = st.segmented_control(
-                "From", sources.SOURCES, default=sources.FILES, required=True, key="segment_source"
+                "Source", sources.SOURCES, default=sources.FILES, required=True, key="segment_source"
             )
-            images, image = choose(source)
+            images, image = choose(source, middle)
             method = common.choose_method("segment")
             colours = common.choose_colours("segment")
-            opacity = st.slider("Opacity of the colours", 0.0, 1.0, 0.55, 0.05, key="segment_opacity")
+            opacity = st.slider(
+                "Opacity of the colours",
+                min_value=0.0,
+                max_value=1.0,
+                value=0.55,
+                step=0.05,
+                key="segment_opacity",
+                disabled=source != sources.VIDEO and st.session_state.get("segment_view") in NOT_TINTED,
+            )
         if method[0] in (common.BINARY, common.OTSU) and not common.model_files():
             middle.info(common.HOW_TO_GET_A_MODEL)
         if source == sources.VIDEO:
             with middle:
-                video_clip.show(method, opacity)
+                video_clip.show(method, {"colours": colours, "opacity": opacity})
             return
         if image is None:
             middle.info(
@@ -36,7 +48,9 @@ def show() -> None:
         hidden = image_viewer.hidden_classes(result.labels, "segment_legend")
         with middle:
             show_result(result, image, opacity, hidden)
-            st.markdown(common.about(result, method))
+            st.markdown(told.about(result, method, image[1]))
+            if said := told.how_good(method):
+                st.caption(said)
     except UserError as error:
         middle.error(escaped(str(error)))
         return
@@ -46,11 +60,15 @@ def show() -> None:
         downloads.show(result, image, images, method, looks)
 
 
-def choose(source: str) -> tuple[list[sources.Image], sources.Image | None]:
-    """All images, and the one that is looked at."""
+def choose(source: str, middle: DeltaGenerator) -> tuple[list[sources.Image], sources.Image | None]:
+    """All images, and the one that is looked at; a camera's has the width of its place, so it gets the wide one."""
     if source == sources.VIDEO:
         return [], None
-    images = sources.camera_image("segment") if source == sources.CAMERA else sources.choose_images("segment")
+    if source == sources.CAMERA:
+        with middle:
+            images = sources.camera_image("segment")
+    else:
+        images = sources.choose_images("segment")
     return images, sources.choose_one(images, "segment") if images else None
 
 
@@ -67,20 +85,17 @@ def show_result(result: Segmentation, image: sources.Image, opacity: float, hidd
     )
     screen = common.for_the_screen(result)
     height, width = result.ids.shape
-    point = image_viewer.show_image(
-        screen,
-        (height, width),
-        view,
-        shown(screen, view, opacity, hidden),
-        sources.token(image),
-        "segment_viewer",
+    token = sources.token(image)
+    point = image_viewer.clicked((height, width), token, "segment_viewer")
+    at = views.at(result, *point) if point else {}
+    said = (
+        f"{class_name(at['name'])} (class {at['id']}), in a region of {at['region']:,} pixels; "
+        f"{percent(at['share'])} of the image is of this class."
+        if at
+        else ""
     )
-    if point and point[0] < width and point[1] < height:
-        found = views.at(result, *point)
-        st.markdown(
-            f"At {found['x']}, {found['y']}: **{escaped(found['name'])}** (class {found['id']}), in a region of "
-            f"{found['region']:,} pixels; {found['share']:.1%} of the image is of this class."
-        )
+    pictures = shown(screen, view, opacity, hidden)
+    image_viewer.show_image(screen, (height, width), view, pictures, token, said, "segment_viewer")
 
 
 def shown(screen: Segmentation, view: str, opacity: float, hidden: tuple[int, ...]) -> tuple[Any, ...]:

@@ -5,18 +5,18 @@ import hashlib
 import streamlit as st
 
 from app import common
+from app.common import Image
 from runtime.errors import UserError
 
 FILES, CAMERA, VIDEO = SOURCES = ("Files", "Camera", "Video")
 MOST_FILES = 20
-Image = tuple[bytes, str]  # bytes and name
 
 
 def choose_images(tab: str) -> list[Image]:
     """The uploads, or else the example that is selected. UserError for what is too much or too large."""
     uploads = st.file_uploader(
         f"Your images (JPEG, PNG or WebP, up to {common.UPLOAD_MB} MB each)",
-        type=common.IMAGES,
+        type=common.IMAGES + common.REFUSED,
         accept_multiple_files=True,
         key=f"{tab}_upload",
         max_upload_size=common.UPLOAD_MB,
@@ -26,13 +26,10 @@ def choose_images(tab: str) -> list[Image]:
         st.session_state[f"{tab}_which"] = seen if seen < len(uploads) else 0
         st.session_state[f"{tab}_seen"] = len(uploads)
     if not uploads:
-        example = common.choose_example(tab)
+        example = common.choose_example(tab, [])
         return [example] if example else []
     if len(uploads) > MOST_FILES:
-        raise UserError(
-            f"{len(uploads)} images are too many; up to {MOST_FILES} are taken at once "
-            "(python -m runtime takes any number)."
-        )
+        raise UserError(f"{len(uploads)} images are too many; up to {MOST_FILES} are taken at once.")
     return [common.checked_upload(upload) for upload in uploads]
 
 

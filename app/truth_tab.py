@@ -4,15 +4,17 @@ import dataclasses
 import hashlib
 import html
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import streamlit as st
 
 from app import common, painted
+from app.confusion_table import confusion_table
 from app.frontend import FOLDER
 from app.painted import IGNORED, Legend, PaintedMask, Value
 from app.plain_text import escaped
+from app.words import class_name, percent
 from evaluation import metrics
 from runtime import figures
 from runtime.errors import UserError
@@ -27,21 +29,23 @@ HEADLINES = (("Pixel accuracy", "pixel_accuracy"), ("mIoU", "miou"), ("Mean accu
 
 def show() -> None:
     st.html(FOLDER / "scores.css")
-    controls, main = st.columns([1.1, 3], gap="medium")
+    controls, main = st.container(key="layout").columns([1.1, 3], gap="medium")
     try:
         with controls:
-            image = common.choose_image("truth")
+            pairs = example_pairs()
+            image = common.choose_image("truth", list(pairs))
             upload = st.file_uploader(
                 "Its mask: a PNG of class ids or of colours", type=["png", "bmp"], key="truth_mask"
             )
             method = common.choose_method("truth")
-        if image is None or upload is None:
+        given = mask_of(upload, image, pairs)
+        if image is None or given is None:
             main.info("Upload an image and its mask, of the same size, to see how right the model is.")
             return
         result = common.segmented(*image, method)
         with controls:
-            mask, legend = ask_what_it_means(upload.getvalue(), upload.name, result)
-        painted.check_fits(mask, result.rgb, upload.name, image[1])
+            mask, legend = ask_what_it_means(*given, result)
+        painted.check_fits(mask, result.rgb, given[1], image[1])
     except UserError as error:
         main.error(escaped(str(error)))
         return
@@ -53,6 +57,22 @@ def show() -> None:
         matrix = metrics.confusion_matrix(truth.ids, result.ids, len(result.labels))
         show_images(truth, result)
         show_scores(matrix, truth, result, Path(image[1]).stem)
+
+
+def example_pairs() -> dict[Path, Path]:
+    """Images that ship with their masks, PNGs in the colours of the models that ship."""
+    images = sorted((common.shipped() / "examples" / "masks").glob("*.jpg"))
+    return {path: path.with_suffix(".png") for path in images if path.with_suffix(".png").is_file()}
+
+
+def mask_of(upload: Any, image: common.Image | None, pairs: dict[Path, Path]) -> common.Image | None:
+    """Bytes and name of the mask: the upload, or else what ships with the example that is chosen."""
+    if upload is not None:
+        return common.checked_upload(upload)
+    for path, mask in pairs.items():
+        if image and image[1] == path.name and image[0] == path.read_bytes():
+            return mask.read_bytes(), mask.name
+    return None
 
 
 def ask_what_it_means(data: bytes, name: str, result: Segmentation) -> tuple[PaintedMask, Legend]:
@@ -89,7 +109,7 @@ def ask_class(value: Value, share: float, start: int, result: Segmentation, stam
     """A row of the legend: what the value looks like, and the class that is picked for it."""
     options = [*range(len(result.labels)), IGNORED] if len(result.labels) <= IGNORED else list(range(256))
     shown = f"id {value}" if isinstance(value, int) else "#{:02x}{:02x}{:02x}".format(*value)
-    label = f"{shown} · {share:.1%}"
+    label = f"{shown} · {percent(share)}"
     swatch, choice = st.columns([1, 9], gap="small", vertical_alignment="bottom")
     colour = result.colour_of(value) if isinstance(value, int) else value
     swatch.html(
@@ -101,7 +121,7 @@ def ask_class(value: Value, share: float, start: int, result: Segmentation, stam
             label,
             options,
             index=options.index(start),
-            format_func=lambda index: "ignore" if index == IGNORED else result.name_of(index),
+            format_func=lambda index: "ignore" if index == IGNORED else class_name(result.name_of(index)),
             key=f"truth_map_{shown}_{stamp}",
         )
 
@@ -137,15 +157,18 @@ def show_scores(matrix: np.ndarray, truth: Segmentation, result: Segmentation, s
         f"{scores['pixels']:,} pixels count, {ignored:.1%} are ignored. "
         "The means are over the classes that the mask has."
     )
-    left, right = st.columns([1.5, 1], gap="medium")
-    confusion = figures.confusion_image(matrix, result.labels)
-    with left:
-        st.html(scores_table(scores))
-    right.image(confusion, caption="Confusion matrix", output_format="PNG")
+    st.html(scores_table(scores))
+    st.markdown("###### Confusion matrix")
+    st.html(confusion_table(matrix, result.labels))
     files = (
         ("Scores (JSON)", f"{stem}_scores.json", "application/json", lambda: metrics.as_json(scores, matrix)),
         ("Scores (CSV)", f"{stem}_scores.csv", "text/csv", lambda: metrics.as_csv(scores)),
-        ("Confusion matrix (PNG)", f"{stem}_confusion.png", "image/png", lambda: png(confusion)),
+        (
+            "Confusion matrix (PNG)",
+            f"{stem}_confusion.png",
+            "image/png",
+            lambda: png(figures.confusion_image(matrix, result.labels)),
+        ),
         (
             "Errors (PNG)",
             f"{stem}_errors.png",
@@ -168,7 +191,7 @@ def scores_table(scores: dict) -> str:
             cells = "".join(
                 f"<td>{'–' if np.isnan(row[column]) else f'{row[column]:.1%}'}</td>" for column in COLUMNS
             )
-            rows.append(f"<tr><th>{html.escape(name)}</th>{cells}</tr>")
+            rows.append(f"<tr><th>{html.escape(class_name(name))}</th>{cells}</tr>")
     return (
         f'<div class="scores-frame"><table class="scores"><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"

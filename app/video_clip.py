@@ -1,21 +1,24 @@
 """A short video, segmented frame by frame."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from app import common, downloads
+from app import common, downloads, palettes, told, video_job
 from app.archive import safe_stem
 from app.plain_text import escaped
-from runtime.confined_video import Made, segment_safely
+from runtime.confined_video import Made
+from runtime.errors import UserError
 from runtime.video import SUFFIXES
 
 MOST_FRAMES = 750  # half a minute at 25 frames a second
 MOST_PIXELS = 4096 * 2304
 
 
-def show(method: tuple[Any, ...], opacity: float) -> None:
+def show(method: tuple[Any, ...], looks: dict[str, Any]) -> None:
+    """`looks`: colours and opacity, as they are set."""
     upload = st.file_uploader(
         f"Your video (up to {common.UPLOAD_MB} MB and {MOST_FRAMES} frames)",
         type=[suffix[1:] for suffix in SUFFIXES],
@@ -25,42 +28,64 @@ def show(method: tuple[Any, ...], opacity: float) -> None:
     if method[0] in (common.BINARY, common.OTSU):
         st.info("A video wants a model; a threshold segments images.")
         return
-    smooth = st.slider("Frames that a new class waits, against flicker", 1, 9, 1, key="segment_smooth")
+    smooth = st.slider("Steadiness (1 = off)", 1, 9, 1, key="segment_smooth")
     if upload is None:
         st.info("Upload a short video to begin; it is segmented frame by frame, without its sound.")
         return
-    key = (upload.file_id, method, opacity, smooth)
-    if st.button("Segment the video", type="primary", key="segment_film_start"):
-        st.session_state["video"] = None
-        st.session_state["video"] = (key, *segmented(upload, method, opacity, smooth))
-    kept = st.session_state.get("video")
-    if not kept or kept[0][0] != upload.file_id:
+    key = (upload.file_id, method, looks["colours"], looks["opacity"], smooth)
+    job = st.session_state.get("video_job")
+    if job is not None and job.running:
+        watch(job)
         return
-    if kept[0] != key:
+    if st.button("Segment the video", type="primary", key="segment_film_start"):
+        st.session_state["video_job"] = begun(key, upload)
+        st.rerun()
+    if job is None or job.key[0] != upload.file_id:
+        return
+    if job.error:
+        raise UserError(job.error)
+    if job.key != key:
         st.caption("Settings have changed since this was made.")
-    _, video, report, facts = kept
+    show_made(job.made, safe_stem(upload.name))
+
+
+@st.fragment(run_every=0.7)
+def watch(job: video_job.Job) -> None:
+    """How far it is, and a button that ends it with what there is by then."""
+    job.seen = time.monotonic()
+    if not job.running:
+        st.rerun()
+    st.progress(job.share, text=escaped(job.line))
+    if st.button("Stop and keep what there is", disabled=job.stop, key="segment_film_stop"):
+        job.stop = True
+
+
+def show_made(made: Made, stem: str) -> None:
+    """The video, its legend and its files."""
+    video, report, facts = made
     st.video(video, format="video/webm", width="stretch")
     st.markdown(
         f"**{facts['frames']} frames** of {facts['size'][1]}×{facts['size'][0]} in {facts['seconds']:.1f} s · "
         f"{facts['frames_per_second']:.1f} frames/s"
         + ("" if facts["complete"] else f" · stopped after {facts['frames']} frames")
     )
-    st.html(common.legend_table(facts["classes"]))
-    stem = safe_stem(upload.name)
+    st.html(told.legend_table(facts["classes"]))
     downloads.button("Video (WebM)", video, f"{stem}_overlay.webm", "video/webm", "segment_film_file")
     downloads.button("Legend (JSON)", report, f"{stem}.json", "application/json", "segment_film_report")
 
 
-def segmented(upload: object, method: tuple[Any, ...], opacity: float, smooth: int) -> Made:
-    """The video as WebM, its report as JSON, and the report; made in another process, see `runtime.confined_video`."""
+def begun(key: tuple[Any, ...], upload: Any) -> video_job.Job:
+    """The job that makes the video as WebM and its report, in another process: see `runtime.confined_video`."""
     data, name = common.checked_upload(upload)
-    limits = {"most_frames": MOST_FRAMES, "most_pixels": MOST_PIXELS}
-    line = st.empty()
-    options = {**limits, "opacity": opacity, "smooth": smooth, "fit": common.fit_of(method)}
-
-    def say(text: str) -> None:
-        line.caption(escaped(text))
-
-    made = segment_safely(Path(str(method[0])), data, name, options, say)
-    line.empty()
-    return made
+    _, method, colours, opacity, smooth = key
+    options: dict[str, Any] = {
+        "most_frames": MOST_FRAMES,
+        "most_pixels": MOST_PIXELS,
+        "opacity": opacity,
+        "smooth": smooth,
+    }
+    options["fit"] = common.fit_of(method)
+    if colours == palettes.SAFE:
+        classes = len(common.load_segmenter(str(method[0]), method[1]).palette)
+        options["palette"] = palettes.safe_palette(classes)
+    return video_job.start(key, Path(str(method[0])), data, name, options)

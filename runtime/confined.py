@@ -43,9 +43,10 @@ def run(
     arguments: Sequence[str],
     shown: str,
     bounds: Bounds,
-    say: Callable[[str], None] = lambda line: None,
+    say: Callable[[str], bool | None] = lambda line: None,
 ) -> list[str]:
-    """The lines that `python -m MODULE ARGUMENTS` printed, each handed to `say` as it comes.
+    """The lines that `python -m MODULE ARGUMENTS` printed, each handed to `say` as it comes; when that returns True,
+    the child is asked to end (SIGTERM), and what it makes of that is its result.
 
     UserError with its own sentence where it ended with one, and else one about `shown`, the file, when it crashed or
     passed a bound. However this ends, the child has ended.
@@ -76,7 +77,7 @@ def run(
 
 
 def _lines(
-    child: "subprocess.Popen[bytes]", bounds: Bounds, shown: str, say: Callable[[str], None]
+    child: "subprocess.Popen[bytes]", bounds: Bounds, shown: str, say: Callable[[str], bool | None]
 ) -> list[str]:
     """What the child prints until it closes its output; UserError when it is silent or runs for too long."""
     coming: queue.Queue[bytes | None] = queue.Queue()
@@ -93,6 +94,7 @@ def _lines(
     threading.Thread(target=read, args=(child.stdout,), daemon=True).start()
     until = time.monotonic() + bounds.seconds
     lines: list[str] = []
+    asked = False  # a second SIGTERM would end it without its result
     while True:
         left = until - time.monotonic()
         try:
@@ -103,7 +105,9 @@ def _lines(
         if line is None:
             return lines
         lines.append(line.decode("utf-8", "replace").rstrip("\r\n"))
-        say(lines[-1])
+        if say(lines[-1]) and not asked:
+            asked = True
+            child.terminate()
 
 
 def _reason(code: int, errors: IO[bytes], shown: str, bounds: Bounds) -> str:

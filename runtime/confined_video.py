@@ -11,13 +11,14 @@ import secrets
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from runtime import confined, strict_json
 from runtime.errors import UserError, exit_on_user_error
 from runtime.segmenter import Segmenter
-from runtime.video import Progress, checked_video, segment_video
+from runtime.video import checked_video, segment_video
 
 # A frame of 9 megapixels, decoded, segmented, drawn and encoded, takes some 0.4 GB.
 BOUNDS = confined.Bounds(megabytes=2048, seconds=900, silence=60)
@@ -37,13 +38,14 @@ def segment_safely(
     data: bytes,
     name: str,
     options: dict[str, Any],
-    say: Progress,
+    say: Callable[[str], bool | None],
     bounds: confined.Bounds = BOUNDS,
 ) -> Made:
     """Segment a video of these bytes, called `name`; all is on a disk that is emptied before this returns.
 
     `options` are most_frames and most_pixels, as `checked_film` has them, and what else `segment_video` takes, such as
-    opacity and smooth. UserError when it is no video, too large or too long, or when it passes a bound.
+    opacity, smooth and palette. When `say` returns True, the video ends there and is whole.
+    UserError when it is no video, too large or too long, or when it passes a bound.
     """
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

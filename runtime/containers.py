@@ -54,9 +54,7 @@ def opened(path: Path, shown: str | None = None) -> Any:
     except OSError as error:
         raise UserError(f"{shown} cannot be read: {error.strerror or error}.") from error
     if container(start) is None:
-        raise UserError(
-            f"{shown} is no video that is read here (it begins with {start[:8]!r}); {', '.join(NAMES)} files are."
-        )
+        raise UserError(f"{shown} is no video that is read here; {', '.join(NAMES)} files are.")
     own = [option for option in os.environ.get(VARIABLE, "").split("|") if option]
     os.environ[VARIABLE] = "|".join([*(option for option in own if option not in OPTIONS), *OPTIONS])
     with stderr_closed():  # what FFmpeg and OpenCV say there of a damaged file; ours is one sentence

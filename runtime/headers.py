@@ -69,7 +69,9 @@ def read_header(data: bytes, shown: str) -> Header:
     for magic, start, kind in _OTHER_KINDS:
         if data[start : start + len(magic)] == magic:
             raise UserError(f"{shown} is {kind}; {READABLE}.")
-    raise UserError(f"{shown} is not an image (it begins with {data[:4]!r}); {READABLE}.")
+    if b"<svg" in data[:1000].lower():
+        raise UserError(f"{shown} is an SVG drawing; {READABLE}.")
+    raise UserError(f"{shown} is not an image that is read here; {READABLE}.")
 
 
 def for_decoder(data: bytes, header: Header) -> bytes:

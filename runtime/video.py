@@ -8,7 +8,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # our sentence, not FFmpe
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
+from runtime.bundle import Colour  # noqa: E402
 from runtime.containers import opened  # noqa: E402
 from runtime.errors import UserError  # noqa: E402
 from runtime.files import whole_file, write_json  # noqa: E402
@@ -54,6 +55,7 @@ def segment_video(
     smooth: int = 1,
     most_frames: float = math.inf,
     fit: str = "auto",
+    palette: Sequence[Colour] | None = None,
 ) -> dict[str, Any]:
     """Write `overlay` (.mp4 or .webm) and `report` (.json), both also when Ctrl-C ends it early; what the report holds.
 
@@ -61,10 +63,11 @@ def segment_video(
     frames_expected, complete (False when stopped), cut_off (the file ends before the
     frames that it announces), smooth, rate (frames a second of the video), size [H, W], seconds, frames_per_second
     (reached here), seconds_busy (decode, segment, encode, which run at the same time), classes (the legend, shares
-    over all frames). `smooth`: see `runtime.steady`. After `most_frames` it is stopped, whatever the header said.
+    over all frames). `smooth`: see `runtime.steady`; `palette`: other colours than the model's, one a class. After
+    `most_frames` it is stopped, whatever the header said.
     Raises UserError when the video cannot be read or the result cannot be written.
     """
-    hold = steady(smooth)
+    hold, colours = steady(smooth), _colours(segmenter, palette)
     capture = opened(path)
     try:
         frame = _first_frame(capture, path)
@@ -79,7 +82,7 @@ def segment_video(
 
         def segment(bgr: np.ndarray) -> Segmentation:
             found = segmenter.segment(np.ascontiguousarray(bgr[..., ::-1]), way)
-            return replace(found, ids=hold(found.ids))
+            return replace(found, ids=hold(found.ids), palette=colours)
 
         with whole_file(overlay) as part:
             drawn = _frames(segment, capture, frame, part, rate, opacity, say, most_frames)
@@ -98,10 +101,15 @@ def segment_video(
         "seconds": round(seconds, 3),
         "frames_per_second": round(drawn.frames / seconds, 2),
         "seconds_busy": {name: round(spent, 3) for name, spent in drawn.busy.items()},
-        "classes": _legend(segmenter, drawn.counts),
+        "classes": _legend(segmenter.labels, colours, drawn.counts),
     }
     write_json(report, facts)
     return facts
+
+
+def _colours(segmenter: Segmenter, palette: Sequence[Colour] | None) -> tuple[Colour, ...]:
+    """The model's colours, or those of `palette`, which JSON may have brought as lists."""
+    return tuple((int(red), int(green), int(blue)) for red, green, blue in palette or segmenter.palette)
 
 
 def checked_video(path: Path, shown: str, most_frames: int, most_pixels: int) -> dict[str, Any]:
@@ -155,14 +163,14 @@ def _counted(drawn: Drawn, expected: int) -> dict[str, Any]:
     }
 
 
-def _legend(segmenter: Segmenter, counts: np.ndarray) -> list[dict[str, Any]]:
+def _legend(labels: Sequence[str], colours: Sequence[Colour], counts: np.ndarray) -> list[dict[str, Any]]:
     """The classes that were seen, the most frequent first: id, name, colour, share of all pixels."""
     shares = counts / max(1, counts.sum())
     return [
         {
             "id": int(index),
-            "name": segmenter.labels[index],
-            "colour": list(segmenter.palette[index]),
+            "name": labels[index],
+            "colour": list(colours[index]),
             "share": float(shares[index]),
         }
         for index in np.argsort(-shares, kind="stable")

@@ -7,17 +7,61 @@ function draw(svg, name, attributes) {
   svg.appendChild(made);
 }
 
+// The connected region of one id, diagonal neighbours included, as 1s; as app/edits.py counts it.
+function region(ids, width, height, start) {
+  const inside = new Uint8Array(width * height), id = ids[4 * start], stack = [start];
+  inside[start] = 1;
+  while (stack.length) {
+    const at = stack.pop(), x = at % width, y = (at - x) / width;
+    for (let dy = -1; dy < 2; dy++) for (let dx = -1; dx < 2; dx++) {
+      const column = x + dx, line = y + dy, next = line * width + column;
+      if (column < 0 || line < 0 || column >= width || line >= height) continue;
+      if (!inside[next] && ids[4 * next] === id) { inside[next] = 1; stack.push(next); }
+    }
+  }
+  return inside;
+}
+
+function preview(canvas, data, state, shown) {
+  const map = state.map;
+  if (!shown || !map || map.source !== data.ids) { canvas.hidden = true; return; }
+  canvas.hidden = false;
+  const [x, y] = state.cross;
+  const column = Math.min(map.width - 1, Math.floor((x + 0.5) / data.width * map.width));
+  const start = Math.min(map.height - 1, Math.floor((y + 0.5) / data.height * map.height)) * map.width + column;
+  if (map.inside && map.inside[start]) return;
+  map.inside = region(map.data, map.width, map.height, start);
+  canvas.width = map.width; canvas.height = map.height;
+  const context = canvas.getContext("2d"), drawn = context.createImageData(map.width, map.height);
+  map.inside.forEach((is, at) => { if (is) drawn.data.set([255, 255, 255, 120], 4 * at); });
+  context.putImageData(drawn, 0, 0);
+}
+
+function read(data, state, then) {
+  if (!data.ids || (state.map && state.map.source === data.ids)) return;
+  const reader = new Image();
+  reader.onload = () => {
+    const canvas = document.createElement("canvas"), { width, height } = reader;
+    canvas.width = width; canvas.height = height;
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    context.drawImage(reader, 0, 0);
+    state.map = { source: data.ids, width, height, data: context.getImageData(0, 0, width, height).data };
+    then();
+  };
+  reader.src = data.ids;
+}
+
 export default function ({ data, parentElement, setTriggerValue }) {
   const frame = parentElement.querySelector(".frame"), svg = parentElement.querySelector("svg");
   const image = parentElement.querySelector("img");
   const close = parentElement.querySelector(".close"), back = parentElement.querySelector(".back");
-  const place = parentElement.querySelector(".place");
+  const place = parentElement.querySelector(".place"), light = parentElement.querySelector(".preview");
   const { width, height, mode } = data;
   let state = states.get(frame);
   const size = `${width}x${height}`;
   if (!state || state.serial !== data.serial || state.mode !== mode || state.size !== size) {
     const cross = state && state.size === size ? state.cross : [width >> 1, height >> 1];
-    state = { serial: data.serial, mode, size, corners: [], cross, keyed: false };
+    state = { serial: data.serial, mode, size, corners: [], cross, keyed: false, map: state && state.map };
     states.set(frame, state);
   }
   if (image.src !== data.image) image.src = data.image;
@@ -25,9 +69,12 @@ export default function ({ data, parentElement, setTriggerValue }) {
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.setAttribute("preserveAspectRatio", "none");
   close.hidden = back.hidden = mode !== "polygon";
+  const lit = () => preview(light, data, state, mode === "point" && (state.over || state.keyed));
+  read(data, state, lit);
 
   function show() {
     svg.replaceChildren();
+    lit();
     const unit = width / Math.max(1, frame.clientWidth);
     if (data.box) {
       const [x1, y1, x2, y2] = data.box;
@@ -68,6 +115,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   function finish() {
     if (state.corners.length > 2) send(state.corners);
     show();
+    tell();
   }
 
   function click(x, y) {
@@ -105,9 +153,12 @@ export default function ({ data, parentElement, setTriggerValue }) {
       const far = Math.hypot(state.cross[0] - state.pressed[0], state.cross[1] - state.pressed[1]);
       if (far > 5 * width / Math.max(1, frame.clientWidth)) state.corners = [state.pressed];
     }
+    state.over = true;
     if (mode !== "point") show();
+    lit();
     tell();
   };
+  frame.onpointerleave = () => { state.over = false; lit(); };
   frame.onclick = event => {
     frame.focus({ preventScroll: true });
     state.pressed = null;

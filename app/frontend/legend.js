@@ -20,11 +20,12 @@ export default function (component) {
     const swatch = document.createElement("span"), bar = document.createElement("td");
     const length = document.createElement("span"), share = document.createElement("td");
     box.type = "checkbox"; box.checked = !hidden.has(row.id); box.name = `class${row.id}`;
+    box.title = `Show ${row.name} on the image`;
     swatch.className = "swatch"; swatch.style.background = colour;
     label.append(box, swatch, row.name); name.append(label);
     bar.className = "bar"; length.style.width = `${100 * row.share / most}%`; length.style.background = colour;
     bar.append(length);
-    share.className = "share"; share.textContent = `${(100 * row.share).toFixed(1)}%`;
+    share.className = "share"; share.textContent = row.share < 0.0005 ? "<0.1%" : `${(100 * row.share).toFixed(1)}%`;
     line.append(name, bar, share);
     line.className = box.checked ? "" : "off";
     box.onchange = () => { box.checked ? hidden.delete(row.id) : hidden.add(row.id); send(); };

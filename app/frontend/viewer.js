@@ -24,7 +24,8 @@ export default function (component) {
     const entry = data.classes[id] || ["ignored", "#000"];
     const swatch = document.createElement("b");
     swatch.style.background = entry[1];
-    says.replaceChildren(swatch, `${entry[0]} (class ${id}) at ${x}, ${y}`);
+    const asked = data.told && data.point && x === data.point[0] && y === data.point[1];
+    says.replaceChildren(swatch, asked ? data.told : `${entry[0]} (class ${id}) at ${x}, ${y}`);
   };
   const place = (event, frame) => {
     const box = frame.getBoundingClientRect();
@@ -75,14 +76,35 @@ export default function (component) {
     edge.className = "edge";
     const frame = framed([image(data.second, "The image after segmentation", ""), top]);
     frame.append(edge);
-    row.replaceChildren(frame);
+    frame.classList.add("wiped");
+    row.replaceChildren(frame, wipe);  // its handle lies under the line, however narrow the image is
+    wipe.style.maxWidth = frame.style.maxWidth;
     const cut = () => {
       top.style.clipPath = `inset(0 ${100 - wipe.value}% 0 0)`;
       edge.style.left = `${wipe.value}%`;
     };
+    const drag = (event) => {
+      const box = frame.getBoundingClientRect();
+      wipe.value = Math.round(100 * Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)));
+      cut();
+    };
+    let from = null, dragged = false;
+    const move = frame.onpointermove, click = frame.onclick;
+    frame.onpointerdown = (event) => {
+      if (event.button) return;
+      from = event.clientX; dragged = false;
+      frame.setPointerCapture(event.pointerId);
+    };
+    frame.onpointermove = (event) => {
+      if (from !== null && Math.abs(event.clientX - from) > 4) dragged = true;
+      if (from !== null && dragged) drag(event); else move(event);
+    };
+    frame.onpointerup = frame.onpointercancel = () => { from = null; };
+    frame.onclick = (event) => { if (!dragged) click(event); };
     wipe.oninput = cut; wipe.hidden = false; cut();
   } else {
     wipe.hidden = true;
+    row.after(wipe);
     const shown = [framed([image(data.first, data.words[0], "")])];
     if (data.second) shown.push(framed([image(data.second, data.words[1], "")]));
     row.replaceChildren(...shown);

@@ -70,10 +70,12 @@ def test_a_model_is_not_run_again_for_another_opacity(root, mask_bytes, monkeypa
     for name in "ab":
         tiny.write_bundle(root / "models" / f"{name}.tflite", mask_bytes)
     page = opened("compare")
+    once_each = len(calls)
+    assert 4 <= once_each <= 10  # up to five times each, for the median of their times
     page.slider(key="compare_opacity").set_value(0.2).run()
-    assert len(calls) == 2 and not page.exception
+    assert len(calls) == once_each and not page.exception
     page.file_uploader[0].set_value(("g.png", png(np.zeros((5, 5, 3), np.uint8)), "image/png")).run()
-    assert len(calls) == 4
+    assert len(calls) > once_each
 
 
 def test_results_show_what_the_files_and_the_benchmark_say(root, mask_bytes):

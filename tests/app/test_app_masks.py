@@ -1,4 +1,4 @@
-"""The tabs Truth, Correct, Kept and Prompted without a browser: what is picked, what is scored, what is kept."""
+"""The tabs that take masks, points and corrections without a browser: what is picked, what is scored, what is kept."""
 
 import json
 from pathlib import Path
@@ -195,7 +195,33 @@ def test_a_correction_is_found_in_the_database(root):
         tuple(tiny.LABELS),
     )
     page.button(key="correct_undo").click().run()
-    assert any("1 corrections, 33.3%" in caption.value for caption in page.caption)
+    assert any("1 correction, 33.3%" in caption.value for caption in page.caption)
+
+
+def test_the_class_comes_first_and_an_unchanged_prediction_is_not_kept(root):
+    page = opened(correct_tab)
+    assert page.selectbox(key="correct_class").value is None
+    page.text_input(key="correct_points").input("1,1")
+    next(button for button in page.button if button.label == "Fill").click()
+    page.run()
+    assert not page.exception and "Choose the class" in page.error[0].value
+    assert any("0 corrections" in caption.value for caption in page.caption)
+    page.toggle(key="correct_keep").set_value(True).run()
+    assert page.button(key="correct_save").disabled
+    assert any("Correct something first" in caption.value for caption in page.caption)
+    fill(page, "1,1", 2)
+    assert not page.button(key="correct_save").disabled
+
+
+def test_an_example_comes_with_its_mask(root):
+    folder = root / "examples" / "masks"
+    folder.mkdir()
+    (folder / "street.jpg").write_bytes(png(RGB))
+    (folder / "street.png").write_bytes(png(np.array(tiny.PALETTE, np.uint8)[IDS]))
+    page = opened(truth_tab)
+    assert metrics_of(page)["mIoU"] == "100.0%" and not page.error
+    page.selectbox(key="truth_example").set_value(root / "examples" / "bands.png").run()
+    assert not page.exception and any("Upload an image and its mask" in info.value for info in page.info)
 
 
 def test_points_that_are_none_change_nothing(root):
@@ -222,7 +248,8 @@ def test_the_owner_of_the_page_can_shut_it(root, monkeypatch, tab):
     monkeypatch.setenv("KERBSIDE_FEEDBACK", "off")
     page = opened(tab)
     said = [*(caption.value for caption in page.caption), *(info.value for info in page.info)]
-    assert any("KERBSIDE_FEEDBACK=DIR" in text for text in said) and not page.toggle and not page.dataframe
+    assert any("has not opened it for saving corrections" in text for text in said)
+    assert not any("KERBSIDE" in text for text in said) and not page.toggle and not page.dataframe
 
 
 def keep(root: Path, count: int) -> None:
@@ -240,7 +267,11 @@ def test_what_was_kept_is_shown_deleted_and_scored(root, model):
     keep(root, 3)
     page = opened(kept_tab)
     table = page.dataframe[0].value
-    assert list(table["number"]) == [3, 2, 1] and list(table["part"]) == ["training", "held out", "training"]
+    assert list(table["number"]) == [3, 2, 1] and list(table["part"]) == [
+        "training",
+        "set aside for testing",
+        "training",
+    ]
     page.button(key="kept_score").click().run()
     assert not page.exception
     # held out is number 2: of 96 pixels the 8 of the first row that are not blue are wrong

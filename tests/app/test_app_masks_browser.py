@@ -1,5 +1,5 @@
-"""Truth, Correct, Kept and Prompted in a real browser: colours mapped, regions corrected and found in the database,
-objects clicked, by mouse and by keyboard, and the bytes of every download."""
+"""The tabs that take masks, points and corrections in a real browser: colours mapped, regions corrected and found in
+the database, objects clicked, by mouse and by keyboard, and the bytes of every download."""
 
 import io
 import json
@@ -27,12 +27,16 @@ PAINTED = np.array([[0, 0, 0], [10, 200, 10], [90, 0, 90]], np.uint8)[
 ]  # green is the model's by no colour
 
 
+KEYS = {"Check against a mask": "truth", "Correct": "correct", "Saved corrections": "kept"}
+KEYS |= {"Cut out one object": "prompted"}
+
+
 def opened(page, server, tab: str) -> None:
     """By the link at the top, as people go: at an address of its own Streamlit looks for itself in two places."""
     page.goto(server[0])
     page.locator(".legend").first.wait_for()
     page.get_by_role("link", name=tab, exact=True).click()
-    page.locator(f'[class*="st-key-{tab.lower()}_"]').first.wait_for()
+    page.locator(f'[class*="st-key-{KEYS[tab]}_"]').first.wait_for()
     settled(page)
 
 
@@ -83,7 +87,7 @@ def test_a_name_in_a_legend_makes_the_browser_fetch_nothing(server, page):
     """A message is Markdown, in which this name would be an image on another's server."""
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    opened(page, server, "Truth")
+    opened(page, server, "Check against a mask")
     give(page, "truth_upload", "street.png", STREET)
     give(page, "truth_mask", "mask.png", png(PAINTED))
     name = "![p](http://127.0.0.1:9/x.png)"
@@ -96,7 +100,7 @@ def test_a_name_in_a_legend_makes_the_browser_fetch_nothing(server, page):
 
 
 def test_colours_are_mapped_scored_and_saved(server, page):
-    opened(page, server, "Truth")
+    opened(page, server, "Check against a mask")
     give(page, "truth_upload", "street.png", STREET)
     give(page, "truth_mask", "mask.png", png(PAINTED))
     page.get_by_text("Every value of the mask is ignored").wait_for()
@@ -135,7 +139,7 @@ def test_colours_are_mapped_scored_and_saved(server, page):
         "classes": [{"name": "red", "colours": [[90, 0, 90]]}, {"name": "green", "colours": [[10, 200, 10]]}],
         "ignore": [],
     }
-    opened(page, server, "Truth")  # another visit: the saved legend does it at once
+    opened(page, server, "Check against a mask")  # another visit: the saved legend does it at once
     give(page, "truth_upload", "street.png", STREET)
     give(page, "truth_mask", "mask.png", png(PAINTED))
     give(page, "truth_legend", "legend.json", legend, "application/json")
@@ -151,7 +155,7 @@ def test_a_region_is_corrected_and_found_in_the_database(server, page):
     page.locator(".st-key-correct_canvas .frame").wait_for()
     settled(page)
     page.mouse.click(*place(page, "correct_canvas", 150, 60))  # the blue region
-    page.get_by_text("1 corrections, 33.3% of the pixels changed").wait_for()
+    page.get_by_text("1 correction, 33.3% of the pixels changed").wait_for()
     page.get_by_text("a polygon, corner by corner").click()
     choose(page, "correct_class", "ignored")
     settled(page)
@@ -183,7 +187,7 @@ def test_a_region_is_corrected_and_found_in_the_database(server, page):
     assert (cv2.imread(str(folder / "files/000001-prediction.png"), cv2.IMREAD_UNCHANGED) == MASK).all()
     assert (folder / "files/000001-picture.png").is_file()
 
-    page.get_by_role("link", name="Kept", exact=True).click()
+    page.get_by_role("link", name="Saved corrections", exact=True).click()
     page.get_by_role("button", name="Delete number 1").wait_for()
     settled(page)
     name, data = download(page, "Export the 1 of these classes")
@@ -202,6 +206,7 @@ def test_a_region_is_corrected_by_keyboard_alone(server, page):
     opened(page, server, "Correct")
     give(page, "correct_upload", "street.png", STREET)
     page.get_by_text("0 corrections").wait_for()
+    choose(page, "correct_class", "red")
     page.locator(".st-key-correct_opacity").get_by_role("slider").focus()
     page.keyboard.press("Tab")  # to the image; the cross begins in the middle, at 90, 60
     assert page.evaluate("document.activeElement.shadowRoot?.activeElement?.className ?? ''") == "frame"
@@ -210,7 +215,7 @@ def test_a_region_is_corrected_by_keyboard_alone(server, page):
     page.keyboard.press("ArrowUp")
     page.get_by_text("x 130, y 59").wait_for()
     page.keyboard.press("Enter")
-    page.get_by_text("1 corrections, 33.3%").wait_for()
+    page.get_by_text("1 correction, 33.3%").wait_for()
     settled(page)
     page.locator(".st-key-correct_points input").fill("0,0")
     page.keyboard.press("Enter")
@@ -238,7 +243,7 @@ def sam(server):
 
 
 def test_an_object_is_clicked_and_boxed(server, page, sam):
-    opened(page, server, "Prompted")
+    opened(page, server, "Cut out one object")
     give(page, "prompted_upload", "street.png", STREET)
     page.locator(".st-key-prompted_canvas .frame").wait_for()
     settled(page)
@@ -270,7 +275,7 @@ def test_an_object_is_clicked_and_boxed(server, page, sam):
     assert (decoded(download(page, "Mask (PNG)")[1]) == 255 * masks[0]).all()
 
 
-@pytest.mark.parametrize("tab", ["Truth", "Correct", "Kept"])
+@pytest.mark.parametrize("tab", ["Check against a mask", "Correct", "Saved corrections"])
 def test_phone_width_needs_no_sideways_scrolling_in_these_tabs(server, page, tab):
     found = Segmentation(MASK, tuple(tiny.LABELS), tiny.PALETTE, 0.1, decoded(STREET).copy())
     corrections.keep(

@@ -180,6 +180,6 @@ def test_refuses_sizes_that_make_no_sense(sizes, message):
         backbones.build("swin_tiny", sizes=sizes)
 
 
-def test_a_backbone_without_sizes_says_so():
-    with pytest.raises(ValueError, match="mobilenet_edgetpu has no size 'blocks'; it has none to choose"):
+def test_a_size_that_a_backbone_does_not_have_is_told_those_that_it_has():
+    with pytest.raises(ValueError, match="mobilenet_edgetpu has no size 'blocks'; it has top, scale, offset"):
         backbones.build("mobilenet_edgetpu", sizes={"blocks": (1,)})

@@ -64,7 +64,7 @@ def test_the_usual_classes_are_the_parts_own_where_all_have_the_same_else_road11
     assert next(iter(data.specs("bdd100k+cityscapes"))) == "cityscapes19"
     assert next(iter(data.specs("cityscapes+scenes"))) == "cityscapes19"
     assert next(iter(data.specs("cityscapes+camvid+scenes"))) == "road11"
-    assert set(data.specs("camvid+scenes")) == {"road11", "cityscapes19", "cityscapes8", "camvid11"}
+    assert set(data.specs("camvid+scenes")) == {"road11", "cityscapes19", "cityscapes8", "camvid11", "idd7"}
     with pytest.raises(UserError, match="no classes in common.*voc.*scenes.*FILE.json"):
         data.specs("voc+scenes")
 

@@ -19,6 +19,7 @@ from tests.forged import forged, write_stream, write_zip
 from tests.shared import CASES, present
 from training.runs.backbone_weights import _read_file
 from zoo.convert.files import h5, readers
+from zoo.convert.files.h5 import HEADER
 
 MADE_BY_HAND = ("self_ref", "laughs400", "memo_bomb", "many_dims", "zerodim", "big_int_key", "deep_key_str",
                 "deep_tuple_hash")  # fmt: skip
@@ -159,6 +160,35 @@ def test_a_group_in_itself_is_read_once(tmp_path):
         file["inner/outer"] = file["/"]
     with h5.opened(tmp_path / "a.h5") as file:
         assert [name for name, _ in h5.arrays(file)] == ["inner/w"]
+
+
+@pytest.mark.parametrize(
+    ("index", "size"),
+    [(0, 0), (1, (1 << 64) - HEADER), (1, (1 << 64) - 1), (1, 1 << 20), (0, 1 << 20)],
+)
+def test_a_heap_whose_objects_have_no_length_is_refused(tmp_path, index, size):
+    """Object 0 of no size, and one whose size comes round to 0 in 64 bits: HDF5 2.0 would never end."""
+    path = tmp_path / "a.weights.h5"
+    sound_h5(path)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"GCOL") + HEADER
+    data[place : place + 2] = index.to_bytes(2, "little")
+    data[place + 8 : place + HEADER] = size.to_bytes(8, "little")
+    path.write_bytes(data)
+    refused(partial(h5.check, path), path, "global heap")
+    path.write_bytes(data[:13] + b"\x04\x04" + data[15:])  # lengths of 4 bytes, which would be read otherwise
+    refused(partial(h5.check, path), path, "superblock")
+
+
+@pytest.mark.parametrize("libver", ["earliest", "latest", "v108", "v110"])
+def test_strings_of_any_length_in_files_of_any_version_are_read(tmp_path, libver):
+    path = tmp_path / "a.weights.h5"
+    with h5py.File(path, "w", libver=libver) as file:
+        file["w"] = np.frombuffer(b"GCOL\x01" * 8, np.uint8)  # no heap, though it begins like one
+        for count in (0, 1, 7, 8, 9, 5000):
+            file.attrs[f"of {count}"] = ["x" * count] * 3
+    with h5.opened(path) as file:
+        assert [len(file.attrs[f"of {count}"][0]) for count in (0, 9, 5000)] == [0, 9, 5000]
 
 
 # Readers, and what a sound file of each is: the fuzzer's table.

@@ -4,8 +4,13 @@ HDF5 can do more than weights need: a link or an external data set leads to anot
 one puts others together, and a fill value or compression makes a kilobyte stand for gigabytes. What is taken are groups
 and arrays of numbers that lie in the file itself, and together are no larger than the file allows. (Ours are written by
 h5_writer.py.)
+
+The library itself (2.0) goes round for ever in a global heap, where the strings of attributes lie, that has an object
+of no size; so heaps are walked here before it sees them. Source: HDF5 File Format Specification 3.0, II.A (superblock)
+and III.E (global heap).
 """
 
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +21,10 @@ import h5py
 from runtime.errors import UserError, first_line
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+# Where the superblock of each version has the bytes of an address and of a length; always 8 in files of Keras.
+WIDTHS = {0: 13, 1: 13, 2: 9, 3: 9}
+HEAP = b"GCOL\x01"  # and three bytes that mean nothing, and the heap's length, in which these 16 are counted
+HEADER = 16  # of a heap and of an object in it: 2 bytes of index, 6 that are skipped here, 8 of length
 NUMBERS = "fiub"
 MOST_OBJECTS = 100_000
 LARGER, FEW = 4, 1 << 20  # compression may save that much, and a small file have so many bytes more
@@ -30,6 +39,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
                 raise UserError(
                     f"{path} is damaged, cut short or no .weights.h5: it does not begin as HDF5 does."
                 )
+        _check_heaps(path)
         with h5py.File(path, "r") as file:
             _check(path, file)
             yield file
@@ -38,6 +48,29 @@ def opened(path: Path) -> Iterator[h5py.File]:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path} is damaged, cut short or no .weights.h5: {first_line(error)}.") from error
+
+
+def _check_heaps(path: Path) -> None:
+    """Raise ValueError where HDF5 would never come to the end of a heap."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        width = WIDTHS.get(int.from_bytes(data[len(SIGNATURE) : len(SIGNATURE) + 1]), 0)
+        if not width or data[width : width + 2] != b"\x08\x08":
+            raise ValueError("its superblock is none that Keras writes")
+        heap = data.find(HEAP)
+        while heap >= 0:
+            end = heap + int.from_bytes(data[heap + 8 : heap + HEADER], "little")
+            place = heap + HEADER
+            while end <= len(data) and place + HEADER <= end:
+                index, size = (
+                    data[place : place + 2],
+                    int.from_bytes(data[place + 8 : place + HEADER], "little"),
+                )
+                # Object 0 is the free space, whose length counts its header; others are filled up to 8 bytes.
+                length = HEADER + -(-size // 8) * 8 if any(index) else size
+                if not length or place + length > end:
+                    raise ValueError("an object of its global heap has an impossible length")
+                place += length
+            heap = data.find(HEAP, heap + 1)
 
 
 def check(path: Path) -> None:

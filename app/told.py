@@ -1,0 +1,59 @@
+"""What is told of a result: the line under it, how good its model is, and its legend as a table."""
+
+import html
+from typing import Any
+
+from app.common import BINARY, OTSU, fit_of, load_segmenter
+from app.plain_text import escaped
+from app.words import class_name, percent, unseen_miou
+from runtime.segmenter import Segmentation
+from runtime.threshold_segmenter import multi_otsu_values, otsu_value
+
+FITTED = {"letterbox": "letterboxed", "stretch": "stretched", "tiles": "in tiles"}
+
+
+def about(result: Segmentation, method: tuple[Any, ...], name: str) -> str:
+    """One line under the overlay: whose it is, time, sizes, and where the model comes from."""
+    height, width = result.ids.shape
+    parts = [escaped(name), f"**{result.seconds * 1e3:.1f} ms**", f"image {width}×{height}"]
+    if method[0] == OTSU:
+        cuts = (otsu_value(result.rgb),) if method[2] == 2 else multi_otsu_values(result.rgb, method[2])
+        return " · ".join([*parts, f"threshold {', '.join(map(str, cuts))}"])
+    if method[0] == BINARY:
+        return " · ".join(parts)
+    segmenter = load_segmenter(str(method[0]), method[1])
+    parts.append(f"model input {segmenter.size[1]}×{segmenter.size[0]}")
+    if height * segmenter.size[1] != width * segmenter.size[0]:
+        parts.append(FITTED[segmenter.placing((height, width), fit_of(method)).fit])
+    note = segmenter.bundle
+    if note is not None:
+        parts += [escaped(fact) for fact in (method[0].stem, note.data, note.precision) if fact]
+    return " · ".join(parts)
+
+
+def how_good(method: tuple[Any, ...]) -> str:
+    """How often the model is right, in plain words; "" where its file does not say."""
+    if method[0] in (BINARY, OTSU):
+        return ""
+    note = load_segmenter(str(method[0]), method[1]).bundle
+    if note is None or note.miou is None:
+        return ""
+    unseen = unseen_miou(method[0].stem)
+    said = f"On similar streets {note.miou:.0%} average overlap with the truth"
+    said += f", on an unseen drive {unseen:.0%}." if unseen else "."
+    return f"{said} (mIoU: intersection over union, the mean of all classes.)"
+
+
+def legend_table(legend: list[dict]) -> str:
+    """Swatch, name, bar and share; names come out of model files, so they are escaped."""
+    largest = max(row["share"] for row in legend)
+    rows = []
+    for row in legend:
+        colour = "rgb({}, {}, {})".format(*row["colour"])
+        rows.append(
+            f'<tr><td style="width:1.6rem"><span class="swatch" style="background:{colour}"></span></td>'
+            f'<td class="name">{html.escape(class_name(row["name"]))}</td>'
+            f'<td class="bar"><span style="width:{row["share"] / largest:.1%};background:{colour}"></span></td>'
+            f'<td class="share">{html.escape(percent(row["share"]))}</td></tr>'
+        )
+    return f'<table class="legend">{"".join(rows)}</table>'

@@ -1,0 +1,47 @@
+"""How the page calls things: models, classes, numbers."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from runtime import installation, strict_json
+
+SHOWN_AS = {"SignSymbol": "Sign"}  # names of classes as their data sets spell them; files keep that spelling
+
+
+def counted(number: int, noun: str) -> str:
+    """The number with its noun: 1 correction, 2 corrections."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def percent(share: float) -> str:
+    """A share, 0..1, in per cent with a decimal; what is there but rounds to nothing is "<0.1%"."""
+    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
+
+
+def class_name(name: str) -> str:
+    """A class as the page shows it."""
+    return SHOWN_AS.get(name, name)
+
+
+@functools.cache
+def _shipped() -> dict[str, dict[str, Any]]:
+    path = installation.shipped() / "docs" / "models" / "names.json"
+    return strict_json.read(path) if path.is_file() else {}
+
+
+def model_name(stem: str) -> str:
+    """A model that ships by the name that people know it by, any other by its file's (`stem`: no suffix)."""
+    known = _shipped().get(Path(stem).name)
+    return known["name"] if known else stem
+
+
+def model_choice(stem: str) -> str:
+    """`model_name` and what the model is good for, for a list to choose from."""
+    known = _shipped().get(Path(stem).name)
+    return f"{known['name']}: {known['note']}" if known else stem
+
+
+def unseen_miou(stem: str) -> float | None:
+    """mIoU, 0..1, of the model's recipe on a drive that its training had not seen; None where nobody measured it."""
+    return _shipped().get(Path(stem).name, {}).get("unseen_miou")

@@ -1,0 +1,58 @@
+"""How the page calls things, and the tables that it makes of them."""
+
+import numpy as np
+import pytest
+
+from app import words
+from app.confusion_table import confusion_table
+from app.painted import read_legend
+from runtime.errors import UserError
+from runtime.headers import read_header
+from tests.tiny import REPOSITORY
+
+
+def test_numbers_and_names_are_said_as_people_say_them():
+    assert [words.counted(number, "image") for number in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+    assert [words.percent(share) for share in (0, 0.0004, 0.0005, 0.333)] == [
+        "0.0%",
+        "<0.1%",
+        "0.1%",
+        "33.3%",
+    ]
+    assert words.class_name("SignSymbol") == "Sign" and words.class_name("road") == "road"
+    assert words.model_choice("my_run") == words.model_name("my_run") == "my_run"
+    assert words.unseen_miou("my_run") is None
+
+
+def test_every_model_that_ships_has_a_name_of_its_own():
+    stems = [path.stem for path in (REPOSITORY / "models").glob("*.tflite")]
+    names = [words.model_name(stem) for stem in stems]
+    assert stems and len(set(names)) == len(names) and not set(names) & set(stems)
+
+
+def test_the_confusion_matrix_is_a_table_of_what_is_there():
+    matrix = np.array([[75, 25, 0, 0], [0, 40, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    table = confusion_table(matrix, ("<b>a</b>", "SignSymbol", "not there", "nor this"))
+    assert table.count("<th ") == 4 and "<b>" not in table and ">Sign<" in table and "there" not in table
+    cells = [cell.partition(">")[2].partition("<")[0] for cell in table.split("<td style=")[1:]]
+    assert cells == ["75", "25", "", "100"]
+    assert "--share:0.750" in table
+
+
+@pytest.mark.parametrize("data", [b"\x00\x01\x0b&", b'<?xml version="1.0"?>\n<svg width="1">', b"<SVG>"])
+def test_what_is_no_image_is_refused_without_pythons_spelling(data):
+    with pytest.raises(UserError) as caught:
+        read_header(data, "x.svg")
+    assert "b'" not in str(caught.value) and "\\x" not in str(caught.value)
+    assert ("an SVG drawing" in str(caught.value)) == (b"svg" in data.lower())
+
+
+@pytest.mark.parametrize("classes", [b"3", b'["road"]', b"[[1]]", b'{"a": 1}', b"[null]"])
+def test_a_legend_of_another_shape_is_refused_without_pythons_words(classes):
+    with pytest.raises(UserError) as caught:
+        read_legend(b'{"by": "ids", "classes": ' + classes + b"}", ("road",), "mine.json")
+    assert "a list or an object stands where another value should" in str(caught.value)
+
+
+def test_git_ignores_what_visitors_let_the_page_keep():
+    assert "/feedback/" in (REPOSITORY / ".gitignore").read_text(encoding="utf-8").splitlines()
