@@ -60,12 +60,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     row = known.setdefault(args.label, {"flags": flags, "drives": {}})
     if row["flags"] != flags:
         raise UserError(f'the row "{args.label}" was made with other flags: {" ".join(row["flags"])}')
+    row["beside"] = args.beside or row.get("beside")
     for drive in args.drives:
         for seed in args.seeds:
             if str(seed) not in row["drives"].get(drive, {}):
                 row["drives"].setdefault(drive, {})[str(seed)] = measured(args, flags, drive, seed)
-                row |= {"beside": args.beside, "date": date.today().isoformat(), "machine": machine()}
+                row |= {"date": date.today().isoformat(), "machine": machine()}
                 write_json(FIGURES, known)
+    write_json(FIGURES, known)
     write_whole(PAGE, page(known).encode())
     print("\n".join([HEADER, line(args.label, row, known)]))
     return 0

@@ -87,5 +87,9 @@ def test_a_row_with_other_flags_is_refused_and_what_is_done_is_not_done_again(ca
     unseen.main([*command, "unet", "--epochs", "2"])
     assert asked == [("0001TP", 0), ("0006R0", 0)]
     assert 'python -m benchmarks.unseen DIR --label "a" -- unet --epochs 2' in unseen.PAGE.read_text()
+    second = [str(camvid), "--label", "b", "--drives", "0001TP", "--", "unet"]
+    unseen.main(second)
+    unseen.main([*second[:3], "--beside", "a", *second[3:]])  # asked for once all is measured
+    assert "a: +0.00, one drive" in unseen.PAGE.read_text() and len(asked) == 3
     with pytest.raises(UserError, match="other flags: unet --epochs 2"):
         unseen.main([*command, "unet"])

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from export import Job, mask_stride, parity, run_tflite, tflite
+from export import Job, mask_stride, run_tflite, tflite
 from export.__main__ import main
 from runtime.errors import UserError
 from runtime.image import resize_ids
@@ -110,9 +110,3 @@ def test_it_is_of_masks_alone(tmp_path, more, monkeypatch):
     monkeypatch.setattr("export.examples.examples_of", lambda found, folder: None)
     with pytest.raises(UserError, match="--mask-stride 2 is of --format tflite --output mask"):
         main([str(run.folder), "--size", "32x48", "--mask-stride", "2", *more])
-
-
-def test_what_binds_a_coarser_file_is_the_miou_that_it_loses():
-    assert (
-        parity.BOUNDS[parity.COARSER].difference is None and parity.BOUNDS[parity.COARSER].agreement is None
-    )
