@@ -4,9 +4,9 @@
     python -m benchmarks.unseen CAMVID --label "DDRNet, OHEM" --beside DDRNet -- ddrnet --epochs 60 --loss ohem
 
 One drive of `train` after another is left out (0001TP, 0006R0, 0016E5): the run learns from the others, and what it
-became is scored on the drive, in float by Keras and as the int8 file. `--drives val` learns from all of `train` and
-is scored on `val`, which flatters. What stands behind `--` are the flags of `training.train`. The same command goes
-on where it was stopped; what is done is not done again. Figures are kept in docs/unseen.json, which the table of
+became is scored on the drive, clean and corrupted, and on `val`, which flatters: by Keras in float and as an int8 file.
+`--drives val` learns from all of `train`. What stands behind `--` are the flags of `training.train`. The same command
+goes on where it was stopped; what is done is not done again. Figures are kept in docs/unseen.json, which the table of
 docs/unseen.md is made from.
 
 `--beside` names a row to compare with: the difference of both, drive by drive and seed by seed, as mean and standard
@@ -118,7 +118,23 @@ def measured(args: argparse.Namespace, flags: Sequence[str], drive: str, seed: i
     if not file.exists():
         run("export", f"runs/{name}", "--precision", "int8", "--allow-loss", ANY_LOSS, "--out", str(file))
     parity = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))["parity"]
+    found = pair(parity) | {f"corrupted {kind}": score for kind, score in pair(parity["corrupted"]).items()}
+    if drive != VAL:
+        found |= {"val float": on_val(args, f"runs/{name}"), "val int8": on_val(args, str(file))}
+    return found
+
+
+def pair(parity: dict[str, Any]) -> dict[str, float]:
     return {"float": 100 * parity["keras"]["miou"], "int8": 100 * parity["file"]["miou"]}
+
+
+def on_val(args: argparse.Namespace, subject: str) -> float:
+    """mIoU in percent on CamVid's own `val`, of a run that one drive was left out of."""
+    out = FOLDER / "on-val"
+    data = ["--data", "camvid", "--data-dir", str(args.camvid), "--split", "val"]
+    run("training.evaluate", subject, *data, "--metrics", "none", "--out", str(out))
+    miou: float = json.loads((out / "scores.json").read_text(encoding="utf-8"))["miou"]
+    return 100 * miou
 
 
 def run(module: str, *arguments: str) -> None:
@@ -127,7 +143,7 @@ def run(module: str, *arguments: str) -> None:
 
 
 COLUMNS = (
-    "network", *(f"{one}: float, int8" for one in SCORED), "mean of the drives", "lost to int8", "beside",
+    "network", *(f"{one}: float, int8" for one in SCORED), "mean of the drives", "lost to int8", "corrupted", "beside",
 )  # fmt: skip
 HEADER = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
 
@@ -136,16 +152,19 @@ def line(label: str, row: Row, known: dict[str, Row]) -> str:
     """A row of the table; a drive that was not left out is 'not measured'."""
     scores = {drive: list(row["drives"].get(drive, {}).values()) for drive in SCORED}
     on_drives = [one for drive in DRIVES for one in scores[drive]]
-    cells = [label, *(both(scores[drive]) for drive in SCORED)]
+    in_passing = [one for one in on_drives if "val float" in one]
+    on_val = both(scores[VAL]) if scores[VAL] or not in_passing else f"{both(in_passing, 'val ')} *"
+    cells = [label, on_val, *(both(scores[drive]) for drive in DRIVES)]
     cells.append(both(on_drives if all(scores[drive] for drive in DRIVES) else []))
     cells.append(spread([one["float"] - one["int8"] for one in on_drives]) if on_drives else "not measured")
+    cells.append(both([one for one in on_drives if "corrupted float" in one], "corrupted "))
     return f"| {' | '.join([*cells, beside(row, known)])} |"
 
 
-def both(values: Sequence[dict[str, float]]) -> str:
+def both(values: Sequence[dict[str, float]], of: str = "") -> str:
     if not values:
         return "not measured"
-    return ", ".join(f"{statistics.mean(one[kind] for one in values):.2f}" for kind in ("float", "int8"))
+    return ", ".join(f"{statistics.mean(one[of + kind] for one in values):.2f}" for kind in ("float", "int8"))
 
 
 def spread(values: Sequence[float]) -> str:
@@ -188,8 +207,10 @@ HEAD = f"""\
 Made by `python -m benchmarks.unseen`. CamVid's `val` is of a drive that `train` has images of too, so it flatters. Here
 one drive of `train` is left out ({", ".join(DRIVES)} have 62, 101 and 204 images), the network is trained on the two
 others and scored on it: mIoU in percent over 11 classes at 480x360, single scale, void ignored. `float` is Keras',
-`int8` that of the exported file. A ± is the standard deviation over drives and seeds; "lost to int8" and "beside",
-what the int8 file gains on another row, are of the drives alone.
+`int8` that of the exported file. A ± is the standard deviation over drives and seeds; "lost to int8", "corrupted" (one
+corruption of severity 2 an image, as in the parity gate) and "beside", what the int8 file gains on another row, are of
+the drives alone. A * marks a score on `val` of the very networks that were scored on the drives, which learnt from
+fewer images than `train` has.
 """
 COMMANDS = """\
 The commands; `DIR` is CamVid's folder.

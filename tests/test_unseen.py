@@ -52,12 +52,31 @@ def test_a_row_has_means_spreads_and_what_it_gains():
     }
     better, alike, one = (unseen.line(name, known[name], known) for name in ("better", "alike", "one"))
     assert (
-        "| not measured | 52.00, 51.00 | 61.00, 61.00 | 72.00, 72.00 | 61.67, 61.33 | +0.33 ± 0.58 |"
+        "| not measured | 52.00, 51.00 | 61.00, 61.00 | 72.00, 72.00 | 61.67, 61.33 | +0.33 ± 0.58 | not measured |"
         in better
     )
     assert better.endswith("plain: +2.33 ± 0.58 |")  # 2, 2 and 3
     assert alike.endswith("plain: +0.67 ± 1.53, within the spread |")  # -1, 2 and 1
-    assert one.endswith("| not measured | not measured | not measured | +0.00 | plain: +2.00, one drive |")
+    assert one.endswith(
+        "| not measured | not measured | not measured | +0.00 | not measured | plain: +2.00, one drive |"
+    )
+
+
+def test_a_row_says_where_its_score_on_val_comes_from():
+    on_drive = {FLOAT: 50.0, INT8: 49.0, "val float": 70.0, "val int8": 69.5}
+    on_drive |= {"corrupted float": 40.0, "corrupted int8": 39.0}
+    known: dict[str, unseen.Row] = {
+        "a drive": {"flags": ["unet"], "drives": {"0006R0": {"0": on_drive}}},
+        "all": {
+            "flags": ["unet"],
+            "drives": {"val": {"0": {FLOAT: 72.0, INT8: 71.0}}, "0006R0": {"0": on_drive}},
+        },
+    }
+    assert unseen.line("a drive", known["a drive"], known).startswith(
+        "| a drive | 70.00, 69.50 * | not measured |"
+    )
+    assert unseen.line("all", known["all"], known).startswith("| all | 72.00, 71.00 | not measured |")
+    assert "| +1.00 | 40.00, 39.00 |" in unseen.line("all", known["all"], known)
 
 
 @pytest.mark.parametrize(
