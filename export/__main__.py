@@ -187,8 +187,11 @@ def _job(run: "StoredModel", task: str, args: argparse.Namespace, size: tuple[in
 
 def _tell(run: "StoredModel", task: str, kind: str, written: Path) -> list[Path]:
     """Say what was written and what to do with it; the files, or the folder."""
+    from training.runs import learnt_from
+
     total = sum(file.stat().st_size for file in [written, *written.rglob("*")] if file.is_file())
     print(f"{written}  {total / 1e6:.2f} MB")
+    print(f"learnt from: {learnt_from.line(run.learnt_from)}")
     if kind == "weights":
         print(f"next: python -m training.train {run.name} --init {written} --data DATA")
         return [written]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from export import Examples, Job, parity
 from runtime.errors import UserError
-from runtime.files import file_sha256, make_folder
+from runtime.files import make_folder
+from training.runs import converted_weights
 from training.runs.trained_model import StoredModel
 from zoo.convert import model_config
 
@@ -18,21 +19,11 @@ from zoo.convert import model_config
 def export(run: StoredModel, job: Job, examples: Examples) -> Path:
     """Write under a temporary name, pass the gate with the model that the files build, and only then name them."""
     model = run.model(image_size=job.size)
-    spec, source = run.spec, run.weights_path
-    facts = {
-        "format": model_config.FORMAT,
-        "model": run.name,
-        "arguments": run.arguments,
-        "classes": list(spec.classes),
-        "palette": [[int(value) for value in colour] for colour in spec.palette],
-        "source": run.source
-        or {"kind": "Kerbside", "name": run.folder.resolve().name, "sha256": file_sha256(source)},
-    }
     make_folder(job.out.parent)
     partial = job.out.with_name(f".{job.out.name}.{os.getpid()}.partial")
     written = partial / job.out.name
     try:
-        model_config.write(written, model, facts, half=job.precision == "fp16")
+        model_config.write(written, model, converted_weights.card(run), half=job.precision == "fp16")
         rebuilt = parity.keras_predict(model_config.rebuild(written, job.size))
         parity.pass_through(run, model, rebuilt, job, examples)
         os.replace(model_config.config_path(written), model_config.config_path(job.out))

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class PlainModel:
     weights_path: Path
     quantized: bool = False
     source: None = None
+    learnt_from: tuple[Mapping[str, str], ...] = ()
 
     @property
     def name(self) -> str:

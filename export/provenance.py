@@ -46,6 +46,7 @@ def facts(
         "recipe_sha256": run.sha256(),
         "weights_sha256": file_sha256(Path(run.weights_path)),
         "precision": precision,
+        "learnt_from": [dict(one) for one in run.learnt_from],
         "versions": versions(),
         "scores": {"split": parity["split"], "images": parity["images"], **scores},
         "parity": parity,

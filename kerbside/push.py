@@ -66,22 +66,14 @@ def stage(run: str, repository: str, licence: str, folder: Path) -> list[Path]:
     from training.start_tensorflow import start_tensorflow
 
     start_tensorflow()  # and only now what brings it: a wrong argument answers at once
+    from training.runs import converted_weights
     from training.runs.trained_run import load
     from zoo.convert import model_config
 
     found = load(run)
     stem = repository.partition("/")[2]
     weights = folder / f"{stem}{model_config.SUFFIX}"
-    facts = {
-        "format": model_config.FORMAT,
-        "model": found.name,
-        "arguments": found.arguments,
-        "classes": list(found.spec.classes),
-        "palette": [[int(value) for value in colour] for colour in found.spec.palette],
-        "source": found.source
-        or {"kind": "Kerbside", "name": found.label, "sha256": file_sha256(found.weights_path)},
-    }
-    model_config.write(weights, found.model(), facts)
+    model_config.write(weights, found.model(), converted_weights.card(found))
     files = {path.name: path for path in exported(found.folder, found.label)}
     for name, path in files.items():
         shutil.copyfile(path, folder / name)
@@ -161,6 +153,12 @@ def card_text(
     lines += [f"| {what} | {data} | {metric} | {100 * value:.2f} |" for what, data, metric, value in rows]
     if not rows:
         lines += ["| | | mIoU | not measured |"]
+    if found.learnt_from:
+        lines += ["", "## What it has learnt from", ""]
+        lines += [
+            f"- {one['what']} ({one['how']}): {one['terms']}. {one['read']}".rstrip()
+            for one in found.learnt_from
+        ]
     if found.source:
         lines += ["", f"Converted from {found.source.get('kind')}: {found.source.get('name')}."]
     return "\n".join([*head, "", *lines, ""])

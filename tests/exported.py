@@ -76,6 +76,7 @@ def colour_run(folder: Path, size: tuple[int, int]) -> types.SimpleNamespace:
         data=DataSettings("colours", taxonomy="colours"),
         quantized=False,
         source=None,
+        learnt_from=({"what": "Colours", "how": "data", "terms": "ours", "read": ""},),
         sha256=lambda: "ab" * 32,
         spec=colour_spec(),
         weights_path=weights,

@@ -136,6 +136,7 @@ def test_facts_travel_inside_the_file(files, run):
     assert (facts["ignore_id"], facts["output"], facts["size"]) == (255, "mask", [33, 48])
     assert (facts["model"], facts["data"], facts["taxonomy"]) == ("colour", "colours", "colours")
     assert (facts["precision"], facts["recipe_sha256"]) == ("int8", "ab" * 32)
+    assert facts["learnt_from"] == [{"what": "Colours", "how": "data", "terms": "ours", "read": ""}]
     assert facts["weights_sha256"] == hashlib.sha256(run.weights_path.read_bytes()).hexdigest()
     assert set(facts["versions"]) == {"tensorflow", "keras", "ai_edge_litert", "kerbside"}
     assert facts["scores"]["miou"] > 0.99 and facts["scores"]["images"] == 4

@@ -16,6 +16,7 @@ from runtime.image import resize_rgb
 from tests.shared import CAMVID, needs
 from tests.tiny import REPOSITORY
 from training import data
+from training.runs import learnt_from
 from training.runs.load_weights import load_weights
 from training.runs.recipe import Recipe, default_recipe
 from training.runs.trained_run import build_model
@@ -113,3 +114,12 @@ def test_the_score_it_states_is_the_score_it_has(path: Path) -> None:
         matrix += metrics.confusion_matrix(labels, segmenter.segment(rgb).ids, 11)
     stated = bundle_of(path).facts["scores"]["miou"]
     assert metrics.scores(matrix, segmenter.labels)["miou"] == pytest.approx(stated, abs=0.02)
+
+
+@each
+def test_its_card_says_what_it_has_learnt_from_and_on_which_terms(path: Path) -> None:
+    card = (REPOSITORY / "docs" / "models" / f"{name_of(path)}.md").read_text(encoding="utf-8")
+    sources = learnt_from.of_card(model_config.read(weights_of(path)))
+    assert [one["what"] for one in sources][0] == "CamVid"
+    for one in sources:
+        assert f"| {one['what']} | {one['how']} | {one['terms']} | {one['read']} |" in card

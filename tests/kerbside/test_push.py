@@ -77,6 +77,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory, mask_bytes: bytes) -> Path
     path = folder / "street.weights.h5"
     zoo.build("fcn", classes=len(CLASSES), **TINY).save_weights(path)
     zoo.convert.write_config(str(path), "fcn", classes=CLASSES, **TINY)
+    card = path.with_name("street.json")
+    source = {"what": "CamVid", "how": "data", "terms": "theirs", "read": "there"}
+    card.write_text(json.dumps({**json.loads(card.read_text()), "learnt_from": [source]}))
     (folder / "export").mkdir()
     (folder / "export" / "street-int8-mask-8x12.tflite").write_bytes(mask_bytes)
     return path
@@ -101,6 +104,7 @@ def test_what_is_staged_is_the_model_its_files_and_a_card(weights: Path, tmp_pat
     assert card.startswith("---\nlicense: mit\nlibrary_name: keras\n")
     assert "- semantic-segmentation" in card and "3 classes: road, car, sky" in card
     assert f"kerbside run hf://{NAME} IMAGE" in card and "not measured" in card
+    assert "## What it has learnt from" in card and "- CamVid (data): theirs. there" in card
     sums = fetch.sums_of(tmp_path / "SHA256SUMS", NAME)
     assert set(sums) == {path.name for path in staged} - {"README.md", "SHA256SUMS"}
     image = np.random.default_rng(0).integers(0, 256, (1, 33, 47, 3)).astype("float32")

@@ -25,7 +25,7 @@ from training.engine.gradients import check_logits
 from training.engine.teacher import open_teacher
 from training.engine.validation import MODEL_TASKS
 from training.losses import CLASS_WEIGHTS, class_weights
-from training.runs import initial_weights, run_folders
+from training.runs import initial_weights, learnt_from, run_folders
 from training.runs.backbone_weights import has_folded_norms, load_backbone_weights, recalibrate_norms
 from training.runs.recipe import Recipe
 from training.runs.settings import LossSettings, ModelSettings
@@ -119,6 +119,7 @@ def _size(settings: ModelSettings, model: keras.Model) -> str:
 def _keep(run_folder: Path, recipe: Recipe, spec: DatasetSpec, caches: dict[str, DecodedCache]) -> None:
     """See that classes and data are those that the run began with, and write down what they are and where they lie."""
     keep_classes(run_folder, spec)
+    learnt_from.keep(run_folder, recipe)
     keep_data(run_folder, {split: known_by(cache.examples, cache.read) for split, cache in caches.items()})
     run_folders.keep_places(run_folder, recipe)
 

@@ -22,7 +22,9 @@ from runtime.image import IMAGE_SUFFIXES, read_rgb
 from training.data import DATASETS, specs
 from training.data.labels.taxonomies import plain_names
 from training.data.spec import VOID_ID, DatasetSpec, Example, Taxonomies
+from training.runs import learnt_from
 from training.runs.settings import DataSettings
+from training.runs.trained_model import StoredModel
 from zoo.convert import model_config
 
 NO_DATA = DataSettings("")
@@ -70,6 +72,15 @@ class Converted:
         return self.facts["source"]
 
     @property
+    def learnt_from(self) -> list[learnt_from.Source]:
+        try:
+            return learnt_from.of_card(self.facts)
+        except ValueError as error:
+            raise UserError(
+                f"{model_config.config_path(self.weights_path)} cannot be used: {error}."
+            ) from error
+
+    @property
     def label(self) -> str:
         return self.weights_path.name.removesuffix(model_config.SUFFIX)
 
@@ -110,6 +121,21 @@ class Converted:
                 f"{', '.join(spec_there.classes)}: name data of the same classes with --data and --classes"
             )
         return found
+
+
+def card(run: StoredModel) -> dict[str, Any]:
+    """What stands in FILE.json beside weights that are handed on, but for their hash."""
+    spec = run.spec
+    own = {"kind": "Kerbside", "name": run.label, "sha256": file_sha256(run.weights_path)}
+    return {
+        "format": model_config.FORMAT,
+        "model": run.name,
+        "arguments": run.arguments,
+        "classes": list(spec.classes),
+        "palette": [[int(value) for value in colour] for colour in spec.palette],
+        "source": run.source or own,
+        learnt_from.KEY: [dict(one) for one in run.learnt_from],
+    }
 
 
 def load(path: Path) -> Converted:

@@ -21,6 +21,7 @@ FILES = (
     "recipe.json",
     "classes.json",
     "data.json",
+    "learnt_from.json",
     "tracking.json",
     "history.csv",
     "curves.png",

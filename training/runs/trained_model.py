@@ -1,6 +1,6 @@
 """What export and evaluation ask of what was trained: a run, converted weights, or a plain Keras model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,6 +39,10 @@ class TrainedModel(Protocol):
     @property
     def source(self) -> Mapping[str, Any] | None:
         """The public checkpoint that it was converted from."""
+
+    @property
+    def learnt_from(self) -> Sequence[Mapping[str, str]]:
+        """The data that it has learnt from, with their terms (training/runs/learnt_from.py); () if nothing says."""
 
     def sha256(self) -> str:
         """Of the recipe, or of what stands for one."""

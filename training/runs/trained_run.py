@@ -18,7 +18,7 @@ from training.data.files import fingerprint
 from training.data.labels.class_counts import Occurrence
 from training.data.spec import DatasetSpec, Example
 from training.progress_bar import counter
-from training.runs import best_weights, checkpoints, converted_weights
+from training.runs import best_weights, checkpoints, converted_weights, learnt_from
 from training.runs.converted_weights import Converted
 from training.runs.load_weights import load_weights
 from training.runs.recipe import Recipe, from_json
@@ -70,6 +70,10 @@ class Run:
     @property
     def source(self) -> None:
         return None
+
+    @property
+    def learnt_from(self) -> list[learnt_from.Source]:
+        return learnt_from.read(self.folder)
 
     @property
     def label(self) -> str:
