@@ -22,11 +22,17 @@ def confusion_table(matrix: np.ndarray, names: Sequence[str]) -> str:
         f'<tr><th scope="row">{name}</th>{"".join(map(_cell, row))}</tr>'
         for name, row in zip(shown, shares, strict=True)
     )
-    return (
-        '<div class="scores-frame"><table class="confusion">'
+    return scrolling(
+        "Confusion matrix",
+        '<table class="confusion">'
         "<caption>Rows: the truth. Columns: the prediction. Per cent of the true pixels.</caption>"
-        f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table>",
     )
+
+
+def scrolling(label: str, table: str) -> str:
+    """HTML of a table, which scrolls by itself where it is wider than the page, by keyboard too; `label` names it."""
+    return f'<div class="scores-frame" tabindex="0" role="region" aria-label="{label}">{table}</div>'
 
 
 def _cell(share: float) -> str:

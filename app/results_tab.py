@@ -29,7 +29,7 @@ def show() -> None:
     here = st.session_state.get("results_here")
     if here:
         times, source = here, "Latency as measured on this server just now."
-    st.markdown("##### The models that ship")
+    st.html('<h2 class="part">The models that ship</h2>')
     st.dataframe([columns(row, times) for row in rows], hide_index=True, width="stretch")
     st.caption(f"mIoU as measured at export, on the split that is named. {source}")
     try:
@@ -113,7 +113,7 @@ def plot(rows: list[dict[str, Any]], times: dict[str, float]) -> None:
     name: dict[str, Any] = {"align": "left", "dx": 10, "color": "#808080"}
     above = base.transform_filter("!datum.below").mark_text(dy=-8, **name).encode(text="file")
     below = base.transform_filter("datum.below").mark_text(dy=10, **name).encode(text="file")
-    st.markdown("##### mIoU against latency")
+    st.html('<h2 class="part">mIoU against latency</h2>')
     st.altair_chart(dots + above + below, width="stretch")
 
 
@@ -122,7 +122,7 @@ def show_cards(folder: Path) -> None:
     cards = {title(path): path for path in sorted(folder.glob("*.md"))}
     if not cards:
         return
-    st.markdown("##### Model cards")
+    st.html('<h2 class="part">Model cards</h2>')
     chosen = st.selectbox("Card", list(cards), key="results_card")
     with st.container(border=True):
         st.markdown(fitted(cards[chosen].read_text(encoding="utf-8")))

@@ -70,7 +70,7 @@ def show_records(folder: Path, records: list[Record]) -> None:
         ("Red: what was corrected", figures.error_image(corrected, predicted)),
     )
     for column, (caption, image) in zip(st.columns(4, gap="small"), images, strict=True):
-        column.image(image, caption=caption, width="stretch", output_format="JPEG")
+        column.image(image, caption=caption, width="stretch", output_format="JPEG", alt=caption)
     show_actions(folder, record, newest)
 
 
@@ -97,7 +97,7 @@ def show_actions(folder: Path, record: Record, records: list[Record]) -> None:
 
 def show_scores(folder: Path, records: list[Record]) -> None:
     """Two models on the held-out part: the one before fine-tuning, and the one after."""
-    st.markdown("##### Before and after")
+    st.html('<h2 class="part">Before and after</h2>')
     st.caption(
         "Two models on the images that are set aside for testing, which no training on these corrections sees."
     )

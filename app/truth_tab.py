@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 
 from app import common, painted
-from app.confusion_table import confusion_table
+from app.confusion_table import confusion_table, scrolling
 from app.frontend import FOLDER
 from app.painted import IGNORED, Legend, PaintedMask, Value
 from app.plain_text import escaped
@@ -145,7 +145,7 @@ def show_images(truth: Segmentation, result: Segmentation) -> None:
         ("Error: red is wrong, white is ignored", figures.error_image(small_truth.ids, small.ids), "PNG"),
     )
     for column, (caption, image, kind) in zip(st.columns(3, gap="small"), images, strict=True):
-        column.image(image, caption=caption, width="stretch", output_format=kind)
+        column.image(image, caption=caption, width="stretch", output_format=kind, alt=caption)
 
 
 def show_scores(matrix: np.ndarray, truth: Segmentation, result: Segmentation, stem: str) -> None:
@@ -158,7 +158,7 @@ def show_scores(matrix: np.ndarray, truth: Segmentation, result: Segmentation, s
         "The means are over the classes that the mask has."
     )
     st.html(scores_table(scores))
-    st.markdown("###### Confusion matrix")
+    st.html('<h2 class="part">Confusion matrix</h2>')
     st.html(confusion_table(matrix, result.labels))
     files = (
         ("Scores (JSON)", f"{stem}_scores.json", "application/json", lambda: metrics.as_json(scores, matrix)),
@@ -189,10 +189,8 @@ def scores_table(scores: dict) -> str:
     for name, row in scores["classes"].items():
         if not np.isnan(row["iou"]):
             cells = "".join(
-                f"<td>{'–' if np.isnan(row[column]) else f'{row[column]:.1%}'}</td>" for column in COLUMNS
+                f"<td>{'–' if np.isnan(row[column]) else percent(row[column])}</td>" for column in COLUMNS
             )
             rows.append(f"<tr><th>{html.escape(class_name(name))}</th>{cells}</tr>")
-    return (
-        f'<div class="scores-frame"><table class="scores"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
+    table = f'<table class="scores"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    return scrolling("Scores, class by class", table)

@@ -56,6 +56,21 @@ def settled(page: "sync_api.Page", text: str) -> None:
     page.wait_for_function("[...document.images].every(image => image.complete && image.naturalWidth)")
 
 
+def still(page: "sync_api.Page") -> None:
+    """Wait until what was done has reached the server and its run has ended."""
+    page.wait_for_timeout(300)
+    page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
+
+
+def give(page: "sync_api.Page", key: str, name: str, data: bytes, mime: str = "image/png") -> None:
+    """Upload to the file uploader of this key."""
+    page.locator(f'.st-key-{key} input[type="file"]').set_input_files(
+        {"name": name, "mimeType": mime, "buffer": data}
+    )
+    page.locator(f".st-key-{key}").get_by_text(name).first.wait_for()
+    still(page)
+
+
 def changed(page: "sync_api.Page", before: str) -> str:
     """Wait until the viewer shows another image than `before`, and give its address."""
     for _ in range(300):

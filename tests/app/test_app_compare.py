@@ -58,7 +58,7 @@ def test_float_and_int8_are_offered_together(root, mask_bytes):
     page = opened("compare")
     page.selectbox(key="compare_what").select("m_fp32 and m_int8").run()
     assert not page.exception and "They differ on 0.0%" in texts(page)
-    assert page.table[0].value["model"].tolist() == ["1. m\\_fp32", "2. m\\_int8"]  # in Markdown
+    assert page.table[0].value["model"].tolist() == ["1\\. m\\_fp32", "2\\. m\\_int8"]  # in Markdown
 
 
 def test_a_model_is_not_run_again_for_another_opacity(root, mask_bytes, monkeypatch):

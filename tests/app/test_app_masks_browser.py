@@ -14,7 +14,8 @@ from runtime import corrections
 from runtime.image import png
 from runtime.segmenter import Segmentation
 from tests import tiny_tflite as tiny
-from tests.page import as_shown, download, image, in_a_browser
+from tests.page import as_shown, download, give, image, in_a_browser
+from tests.page import still as settled
 
 pytest.importorskip("playwright.sync_api", reason="needs the pip package playwright")
 pytestmark = in_a_browser
@@ -37,19 +38,6 @@ def opened(page, server, tab: str) -> None:
     page.locator(".legend").first.wait_for()
     page.get_by_role("link", name=tab, exact=True).click()
     page.locator(f'[class*="st-key-{KEYS[tab]}_"]').first.wait_for()
-    settled(page)
-
-
-def settled(page) -> None:
-    page.wait_for_timeout(300)  # until what was done has reached the server
-    page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
-
-
-def give(page, key: str, name: str, data: bytes, mime: str = "image/png") -> None:
-    page.locator(f'.st-key-{key} input[type="file"]').set_input_files(
-        {"name": name, "mimeType": mime, "buffer": data}
-    )
-    page.locator(f".st-key-{key}").get_by_text(name).first.wait_for()
     settled(page)
 
 
