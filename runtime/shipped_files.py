@@ -14,7 +14,9 @@ from runtime.strict_json import fits
 
 def rows(folder: Path) -> list[dict[str, Any]]:
     """One row a file, by name: file, model, data, precision, input [H, W], classes, bytes, miou, pixel_accuracy (0..1,
-    as measured at export) and split; None where the file does not say."""
+    as measured at export) and split; beside them float_miou and float_pixel_accuracy, those of the same weights in
+    float on the same images, and pixel_agreement, the share of pixels on which both agree (0..1); None where the file
+    does not say. class_iou: name -> (in float, of the file), for the classes of which both are told."""
     return [_row(path) for path in sorted(folder.glob("*.tflite"))]
 
 
@@ -24,6 +26,9 @@ def _row(path: Path) -> dict[str, Any]:
     scores = {
         key: value for key, value in note.get("scores", {}).items() if fits(value, wanted.get(key, Any))
     }
+    parity = _mapping(note.get("parity"))
+    exact, agreed = _mapping(parity.get("keras")), parity.get("pixel_agreement")
+    by_class, exact_by_class = _mapping(scores.get("class_iou")), _mapping(exact.get("class_iou"))
     return {
         "file": path.name,
         "model": note.get("model"),
@@ -35,7 +40,23 @@ def _row(path: Path) -> dict[str, Any]:
         "miou": scores.get("miou"),
         "pixel_accuracy": scores.get("pixel_accuracy"),
         "split": scores.get("split"),
+        "float_miou": _number(exact.get("miou")),
+        "float_pixel_accuracy": _number(exact.get("pixel_accuracy")),
+        "pixel_agreement": _number(agreed),
+        "class_iou": {
+            name: (float(exact_by_class[name]), float(value))
+            for name, value in by_class.items()
+            if fits(value, float) and fits(exact_by_class.get(name), float)
+        },
     }
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: Any) -> float | None:
+    return value if fits(value, float) else None
 
 
 def latencies(path: Path) -> dict[str, Any]:

@@ -123,3 +123,33 @@ def test_results_show_what_the_files_and_the_benchmark_say(root, mask_bytes):
 def test_an_empty_folder_is_no_error(root, tab):
     (root / "examples" / "three_bands.png").unlink()
     assert any(info.value for info in opened(tab).info)
+
+
+def test_float_stands_beside_what_ships(root, mask_bytes):
+    keras = {"miou": 0.75, "pixel_accuracy": 0.9, "class_iou": {"red": 0.8, "green": 0.7, "blue": "much"}}
+    tiny.write_bundle(
+        root / "models" / "a.tflite",
+        mask_bytes,
+        precision="int8",
+        scores={"miou": 0.74, "class_iou": {"red": 0.78, "green": 0.705, "blue": 0.6}},
+        parity={"keras": keras, "pixel_agreement": 0.99},
+    )
+    tiny.write_bundle(
+        root / "models" / "b.tflite", mask_bytes, parity="none"
+    )  # says nothing that can be read
+    page = opened("results")
+    (row,) = page.dataframe[1].value.to_dict("records")
+    assert row == {
+        "name": "a",
+        "precision": "int8",
+        "mIoU in float, %": 75.0,
+        "mIoU of the file, %": 74.0,
+        "points lost": 1.0,
+        "pixels on which both agree, %": 99.0,
+    }
+    from app.results_tab import float_table
+    from runtime.shipped_files import rows
+
+    table = float_table(rows(root / "models")[0])
+    assert '<th scope="row">red</th><td>80.0</td><td>78.0</td><td>-2.0</td>' in table
+    assert "<td>70.0</td><td>70.5</td><td>+0.5</td>" in table and "blue" not in table
