@@ -2,8 +2,17 @@
 
 import streamlit as st
 
-from app import compare_tab, correct_tab, prompted_tab, results_tab, saved_tab, segment_tab, truth_tab
-from app.frontend import FOLDER
+from app import (
+    address,
+    compare_tab,
+    correct_tab,
+    page_head,
+    prompted_tab,
+    results_tab,
+    saved_tab,
+    segment_tab,
+    truth_tab,
+)
 
 # Address, title and what shows it.
 TABS = (
@@ -16,20 +25,15 @@ TABS = (
     ("results", "Results", results_tab.show),
 )
 
-TITLE = "Kerbside: upload a street photo; see road, cars, people and more, coloured pixel by pixel"
-
-st.set_page_config(
-    page_title=TITLE,
-    page_icon=str(FOLDER / "icon.png"),
-    layout="wide",
-    initial_sidebar_state="collapsed",
-)
-st.html(FOLDER / "page.css")
-name, _, what = TITLE.partition(": ")
-st.html(f'<h1 class="title">{name} <span>{what.capitalize()}</span></h1>')
+page_head.configure()
 pages = [
     st.Page(show, title=title, url_path=path, default=path == TABS[0][0])
     for path, title, show in TABS
     if path != "prompted" or prompted_tab.prompted_files()  # needs a model of its own
 ]
-st.navigation(pages, position="top").run()
+tab = st.navigation(pages, position="hidden")
+page_head.show(pages)
+address.read()
+address.tell()
+tab.run()
+page_head.foot()

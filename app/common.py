@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
+from app import chosen
 from app.palettes import NAMES as PALETTES
 from app.views import for_a_screen
 from app.words import model_choice, model_name
@@ -35,6 +37,8 @@ REFUSED = [
     "avif",
 ]  # sent all the same, so that one sentence says why not
 SHOWN_SIDE = 1400  # pixels: larger images are shown smaller, and downloaded whole
+OPACITY = 0.55  # of the colours, at first
+LEVELS = (2, 3, 4)
 BINARY, OTSU = "Binary threshold", "Otsu's threshold"
 FIT_NAMES = {
     "auto": "by its shape",
@@ -95,33 +99,12 @@ def checked_upload(upload: Any) -> tuple[bytes, str]:
 
 
 def examples() -> list[Path]:
-    """The images that ship."""
-    return sorted(path for path in (shipped() / "examples").glob("*") if path.suffix in (".png", ".jpg"))
-
-
-def choose_example(tab: str, first: list[Path]) -> tuple[bytes, str] | None:
-    paths = first + examples()
-    if not paths:
-        return None
-    chosen = st.selectbox(
-        "or an example (drawn, not photographed)",
-        paths,
-        format_func=lambda path: path.stem.replace("_", " "),
-        key=f"{tab}_example",
+    """The images that ship; those that have a mask last."""
+    folder = shipped() / "examples"
+    alone = sorted(path for path in folder.glob("*") if path.suffix in (".png", ".jpg"))
+    return alone + sorted(
+        path for path in (folder / "masks").glob("*.jpg") if path.with_suffix(".png").is_file()
     )
-    return chosen.read_bytes(), chosen.name
-
-
-def choose_image(tab: str, first: list[Path] | None = None) -> tuple[bytes, str] | None:
-    """The upload, or else the example that is selected: its bytes and its name. `tab` begins the widgets' keys, and
-    `first` are examples that only this tab has."""
-    upload = st.file_uploader(
-        f"Your image (up to {UPLOAD_MB} MB)",
-        type=IMAGES + REFUSED,
-        key=f"{tab}_upload",
-        max_upload_size=UPLOAD_MB,
-    )
-    return choose_example(tab, first or []) if upload is None else checked_upload(upload)
 
 
 def short_name(method: str) -> str:
@@ -141,33 +124,45 @@ def method_name(method: tuple[Any, ...]) -> str:
     return Path(str(method[0])).stem if isinstance(method[0], Path) else " ".join(map(str, method))
 
 
-def choose_method(tab: str) -> tuple[Any, ...]:
-    """What segments the image, as a key that says all of it: (method, its settings...)."""
+def choose_method(tab: str, folded: DeltaGenerator | None = None) -> tuple[Any, ...]:
+    """What segments the image, as a key that says all of it: (method, its settings...). The same in every tab.
+    `folded` is where the settings go that few need."""
     files = {below(path): path for path in model_files()}
-    method = st.selectbox(
-        "Model", [*files, BINARY, OTSU], index=0 if files else 1, format_func=choice_name, key=f"{tab}_method"
+    method = chosen.one_of(
+        st.selectbox, "Model", [*files, BINARY, OTSU], "method", f"{tab}_method", format_func=choice_name
     )
     if method in files:
-        return (files[method], files[method].stat().st_mtime_ns, choose_fit(tab))
+        with st.expander("More settings") if folded is None else folded:
+            return (files[method], files[method].stat().st_mtime_ns, choose_fit(tab))
     if method == OTSU:
-        levels = st.radio("Number of brightness groups", (2, 3, 4), horizontal=True, key=f"{tab}_levels")
+        levels = chosen.one_of(
+            st.radio, "Number of brightness groups", LEVELS, "levels", f"{tab}_levels", horizontal=True
+        )
         if levels > 2:
             return (OTSU, SIDES[0], levels)
-    side = st.radio(
-        "Highlight", SIDES, format_func=lambda side: f"{side} areas", horizontal=True, key=f"{tab}_side"
+    side = chosen.one_of(
+        st.radio,
+        "Highlight",
+        SIDES,
+        "side",
+        f"{tab}_side",
+        format_func=lambda side: f"{side} areas",
+        horizontal=True,
     )
     if method == OTSU:
         return (OTSU, side, 2)
-    return (BINARY, st.slider("Threshold", 0, 255, 127, key=f"{tab}_threshold"), side)
+    return (BINARY, chosen.slider("Threshold", 0, 255, 1, 127, "threshold", f"{tab}_threshold"), side)
 
 
 def choose_fit(tab: str) -> str:
     """How an image of another shape than the model's comes before it: a row of `runtime.fit.FITS`."""
-    return st.selectbox(
+    return chosen.one_of(
+        st.selectbox,
         "Fit to the model",
         FITS,
+        "fit",
+        f"{tab}_fit",
         format_func=FIT_NAMES.__getitem__,
-        key=f"{tab}_fit",
         help="How an image of another shape than the model's input comes before it. Tiles take longest.",
     )
 
@@ -178,7 +173,14 @@ def fit_of(method: tuple[Any, ...]) -> str:
 
 
 def choose_colours(tab: str) -> str:
-    return st.selectbox("Colours", PALETTES, format_func=str.capitalize, key=f"{tab}_colours")
+    return chosen.one_of(
+        st.selectbox, "Colours", PALETTES, "colours", f"{tab}_colours", format_func=str.capitalize
+    )
+
+
+def choose_opacity(tab: str) -> float:
+    """Of the classes' colours over the image, 0..1, the same in every tab."""
+    return chosen.slider("Opacity of the colours", 0.0, 1.0, 0.05, OPACITY, "opacity", f"{tab}_opacity")
 
 
 def segmented(data: bytes, name: str, method: tuple[Any, ...]) -> Segmentation:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import agreement, common, palettes, views
+from app import agreement, common, palettes, sources, views
 from app.confusion_table import scrolling
 from app.frontend import FOLDER
 from app.plain_text import escaped
@@ -29,10 +29,10 @@ def show() -> None:
     controls, rest = st.container(key="layout").columns([1.35, 3.4], gap="medium")
     try:
         with controls:
-            image = common.choose_image("compare")
+            image = sources.choose_image("compare")
             methods = choose_methods()
             colours = common.choose_colours("compare")
-            opacity = st.slider("Opacity of the colours", 0.0, 1.0, 0.55, 0.05, key="compare_opacity")
+            opacity = common.choose_opacity("compare")
         if image is None:
             rest.info("Upload an image of a road to begin.")
             return

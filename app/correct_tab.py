@@ -5,7 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import common, feedback_folder, told, views
+from app import common, feedback_folder, sources, told, views
 from app.clickable_image import canvas
 from app.edits import Edit, Polygon, Region, corrected
 from app.painted import IGNORED
@@ -27,7 +27,7 @@ def show() -> None:
     controls, middle, side = st.container(key="layout").columns([1.35, 2.5, 1.05], gap="medium")
     try:
         with controls:
-            image = common.choose_image("correct")
+            image = sources.choose_image("correct")
             method = common.choose_method("correct")
         if image is None:
             middle.info("Upload an image of a road to begin.")
@@ -70,7 +70,7 @@ def ask_what_to_fill(result: Segmentation) -> tuple[str, int | None]:
 
 
 def show_canvas(mended: Segmentation, edits: list[Edit], way: str, class_id: int | None) -> None:
-    opacity = st.slider("Opacity of the colours", 0.0, 1.0, 0.55, 0.05, key="correct_opacity")
+    opacity = common.choose_opacity("correct")
     screen = common.for_the_screen(mended)
     mode = "point" if way == REGION else "polygon"
     drawn = canvas(

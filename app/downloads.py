@@ -55,7 +55,7 @@ def show(
             lambda: archive.polygons_json(result, name),
         ),
     )
-    column = st.container(gap="xsmall")
+    column = st.container(horizontal=True, gap="xsmall")
     for number, (label, file_name, mime, make) in enumerate(files):
         with column:
             button(label, make, file_name, mime, f"segment_download_{number}")

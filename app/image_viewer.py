@@ -1,99 +1,88 @@
-"""The image that tells the class under the pointer, and the legend whose classes can be switched off.
+"""The image with its classes, and the legend beside it: one component of our own, in plain HTML, CSS and JavaScript.
 
-Two components of our own in plain HTML, CSS and JavaScript; nothing is loaded for them. What they show was made by
-`runtime`: JavaScript places images and reads one number of the map of ids.
+The browser gets the image, the map of ids and the borders between classes once; the views, the opacity, which classes
+are seen, zoom and the class at a point are drawn from these there, and nothing is sent again. What is set is told to
+the page (`looks`), for the files and for the address.
 """
 
-import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import streamlit as st
 
-from app.frontend import address, registered
+from app import chosen, views
+from app.common import OPACITY
+from app.frontend import address, registered, sent
 from app.words import class_name
 from runtime.segmenter import Segmentation
 
-_viewer = registered("viewer")
-_legend = registered("legend")
+_viewer = registered("viewer", "viewer_ids", "viewer_panes", "viewer_keys")
 
 OVERLAY, BESIDE, WIPE, OUTLINES = VIEWS = ("Overlay", "Side by side", "Before and after", "Outlines")
+LONGEST = 256  # of a class's name as a browser may send it, and of how many there may be
 
 
-def sent(data: dict[str, Any]) -> bytes:
-    """JSON as bytes, which Streamlit hands on as they are: for a dict it would import pandas, to look for a data frame
-    in it, and the first visitor would wait a second for that."""
-    return json.dumps(data).encode()
+@dataclass(frozen=True)
+class Looks:
+    """The view, the opacity of the colours, 0..1, and the names of the classes that are switched off."""
+
+    view: str = OVERLAY
+    opacity: float = OPACITY
+    hidden: tuple[str, ...] = ()
+
+    def hidden_ids(self, labels: tuple[str, ...]) -> tuple[int, ...]:
+        """The ids of those that are switched off, of a model of these labels."""
+        return tuple(index for index, label in enumerate(labels) if label in self.hidden)
 
 
-def show_image(
-    screen: Segmentation,
-    size: tuple[int, int],
-    view: str,
-    shown: tuple[Any, ...],
-    token: str,
-    told: str,
-    key: str,
+def looks() -> Looks:
+    """What is set, in any tab or by the address."""
+    return Looks(chosen.get("view", OVERLAY), chosen.get("opacity", OPACITY), chosen.get("hidden", ()))
+
+
+def show(
+    result: Segmentation, screen: Segmentation, token: str, key: str, step: Callable[[int], None]
 ) -> None:
-    """Show one or two images of `screen`'s size, and what is under the pointer or, as `told`, at the point that was
-    clicked, in pixels of `size` (H, W): see `clicked`."""
-    at = clicked(size, token, key)
-    present = screen.shares()
-    words = ("The image", "The mask") if view == BESIDE else (f"The image: {view.lower()}", "")
+    """The image and its legend; `screen` is `result` as large as a screen shows it, `token` tells the image from
+    others, and `step` is called with 1 or -1 when the visitor wants the next image or the one before."""
+    state = st.session_state.get(key)
+    if not (state and state.get("looks")):  # shown for the first time in this tab: it begins with what is set
+        st.session_state[f"{key}_start"] = asdict(looks())
     _viewer(
         key=key,
         data=sent(
             {
                 "image": token,
-                "view": view,
-                "words": words,
-                "size": list(size),
-                "first": address(shown[0]),
-                "second": address(shown[1]) if len(shown) > 1 else None,
+                "size": list(result.ids.shape),
+                "rgb": address(screen.rgb),
                 "ids": address(screen.ids, ".png"),
-                "classes": {
-                    str(index): [
-                        class_name(screen.name_of(index)),
-                        "rgb({}, {}, {})".format(*screen.colour_of(index)),
-                    ]
-                    for index in present
-                },
-                "point": at,
-                "told": told if at else "",
+                "borders": address(
+                    views.borders(screen.ids, max(1, round(max(screen.ids.shape) / 450))), ".png"
+                ),
+                "rows": [{**row, "shown": class_name(row["name"])} for row in result.legend()],
+                "classes": len(result.palette),
+                "labels": result.labels,
+                "views": VIEWS,
+                "first": asdict(Looks()),
+                "start": st.session_state[f"{key}_start"],
             }
         ),
-        on_point_change=lambda: None,
+        on_looks_change=lambda: _take(st.session_state[key].get("looks")),
+        on_step_change=lambda: step(1 if st.session_state[key].get("step") == 1 else -1),
     )
 
 
-def clicked(size: tuple[int, int], token: str, key: str) -> tuple[int, int] | None:
-    """The point (x, y) that was clicked on the image that `token` names, in pixels of `size` (H, W)."""
-    point = _state(key, "point")
-    if not point or point.get("image") != token:
-        return None
-    x, y = int(point["x"]), int(point["y"])
-    return (x, y) if 0 <= x < size[1] and 0 <= y < size[0] else None
-
-
-def hidden_classes(labels: tuple[str, ...], key: str) -> tuple[int, ...]:
-    """The classes that the visitor has switched off; none where the labels are others than those switched."""
-    switched = _state(key, "switched")
-    if not switched or switched.get("labels") != _token(labels):
-        return ()
-    return tuple(sorted(index for index in map(int, switched.get("hidden", ())) if 0 <= index < 256))
-
-
-def show_legend(rows: list[dict[str, Any]], labels: tuple[str, ...], key: str) -> None:
-    """Colours, names and shares, a switch each: see `hidden_classes`."""
-    rows = [{**row, "name": class_name(row["name"])} for row in rows]
-    data = {"rows": rows, "labels": _token(labels), "hidden": list(hidden_classes(labels, key))}
-    _legend(key=key, data=sent(data), on_switched_change=lambda: None)
-
-
-def _token(labels: tuple[str, ...]) -> str:
-    return f"{len(labels)}:{'|'.join(labels)}"
-
-
-def _state(key: str, name: str) -> Any:
-    """What a component has said, before it is shown in this run; None when it has said nothing."""
-    state = st.session_state.get(key)
-    return state.get(name) if state else None
+def _take(said: Any) -> None:
+    """Keep what the browser says is set, where it can be right: anybody may send anything."""
+    if not isinstance(said, dict):
+        return
+    if said.get("view") in VIEWS:
+        chosen.keep("view", said["view"])
+    opacity: Any = said.get("opacity")
+    if type(opacity) in (int, float) and math.isfinite(opacity):
+        chosen.keep("opacity", round(min(1.0, max(0.0, float(opacity))), 2))
+    hidden = said.get("hidden")
+    if isinstance(hidden, list) and len(hidden) <= LONGEST and all(isinstance(name, str) for name in hidden):
+        chosen.keep("hidden", tuple(sorted({name[:LONGEST] for name in hidden})))

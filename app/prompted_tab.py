@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from app import common
+from app import common, sources
 from app.clickable_image import canvas
 from app.correct_tab import points_of
 from app.edits import check_inside
@@ -35,7 +35,7 @@ def show() -> None:
         return
     try:
         with controls:
-            image = common.choose_image("prompted")
+            image = sources.choose_image("prompted")
             chosen = st.selectbox("Model", pairs, format_func=name_of, key="prompted_model")
             way = st.radio("A click gives", (INSIDE, OUTSIDE, BOX), key="prompted_way")
         if image is None:

@@ -5,39 +5,39 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import common, downloads, image_viewer, palettes, sources, told, video_clip, views
+from app import address, chosen, common, downloads, image_viewer, palettes, sources, told, video_clip
 from app.plain_text import escaped
-from app.words import class_name, percent
 from runtime.errors import UserError
 from runtime.segmenter import Segmentation
 
-NOT_TINTED = (image_viewer.BESIDE, image_viewer.OUTLINES)
-
 
 def show() -> None:
-    controls, middle, side = st.container(key="layout").columns([1.35, 2.5, 1.05], gap="medium")
+    controls, middle = st.container(key="layout").columns([1.2, 3.6], gap="medium")
     try:
         with controls:
-            source = st.segmented_control(
-                "Source", sources.SOURCES, default=sources.FILES, required=True, key="segment_source"
+            source = chosen.one_of(
+                st.segmented_control,
+                "Source",
+                sources.SOURCES,
+                "source",
+                "segment_source",
+                required=True,
+                wrap=True,
             )
             images, image = choose(source, middle)
-            method = common.choose_method("segment")
-            colours = common.choose_colours("segment")
-            opacity = st.slider(
-                "Opacity of the colours",
-                min_value=0.0,
-                max_value=1.0,
-                value=0.55,
-                step=0.05,
-                key="segment_opacity",
-                disabled=source != sources.VIDEO and st.session_state.get("segment_view") in NOT_TINTED,
-            )
+            method_place, folded = st.container(), st.expander("More settings")
+            with method_place:
+                method = common.choose_method("segment", folded)
+            with folded:
+                colours = common.choose_colours("segment")
         if method[0] in (common.BINARY, common.OTSU) and not common.model_files():
             middle.info(common.HOW_TO_GET_A_MODEL)
         if source == sources.VIDEO:
+            with folded:
+                opacity = common.choose_opacity("segment")
             with middle:
                 video_clip.show(method, {"colours": colours, "opacity": opacity})
+            address.write()
             return
         if image is None:
             middle.info(
@@ -45,19 +45,19 @@ def show() -> None:
             )
             return
         result = palettes.recoloured(common.segmented(*image, method), colours)
-        hidden = image_viewer.hidden_classes(result.labels, "segment_legend")
         with middle:
-            show_result(result, image, opacity, hidden)
-            st.markdown(told.about(result, method, image[1]))
-            if said := told.how_good(method):
-                st.caption(said)
+            show_result(result, image, method)
     except UserError as error:
         middle.error(escaped(str(error)))
         return
-    with side:
-        image_viewer.show_legend(result.legend(), result.labels, "segment_legend")
-        looks = {"colours": colours, "opacity": opacity, "hidden": hidden}
-        downloads.show(result, image, images, method, looks)
+    finally:
+        address.write(st.session_state.get("labels", ()))
+    looks = image_viewer.looks()
+    hidden = looks.hidden_ids(result.labels)
+    with st.container(key="downloads"):
+        downloads.show(
+            result, image, images, method, {"colours": colours, "opacity": looks.opacity, "hidden": hidden}
+        )
 
 
 def choose(source: str, middle: DeltaGenerator) -> tuple[list[sources.Image], sources.Image | None]:
@@ -67,43 +67,17 @@ def choose(source: str, middle: DeltaGenerator) -> tuple[list[sources.Image], so
     if source == sources.CAMERA:
         with middle:
             images = sources.camera_image("segment")
-    else:
-        images = sources.choose_images("segment")
-    return images, sources.choose_one(images, "segment") if images else None
+        return images, images[0] if images else None
+    images = sources.choose_images("segment")
+    return images, sources.choose_one(images) if images else None
 
 
-def show_result(result: Segmentation, image: sources.Image, opacity: float, hidden: tuple[int, ...]) -> None:
-    """The image in the view that is chosen, and the class at the point that was clicked."""
-    view = st.segmented_control(
-        "View",
-        image_viewer.VIEWS,
-        default=image_viewer.OVERLAY,
-        required=True,
-        key="segment_view",
-        label_visibility="collapsed",
-        wrap=True,
+def show_result(result: Segmentation, image: sources.Image, method: tuple[Any, ...]) -> None:
+    """The image in the view that is chosen, its legend, and a line about both."""
+    st.session_state["labels"] = result.labels
+    image_viewer.show(
+        result, common.for_the_screen(result), sources.token(image), "segment_viewer", sources.step
     )
-    screen = common.for_the_screen(result)
-    height, width = result.ids.shape
-    token = sources.token(image)
-    point = image_viewer.clicked((height, width), token, "segment_viewer")
-    at = views.at(result, *point) if point else {}
-    said = (
-        f"{class_name(at['name'])} (class {at['id']}), in a region of {at['region']:,} pixels; "
-        f"{percent(at['share'])} of the image is of this class."
-        if at
-        else ""
-    )
-    pictures = shown(screen, view, opacity, hidden)
-    image_viewer.show_image(screen, (height, width), view, pictures, token, said, "segment_viewer")
-
-
-def shown(screen: Segmentation, view: str, opacity: float, hidden: tuple[int, ...]) -> tuple[Any, ...]:
-    """What the view shows, one image or two."""
-    if view == image_viewer.BESIDE:
-        return screen.rgb, views.colour(screen, hidden)
-    if view == image_viewer.WIPE:
-        return screen.rgb, views.overlay(screen, opacity, hidden)
-    if view == image_viewer.OUTLINES:
-        return (views.outlines(screen, hidden, thickness=max(1, round(max(screen.ids.shape) / 450))),)
-    return (views.overlay(screen, opacity, hidden),)
+    st.markdown(told.about(result, method, image[1]))
+    if said := told.how_good(method):
+        st.caption(said)

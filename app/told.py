@@ -21,14 +21,14 @@ def about(result: Segmentation, method: tuple[Any, ...], name: str) -> str:
         return " · ".join([*parts, f"threshold {', '.join(map(str, cuts))}"])
     if method[0] == BINARY:
         return " · ".join(parts)
-    segmenter = load_segmenter(str(method[0]), method[1])
-    parts.append(f"model input {segmenter.size[1]}×{segmenter.size[0]}")
+    segmenter, facts = load_segmenter(str(method[0]), method[1]), []
+    facts.append(f"model input {segmenter.size[1]}×{segmenter.size[0]}")
     if height * segmenter.size[1] != width * segmenter.size[0]:
-        parts.append(FITTED[segmenter.placing((height, width), fit_of(method)).fit])
+        facts.append(FITTED[segmenter.placing((height, width), fit_of(method)).fit])
     note = segmenter.bundle
     if note is not None:
-        parts += [escaped(fact) for fact in (method[0].stem, note.data, note.precision) if fact]
-    return " · ".join(parts)
+        facts += [escaped(fact) for fact in (method[0].stem, note.data, note.precision) if fact]
+    return f"{' · '.join(parts)} :small[· {' · '.join(facts)}]"
 
 
 def how_good(method: tuple[Any, ...]) -> str:
@@ -45,10 +45,14 @@ def how_good(method: tuple[Any, ...]) -> str:
 
 
 def legend_table(legend: list[dict]) -> str:
-    """Swatch, name, bar and share; names come out of model files, so they are escaped."""
+    """Swatch, name, bar and share of each class of 0.1% or more, and how many are below; names come out of model
+    files, so they are escaped."""
+    few = [row for row in legend if row["share"] < 0.0005]
     largest = max(row["share"] for row in legend)
     rows = []
     for row in legend:
+        if row in few:
+            continue
         colour = "rgb({}, {}, {})".format(*row["colour"])
         rows.append(
             f'<tr><td style="width:1.6rem"><span class="swatch" style="background:{colour}"></span></td>'
@@ -56,4 +60,6 @@ def legend_table(legend: list[dict]) -> str:
             f'<td class="bar"><span style="width:{row["share"] / largest:.1%};background:{colour}"></span></td>'
             f'<td class="share">{html.escape(percent(row["share"]))}</td></tr>'
         )
+    if few:
+        rows.append(f'<tr><td></td><td class="name" colspan="3">{len(few)} more, below 0.1%</td></tr>')
     return f'<table class="legend">{"".join(rows)}</table>'

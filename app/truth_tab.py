@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import streamlit as st
 
-from app import common, painted
+from app import common, painted, sources
 from app.confusion_table import confusion_table, scrolling
 from app.frontend import FOLDER
 from app.painted import IGNORED, Legend, PaintedMask, Value
@@ -33,7 +33,7 @@ def show() -> None:
     try:
         with controls:
             pairs = example_pairs()
-            image = common.choose_image("truth", list(pairs))
+            image = sources.choose_image("truth", tuple(pairs))
             upload = st.file_uploader(
                 "Its mask: a PNG of class ids or of colours", type=["png", "bmp"], key="truth_mask"
             )
@@ -137,7 +137,7 @@ def read_once(data: bytes, name: str, by: str | None) -> PaintedMask:
 
 
 def show_images(truth: Segmentation, result: Segmentation) -> None:
-    opacity = st.slider("Opacity of the colours", 0.0, 1.0, 0.7, 0.05, key="truth_opacity")
+    opacity = common.choose_opacity("truth")
     small_truth, small = common.for_the_screen(truth), common.for_the_screen(result)
     images: tuple[tuple[str, np.ndarray, Literal["JPEG", "PNG"]], ...] = (
         ("Truth", small_truth.overlay(opacity), "JPEG"),

@@ -71,11 +71,24 @@ def give(page: "sync_api.Page", key: str, name: str, data: bytes, mime: str = "i
     still(page)
 
 
-def changed(page: "sync_api.Page", before: str) -> str:
-    """Wait until the viewer shows another image than `before`, and give its address."""
+def pixel(page: "sync_api.Page", x: float, y: float) -> list[int]:
+    """What the viewer has drawn over the image at a place, parts 0..1 of its width and height: red, green, blue, and
+    how much of it is seen, 0..255."""
+    return page.locator(".frame canvas").last.evaluate(
+        """(canvas, [x, y]) => {
+          const place = [Math.floor(x * canvas.width), Math.floor(y * canvas.height), 1, 1];
+          const [red, green, blue, part] = canvas.getContext("2d").getImageData(...place).data;
+          const seen = getComputedStyle(canvas);
+          return [red, green, blue, seen.visibility === "hidden" ? 0 : Math.round(part * seen.opacity)];
+        }""",
+        [x, y],
+    )
+
+
+def until(page: "sync_api.Page", x: float, y: float, wanted: list[int]) -> None:
+    """Wait until `pixel` is as wanted."""
     for _ in range(300):
-        now = page.locator(".frame img").first.get_attribute("src")
-        if now != before:
-            return now or ""
+        if (now := pixel(page, x, y)) == wanted:
+            return
         time.sleep(0.1)
-    raise AssertionError("the viewer still shows the same image")
+    raise AssertionError(f"{now} is drawn, not {wanted}")

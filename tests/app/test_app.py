@@ -36,14 +36,20 @@ def component(page, name: str) -> dict:
 
 def legend(page) -> dict[str, str]:
     """Name -> share, as shown."""
-    rows = component(page, "kerbside_legend")["rows"]
+    rows = component(page, "kerbside_viewer")["rows"]
     return {row["name"]: f"{row['share']:.1%}" for row in rows}
 
 
-def shown(page, which: str = "first") -> np.ndarray:
-    """The image that the viewer shows."""
+def sent(page, which: str) -> np.ndarray:
+    """One of the images that the viewer draws from: rgb, ids or borders."""
     data = base64.b64decode(component(page, "kerbside_viewer")[which].split(",")[1])
-    return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB))
+    return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
+
+
+def look_at(page, image: int | str) -> None:
+    """As if its small image had been pressed: the place of an upload, or the name of an example."""
+    page.session_state["chosen"]["image"] = image
+    page.run()
 
 
 def test_without_models_it_says_how_to_make_one(root):
@@ -63,7 +69,7 @@ def test_a_model_gives_legend_and_time(root, mask_bytes):
     tiny.write_bundle(root / "models" / "tiny.tflite", mask_bytes, scores={"miou": 0.741})
     page = opened()
     assert legend(page) == dict.fromkeys(tiny.LABELS, "33.3%")
-    rows = component(page, "kerbside_legend")["rows"]
+    rows = component(page, "kerbside_viewer")["rows"]
     assert [tuple(row["colour"]) for row in rows] == [*tiny.PALETTE]
     line = next(text.value for text in page.markdown if " ms**" in text.value)
     assert "image 12×8" in line and "model input 12×8" in line and "tiny" in line and "fp32" in line
@@ -148,7 +154,7 @@ def test_thresholds_follow_their_widgets(root):
     assert not page.exception and set(legend(page)) == {"level 0", "level 1", "level 2"}
 
 
-def test_the_opacity_slider_does_not_segment_again(root, mask_bytes, monkeypatch):
+def test_a_tab_that_is_left_and_entered_again_does_not_segment_again(root, mask_bytes, monkeypatch):
     from runtime.segmenter import Segmenter
 
     calls = []
@@ -156,8 +162,8 @@ def test_the_opacity_slider_does_not_segment_again(root, mask_bytes, monkeypatch
     monkeypatch.setattr(Segmenter, "segment", lambda self, *given: calls.append(1) or once(self, *given))
     tiny.write_bundle(root / "models" / "tiny.tflite", mask_bytes)
     page = opened()
-    assert len(calls) == 1
-    page.slider(key="segment_opacity").set_value(0.2).run()
+    page.selectbox(key="segment_colours").select("for the colour-blind").run()
+    page.run()
     assert len(calls) == 1 and not page.exception
 
 
@@ -183,23 +189,19 @@ def test_downloads_are_offered(root, mask_bytes):
     ]
 
 
-def test_the_views_show_what_they_say(root, mask_bytes):
+def test_the_viewer_gets_the_image_its_ids_and_their_borders(root, mask_bytes):
     tiny.write_bundle(root / "models" / "tiny.tflite", mask_bytes)
     page = opened()
-    page.slider(key="segment_opacity").set_value(1.0).run()
     image, ids = tiny.colours()
-    mask = np.array(tiny.PALETTE, int)[ids]
     middle = np.s_[2:6, 1:3]  # inside of the red band: JPEG blurs borders
-    assert np.abs(shown(page)[middle] - mask[middle]).max() < 25
-    page.segmented_control(key="segment_view").set_value("Side by side").run()
-    assert np.abs(shown(page)[middle].astype(int).mean((0, 1)) - image[middle].mean((0, 1))).max() < 30
-    assert np.abs(shown(page, "second")[middle] - mask[middle]).max() < 25
-    page.segmented_control(key="segment_view").set_value("Before and after").run()
-    assert np.abs(shown(page, "second")[middle] - mask[middle]).max() < 25
-    page.segmented_control(key="segment_view").set_value("Outlines").run()
-    assert not page.exception and component(page, "kerbside_viewer")["second"] is None
+    shown = sent(page, "rgb")[..., ::-1].astype(int)
+    assert np.abs(shown[middle].mean((0, 1)) - image[middle].mean((0, 1))).max() < 30
+    assert (sent(page, "ids") == ids).all()
+    borders = sent(page, "borders")  # bands of 4 columns: one pixel on either side
+    assert (borders == np.where(np.isin(np.arange(12), (3, 4, 7, 8)), ids, 255)).all()
+    assert component(page, "kerbside_viewer")["start"] == {"view": "Overlay", "opacity": 0.55, "hidden": []}
     page.selectbox(key="segment_colours").select("for the colour-blind").run()
-    colours = [row["colour"] for row in component(page, "kerbside_legend")["rows"]]
+    colours = [row["colour"] for row in component(page, "kerbside_viewer")["rows"]]
     assert colours == [[230, 159, 0], [86, 180, 233], [0, 158, 115]]  # Okabe and Ito
 
 
@@ -212,11 +214,11 @@ def test_of_several_images_one_is_looked_at_and_a_bad_one_does_not_hide_the_othe
         [("a.png", png(green), "image/png"), ("b.png", png(blue), "image/png"), ("c.png", b"no", "image/png")]
     ).run()
     assert legend(page) == {"green": "100.0%"}
-    page.selectbox(key="segment_which").select(1).run()
+    look_at(page, 1)
     assert legend(page) == {"blue": "100.0%"}
     assert page.get("download_button")[-1].proto.label == "Everything of 2 images (ZIP)"
     assert any(caption.value == "Left out, because not read: c.png" for caption in page.caption)
-    page.selectbox(key="segment_which").select(2).run()
+    look_at(page, 2)
     assert not page.exception and "c.png is not an image" in page.error[0].value
 
 

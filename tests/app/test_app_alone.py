@@ -20,7 +20,7 @@ sys.path.insert(0, ".")
 page = AppTest.from_file(sys.argv[1], default_timeout=120).run()
 assert not page.exception, page.exception
 kinds = [element.proto.component_name for element in page.get("bidi_component")]
-assert kinds == ["kerbside_viewer", "kerbside_legend"], kinds
+assert kinds == ["kerbside_picker", "kerbside_viewer"], kinds
 import runpy
 tabs = runpy.run_path("streamlit_app.py", run_name="tabs")["TABS"]
 for name, title, show in tabs:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests import tiny_tflite as tiny
-from tests.page import changed, choose, download, image, in_a_browser, settled
+from tests.page import choose, download, image, in_a_browser, pixel, settled, until
 
 pytest.importorskip("playwright.sync_api", reason="needs the pip package playwright")
 pytestmark = in_a_browser
@@ -46,9 +46,10 @@ def test_upload_switch_slide_download(server, page):
     # scores are enlarged before the argmax, so the border may move by part of a model pixel (15 here)
     assert (mask == np.kron(ids, np.ones((60, 60), np.uint8))).mean() > 0.95
 
-    before = page.locator(".frame img").first.get_attribute("src")
-    page.locator(".st-key-segment_opacity").get_by_role("slider").press("ArrowLeft")
-    changed(page, before)
+    *colour, seen = pixel(page, 0.1, 0.5)
+    assert seen == 140  # 0.55 of 255
+    page.get_by_role("slider", name="Opacity of the colours").press("ArrowLeft")
+    until(page, 0.1, 0.5, [*colour, 128])
     choose(page, "segment_method", "Otsu's threshold")
     settled(page, "foreground")
 
@@ -89,7 +90,7 @@ def test_phone_width_needs_no_sideways_scrolling(server, page):
     settled(page, "red")
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
     page.get_by_text("Side by side").click()
-    frames = page.locator(".frame img")
+    frames = page.locator(".frame")
     frames.nth(1).wait_for()
     boxes = [frames.nth(index).bounding_box() for index in range(2)]
     assert all(box["width"] > 300 for box in boxes) and boxes[1]["y"] > boxes[0]["y"] + boxes[0]["height"]

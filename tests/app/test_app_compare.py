@@ -74,7 +74,7 @@ def test_a_model_is_not_run_again_for_another_opacity(root, mask_bytes, monkeypa
     assert 4 <= once_each <= 10  # up to five times each, for the median of their times
     page.slider(key="compare_opacity").set_value(0.2).run()
     assert len(calls) == once_each and not page.exception
-    page.file_uploader[0].set_value(("g.png", png(np.zeros((5, 5, 3), np.uint8)), "image/png")).run()
+    page.file_uploader[0].set_value([("g.png", png(np.zeros((5, 5, 3), np.uint8)), "image/png")]).run()
     assert len(calls) > once_each
 
 

@@ -220,7 +220,8 @@ def test_an_example_comes_with_its_mask(root):
     (folder / "street.png").write_bytes(png(np.array(tiny.PALETTE, np.uint8)[IDS]))
     page = opened(truth_tab)
     assert metrics_of(page)["mIoU"] == "100.0%" and not page.error
-    page.selectbox(key="truth_example").set_value(root / "examples" / "bands.png").run()
+    page.session_state["chosen"]["image"] = "bands"
+    page.run()
     assert not page.exception and any("Upload an image and its mask" in info.value for info in page.info)
 
 
@@ -239,7 +240,7 @@ def test_points_that_are_none_change_nothing(root):
 def test_another_image_begins_anew(root):
     page = opened(correct_tab)
     fill(page, "1,1", 2)
-    page.file_uploader(key="correct_upload").set_value(("other.png", png(RGB[:, ::-1]), "image/png")).run()
+    page.file_uploader[0].set_value([("other.png", png(RGB[:, ::-1]), "image/png")]).run()
     assert any("0 corrections" in caption.value for caption in page.caption)
 
 

@@ -1,4 +1,4 @@
-"""What the page does to an image, as functions: outlines, hidden classes, points, palettes, agreement, archives."""
+"""What the page does to an image, as functions: borders, hidden classes, palettes, agreement, archives."""
 
 import io
 import json
@@ -33,34 +33,14 @@ def test_a_hidden_class_shows_the_image_and_the_others_their_tint():
     assert shown[0].tolist() == [list(PALETTE[0]), [50, 100, 150], list(PALETTE[2])]
     half = views.overlay(one, 0.5)[0, 0]
     assert half.tolist() == [(50 + 128) // 2, (100 + 64) // 2, (150 + 128) // 2]
-    assert views.colour(one, (0, 2))[0].tolist() == [[0, 0, 0], list(PALETTE[1]), [0, 0, 0]]
 
 
-def test_outlines_lie_on_both_sides_of_a_border_and_nowhere_else():
-    one = found([[0] * 5 + [1] * 5] * 4)
-    drawn = (views.outlines(one) != one.rgb).any(axis=2)
-    assert (drawn == np.isin(np.arange(10), (4, 5))).all()
-    assert (views.outlines(one)[0, 4] == PALETTE[0]).all() and (views.outlines(one)[0, 5] == PALETTE[1]).all()
-    wide = (views.outlines(one, thickness=2) != one.rgb).any(axis=2)
-    assert (wide == np.isin(np.arange(10), (3, 4, 5, 6))).all()
-    alone = (views.outlines(one, hidden=(1,)) != one.rgb).any(axis=2)
-    assert (alone == (np.arange(10) == 4)).all()
+def test_borders_lie_on_both_sides_and_nowhere_else():
+    ids = np.array([[0] * 5 + [1] * 5] * 4, np.uint8)
+    assert (views.borders(ids) == [255] * 4 + [0, 1] + [255] * 4).all()
+    assert (views.borders(ids, thickness=2) == [255] * 3 + [0, 0, 1, 1] + [255] * 3).all()
     with pytest.raises(UserError, match="the thickness is 0"):
-        views.outlines(one, thickness=0)
-
-
-def test_the_class_at_a_point_and_how_large_its_region_is():
-    one = found([[1, 0, 0, 1], [0, 1, 0, 1]])
-    told = views.at(one, 0, 0)
-    assert (told["name"], told["id"], told["region"], told["share"]) == (
-        "car",
-        1,
-        2,
-        0.5,
-    )  # joined over a corner
-    assert views.at(one, 3, 1)["region"] == 2
-    with pytest.raises(UserError, match="4, 0 lies outside the image of 4x2"):
-        views.at(one, 4, 0)
+        views.borders(ids, thickness=0)
 
 
 def test_a_screen_gets_no_more_than_it_can_show():
