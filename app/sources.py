@@ -143,7 +143,7 @@ def _show_picker(tab: str, first: tuple[Path, ...]) -> None:
         groups.append({"title": "Or an example (drawn, not photographed)", "items": ours, "removes": False})
     _picker(
         key=key,
-        data=sent({"groups": groups, "chosen": now}),
+        data=sent({"groups": groups, "chosen": now, "most": common.UPLOAD_MB}),
         on_chosen_change=lambda: _told(key, "chosen"),
         on_removed_change=lambda: _told(key, "removed"),
     )
