@@ -35,7 +35,7 @@ def choose_images(tab: str, first: tuple[Path, ...] = ()) -> list[Image]:
             on_change=_take,
             args=(key,),
         )
-    _show_picker(tab, first)
+        _show_picker(tab, first)
     if fault := st.session_state.pop("upload_fault", ""):
         raise UserError(fault)
     if _own() is not None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests import tiny_tflite as tiny
-from tests.page import choose, download, still, image, in_a_browser, settled, until
+from tests.page import choose, download, image, in_a_browser, settled, still, until
 from tests.tiny_tflite import video
 
 pytest.importorskip("playwright.sync_api", reason="needs the pip package playwright")

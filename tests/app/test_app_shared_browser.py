@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.page import idle, image, in_a_browser, pixel, png, settled, until
+from tests.page import image, in_a_browser, pixel, png, settled, still, until
 
 pytest.importorskip("playwright.sync_api", reason="needs the pip package playwright")
 pytestmark = in_a_browser
@@ -38,7 +38,7 @@ def test_the_image_stays_through_all_tabs(server, page):
     for tab in ("Compare", "Check against a mask", "Correct"):
         page.get_by_role("link", name=tab, exact=True).click()
         page.get_by_role("radio", name="mine.png").wait_for(state="attached")
-        idle(page)
+        still(page)
         assert page.get_by_role("radio", name="mine.png").is_checked(), tab
     page.locator(".legend").get_by_text("66.7%").first.wait_for()  # in Correct, of this very image
     page.get_by_role("link", name="Segment", exact=True).click()
@@ -48,7 +48,7 @@ def test_the_image_stays_through_all_tabs(server, page):
     settled(page, "33.3%")
     page.get_by_role("link", name="Correct", exact=True).click()
     page.get_by_role("radio", name="bands").wait_for(state="attached")
-    idle(page)
+    still(page)
     assert page.get_by_role("radio", name="bands").is_checked()
     page.get_by_role("button", name="Remove mine.png").click()
     page.get_by_role("radio", name="mine.png").wait_for(state="detached")
@@ -75,7 +75,7 @@ def test_an_address_opened_anew_shows_the_same(server, browser, page):
     page.get_by_role("slider", name="Opacity of the colours").press("Home")
     for _ in range(8):
         page.get_by_role("slider", name="Opacity of the colours").press("ArrowRight")
-    idle(page)
+    still(page)
     address = page.url
     assert set(address.partition("?")[2].split("&")) == {"view=before-and-after", "opacity=0.4", "hide=red"}
     other = sized(browser, 1400, 900)
@@ -108,13 +108,13 @@ def test_a_step_of_opacity_sends_no_image(server, page):
     settled(page, "red")
     upload(page, ("noise.png", png(noise)))
     page.get_by_text("image 900×600").wait_for()
-    idle(page)
+    still(page)
     first, before = sum(got), pixel(page, 0.5, 0.5)
     assert first > 500_000
     got.clear()
     for _ in range(5):
         page.get_by_role("slider", name="Opacity of the colours").press("ArrowLeft")
-        idle(page)
+        still(page)
     assert pixel(page, 0.5, 0.5) == [*before[:3], 77]  # 0.3 of 255, rounded up
     assert sum(got) < 100_000, sum(got)
 
@@ -124,7 +124,7 @@ def test_the_line_of_before_and_after_is_dragged_on_the_image_and_its_handle_lie
     settled(page, "red")
     upload(page, ("tall.png", image(60, np.array([[0]] * 5 + [[1]] * 5, np.uint8))))  # 60x600: portrait
     page.get_by_text("image 60×600").wait_for()
-    idle(page)
+    still(page)
     box = page.locator(".frame").bounding_box()
     assert box["height"] > 5 * box["width"]
     middle = box["y"] + box["height"] / 2
@@ -220,7 +220,7 @@ def test_every_tab_fits(server, browser, width, height, scheme):
     settled(page, "red")
     for tab in TABS:
         page.get_by_role("link", name=tab, exact=True).click()
-        idle(page)
+        still(page)
         page.wait_for_timeout(500)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
         for name in TABS:
@@ -257,7 +257,7 @@ def test_on_a_phone_the_image_comes_first_and_the_upload_is_on_the_first_screen(
     assert frame["y"] < 260 and frame["width"] > 340
     assert page.locator(".st-key-segment_upload").bounding_box()["y"] < 844
     page.get_by_role("link", name="Compare", exact=True).tap()
-    idle(page)
+    still(page)
     page.locator('[data-testid="stImage"] img').first.wait_for()
     assert page.locator('[data-testid="stSidebar"]').count() == 0  # no menu lies over the page
     box = page.locator('[data-testid="stImage"] img').first.bounding_box()
