@@ -13,7 +13,7 @@ else
 OTHERWISE := true
 endif
 
-.PHONY: train test test-all lint format app lock
+.PHONY: train test test-all test-arm lint format app lock
 
 $(VENV)/.installed: requirements-runtime.txt requirements-app.txt requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
@@ -44,6 +44,10 @@ test: $(FIRST) $(VENV)/.parity $(VENV)/.extras ## what CI runs
 
 test-all: $(FIRST) $(VENV)/.parity $(VENV)/.extras ## the slow ones too
 	$(BIN)/python -m pytest $(TWO)
+
+test-arm: $(VENV)/.installed ## every shipped file and network on emulated Arm cores; fetches QEMU and an arm64 Python once
+	$(BIN)/python -m tests.arm
+	$(BIN)/python -m pytest -s tests/test_arm.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -8,41 +8,37 @@
 All files live in one process and take turns, one image a turn: the whole path (uint8 image in, class ids at the
 image's size out) and the model alone; medians, and the spread from the 10th to the 90th percentile.
 
-The roofline is the best rate of convolution that was found on this machine in the same run: eight 3x3 convolutions of
-256 channels at 64x64, in int8 and in float32. A file's GOPS are its operations (two a multiply-accumulate, of its
-convolutions and matrix products) by its time; its share is that of the roofline of its own kind.
+The roofline is the best rate of convolution that was found on this machine in the same run (roofline.py). A file's GOPS
+are its operations (two a multiply-accumulate, of its convolutions and matrix products) by its time; its share is that
+of the roofline of its own kind.
 
 --untrained makes an int8 file of each network as its CamVid recipe has it, at the image's size; the name of a backbone
 means DeepLabV3+ on it, MODEL/BACKBONE another model on it. 32 classes, as MLPerf Mobile's reference has them, unless
 --classes says otherwise. The weights are random, which no time depends on.
 
---ops cuts the file after each operation; the parts take turns, and an operation's time is the difference of the
-shortest times of two of them. XNNPACK joins operations, so a small one may seem to take what belongs to the next.
+--ops gives the time of each operation beside its bound (operations.py), for each number of threads.
 """
 
 import argparse
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from export import run_tflite, surgery, tflite
+from benchmarks.operations import operations, roofs
+from benchmarks.roofline import kind_of, macs, rate_of, roof
+from export import surgery, tflite
 from runtime.benchmark import measure
 from runtime.errors import UserError, exit_on_user_error
 from runtime.image import resize_rgb
 from runtime.segmenter import Segmenter
-from runtime.stderr import stderr_on_failure
 from training.command_line import size
 from training.data import scenes
 from training.runs.recipe import default_recipe
 
 DEEPLAB = "deeplabv3plus"
-ROOF = {"channels": 256, "side": 64, "layers": 8}
-PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -71,11 +67,11 @@ def main(argv: list[str] | None = None) -> int:
         made = [
             untrained(name, options.classes, size(options.size), Path(folder)) for name in options.untrained
         ]
-        if options.ops:
-            for file in [*made, *files]:
-                print(operations(file, options.threads[-1], options.runs))
-            return 0
         for threads in options.threads:
+            if options.ops:
+                most = roofs(threads)
+                print(*(operations(file, threads, options.runs, most) for file in [*made, *files]), sep="\n")
+                continue
             print(side_by_side([*made, *files], image(size(options.size)), threads, options.runs))
     return 0
 
@@ -130,119 +126,6 @@ def side_by_side(files: Sequence[Path], rgb: np.ndarray, threads: int, runs: int
             f"| {gmacs:.2f} | {gops:.0f} | {gops / roofs[kind]:.0%} |"
         )
     return "\n".join(text)
-
-
-def roof(kind: str) -> bytes:
-    """A file of nothing but convolutions, of the kind that int8 and float kernels are fastest at."""
-    import keras
-    import tensorflow as tf
-
-    shape = (ROOF["side"], ROOF["side"], ROOF["channels"])
-    image = keras.Input(shape)
-    x = image
-    for _ in range(ROOF["layers"]):
-        x = keras.layers.Conv2D(ROOF["channels"], 3, padding="same", activation="relu")(x)
-    model = keras.Model(image, x)
-    samples = np.random.default_rng(0).random((4, *shape)).astype(np.float32)
-    with tempfile.TemporaryDirectory() as folder, stderr_on_failure():
-        signature = [tf.TensorSpec((1, *shape), tf.float32)]
-        tflite.write_saved_model(folder, model, lambda values: model(values, training=False), signature)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        if kind == "int8":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            converter.representative_dataset = lambda: ([sample[None]] for sample in samples)
-            converter.inference_input_type = converter.inference_output_type = tf.int8
-        return bytes(converter.convert())
-
-
-def rate_of(flatbuffer: bytes, threads: int) -> float:
-    """GOPS of a file: the best of 20 runs, since a roof is what can be reached."""
-    best = float(turns([flatbuffer], threads, 20).min())
-    return 2 * macs(surgery.read(flatbuffer)) / best / 1e9
-
-
-def turns(flatbuffers: Sequence[bytes], threads: int, runs: int) -> np.ndarray:
-    """Seconds (runs, files) on zeros, the files in turn, after three turns that are not counted."""
-    interpreters = [run_tflite.interpreter(flatbuffer, threads) for flatbuffer in flatbuffers]
-    for litert in interpreters:
-        for details in litert.get_input_details():
-            litert.set_tensor(details["index"], np.zeros(details["shape"], details["dtype"]))
-    times = np.zeros((runs + 3, len(interpreters)))
-    for number in range(runs + 3):
-        print(f"\r{number} of {runs + 3} turns", end="", file=sys.stderr, flush=True)
-        for place, litert in enumerate(interpreters):
-            start = time.perf_counter()
-            litert.invoke()
-            times[number, place] = time.perf_counter() - start
-    print(file=sys.stderr)
-    return times[3:]
-
-
-def kind_of(model: Any) -> str:
-    """int8 when any convolution has 8-bit inputs, else float32."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    graph, names = model.subgraphs[0], surgery.op_names(model)
-    eight = (schema.TensorType.INT8, schema.TensorType.UINT8)
-    for name, operator in zip(names, graph.operators, strict=True):
-        if name in PRODUCTS and graph.tensors[operator.inputs[0]].type in eight:
-            return "int8"
-    return "float32"
-
-
-def macs(model: Any) -> int:
-    """Multiply-accumulates of a file's convolutions and matrix products."""
-    graph = model.subgraphs[0]
-    return sum(
-        _macs(name, operator, graph.tensors)
-        for name, operator in zip(surgery.op_names(model), graph.operators, strict=True)
-    )
-
-
-def _macs(name: str, operator: Any, tensors: Any) -> int:
-    if name not in PRODUCTS:
-        return 0
-    shapes = [[int(side) for side in tensors[index].shape] for index in operator.inputs if index >= 0]
-    result = int(np.prod(tensors[operator.outputs[0]].shape))
-    if name == "CONV_2D":  # filter (out, height, width, in)
-        return result * int(np.prod(shapes[1][1:]))
-    if name == "DEPTHWISE_CONV_2D":  # filter (1, height, width, out)
-        return result * shapes[1][1] * shapes[1][2]
-    if name == "TRANSPOSE_CONV":  # inputs: size, filter (out, height, width, in), maps
-        return int(np.prod(shapes[2])) * int(np.prod(shapes[1][:3]))
-    return result * shapes[0][-1]
-
-
-def operations(file: Path, threads: int, runs: int) -> str:
-    """The time of each operation of a file, the longest first, down to a hundredth of the whole."""
-    data = file.read_bytes()
-    model = surgery.read(data)
-    names, graph = surgery.op_names(model), model.subgraphs[0]
-    parts = [cut_after(data, place) for place in range(len(names))]
-    times = np.maximum.accumulate(1000 * np.min(turns(parts, threads, runs), axis=0))
-    found = []
-    for place, (name, taken) in enumerate(zip(names, np.diff(times, prepend=0.0), strict=True)):
-        gmacs = _macs(name, graph.operators[place], graph.tensors) / 1e9
-        shape = "x".join(str(side) for side in graph.tensors[graph.operators[place].outputs[0]].shape[1:])
-        found.append((float(taken), name, shape, gmacs))
-    before = float(times[-1])
-    text = [f"\n{file.name}, {threads} threads: {before:.2f} ms\n", "| ms | operation | result | GMACs |"]
-    text += ["|---|---|---|---|"]
-    shown = [row for row in sorted(found, reverse=True) if row[0] > before / 100]
-    text += [f"| {taken:.2f} | {name} | {shape} | {gmacs:.3f} |" for taken, name, shape, gmacs in shown]
-    rest = before - sum(row[0] for row in shown)
-    return "\n".join([*text, f"| {rest:.2f} | {len(found) - len(shown)} others | | |"])
-
-
-def cut_after(data: bytes, place: int) -> bytes:
-    """The file with no operation after number `place`, whose result it gives."""
-    model = surgery.read(data)
-    graph = model.subgraphs[0]
-    graph.operators = graph.operators[: place + 1]
-    graph.outputs = [int(graph.operators[place].outputs[0])]
-    model.signatureDefs = []
-    return surgery.write(model)
 
 
 if __name__ == "__main__":

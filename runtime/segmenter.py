@@ -65,7 +65,7 @@ class Segmentation:
 
     def shares(self) -> dict[int, float]:
         """Class id -> its share of the pixels, 0..1, for the classes that are there, largest first."""
-        counts = np.bincount(self.ids.ravel(), minlength=MAX_IDS) / self.ids.size
+        counts = image.pixels_of_classes(self.ids) / self.ids.size
         present = sorted(np.flatnonzero(counts), key=lambda index: -counts[index])
         return {int(index): float(counts[index]) for index in present}
 

@@ -24,6 +24,7 @@ from runtime.containers import opened  # noqa: E402
 from runtime.errors import UserError  # noqa: E402
 from runtime.files import whole_file, write_json  # noqa: E402
 from runtime.fit import naming  # noqa: E402
+from runtime.image import pixels_of_classes  # noqa: E402
 from runtime.segmenter import Segmentation, Segmenter  # noqa: E402
 from runtime.signals import noted_signals  # noqa: E402
 from runtime.steady import steady  # noqa: E402
@@ -81,7 +82,7 @@ def segment_video(
             progress(_line(frames, expected, time.perf_counter() - start))
 
         def segment(bgr: np.ndarray) -> Segmentation:
-            found = segmenter.segment(np.ascontiguousarray(bgr[..., ::-1]), way)
+            found = segmenter.segment(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), way)
             return replace(found, ids=hold(found.ids), palette=colours)
 
         with whole_file(overlay) as part:
@@ -208,8 +209,8 @@ def _frames(
 
     def encode(found: Segmentation) -> None:
         nonlocal counts
-        writer.write(np.ascontiguousarray(found.overlay(opacity)[..., ::-1]))
-        counts += np.bincount(found.ids.ravel(), minlength=256)
+        writer.write(cv2.cvtColor(found.overlay(opacity), cv2.COLOR_RGB2BGR))
+        counts += pixels_of_classes(found.ids)
 
     try:
         with ThreadPoolExecutor(1) as decoder, ThreadPoolExecutor(1) as encoder, noted_signals() as stop:

@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.device import cut_after, kind_of, macs, untrained
+from benchmarks.device import untrained
+from benchmarks.operations import Roofs, cut_after, rows, table
+from benchmarks.roofline import kind_of, macs
 from export import run_tflite, surgery
 from export.audit import audit, main
 from runtime.errors import UserError, exit_on_user_error
@@ -71,6 +73,23 @@ def test_what_is_no_model_is_said(tmp_path, capsys, name, words):
 def test_multiply_accumulates_are_counted_as_by_hand():
     model = surgery.read(with_an_argmax())
     assert macs(model) == 2 * 8 * 12 * 3 * 3 * 3 * 3 and kind_of(model) == "float32"
+
+
+def test_an_operation_stands_beside_what_binds_it():
+    """1 GOPS and 1 GB/s: 8x12x3 floats in and out and 3x3x3x3 + 3 weights are 2640 bytes, 15552 operations; ARG_MAX
+    reads 1152 bytes and an axis of 4, and writes 96 ids of 8; CAST makes one byte of each."""
+    data = with_an_argmax()
+    found = rows(data, np.array([0.02, 0.03, 0.01, 0.01]), Roofs({"float32": 1.0}, 1.0))
+    first, second, argmax, cast = found
+    assert [row.name for row in found] == ["CONV_2D", "CONV_2D", "ARG_MAX", "CAST"]
+    assert first.gmacs == pytest.approx(8 * 12 * 81e-9) and first.bound == pytest.approx(2 * 8 * 12 * 81e-6)
+    assert first.megabytes == pytest.approx(4 * (2 * 8 * 12 * 3 + 81 + 3) / 1e6) == pytest.approx(0.00264)
+    assert first.shape == "8x12x3 by 3x3" and argmax.gmacs == 0
+    assert (argmax.bound, cast.bound) == pytest.approx((0.001924, 0.000864))
+    said = table("two.tflite", found, Roofs({"float32": 1.0}, 1.0))
+    whole = sum(row.bound for row in found)
+    assert f"two.tflite: 0.07 ms, at best {whole:.2f} ({whole / 0.07:.0%}); 1 GOPS in float32, 1 GB/s" in said
+    assert "| 0.03 | 0.02 | 52% | CONV_2D | 8x12x3 by 3x3 | 0.000 | 0.00 |" in said
 
 
 def test_a_cut_file_gives_what_the_whole_has_inside():

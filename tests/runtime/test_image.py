@@ -207,6 +207,15 @@ def test_colour_and_overlay():
     assert image.overlay(rgb, ids, palette, 1.0).tolist() == [[[10, 20, 30], [200, 100, 0], [100] * 3]]
 
 
+def test_pixels_are_counted_exactly_where_float32_is_not():
+    """4099 x 4099 - 4 is odd and above 2**24, so float32 has no such number."""
+    ids = np.zeros((4099, 4099), np.uint8)
+    ids[7, 3:7] = 255
+    counts = image.pixels_of_classes(ids)
+    assert counts.shape == (256,) and counts[0] == 4099**2 - 4 and counts[255] == 4
+    assert image.pixels_of_classes(ids[:10, ::2]).sum() == 10 * 2050
+
+
 def test_resizing_keeps_image_and_ids_aligned():
     """Four times larger, then back: nearest ids sample pixel centres and must not drift."""
     ids = np.random.default_rng(0).integers(0, 19, (9, 7), np.uint8)
