@@ -2,7 +2,7 @@
 
     python -m tests.arm                # fetch what is missing; tests/test_arm.py runs the files
 
-Fetched once into .venv-arm/ (330 MB unpacked; --folder takes another): an arm64 Python and the libraries that the
+Fetched once into .venv/arm (330 MB; --folder takes another): an arm64 Python and the libraries that the
 wheels ask for from Debian, each package by the SHA-256 that the index of the release has; wheels for aarch64 from the
 package index, by the hashes of the pins; QEMU itself from Debian where the machine has none of 8 or later (7.2 crashes
 in LiteRT). DEBIAN_MIRROR names another address than Debian's own. `dpkg-deb` unpacks: Debian and Ubuntu have it.
@@ -29,7 +29,7 @@ import numpy as np
 from runtime.errors import UserError, exit_on_user_error
 from tests.tiny import REPOSITORY
 
-FOLDER = REPOSITORY / ".venv-arm"
+FOLDER = Path(sys.prefix) / "arm"  # in the environment, which tests look through no more than git does
 MIRROR = os.environ.get("DEBIAN_MIRROR") or "https://deb.debian.org/debian"
 RELEASE, PYTHON = "trixie", "3.13"
 WANTED = ("python3", "libstdc++6", "libgl1", "libglib2.0-0t64", "libxcb1")
@@ -193,7 +193,7 @@ def ids_on(
 
 def main(arguments: list[str] | None = None) -> int:
     command = argparse.ArgumentParser(prog="python -m tests.arm", description=(__doc__ or "").splitlines()[0])
-    command.add_argument("--folder", type=Path, default=FOLDER, metavar="DIR", help="default .venv-arm")
+    command.add_argument("--folder", type=Path, default=FOLDER, metavar="DIR", help="default .venv/arm")
     board = made(command.parse_args(arguments).folder)
     said = (
         "import platform, sys, numpy, cv2; print(platform.machine(), sys.version.split()[0], cv2.__version__)"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from runtime import first_run
 from runtime.prompted import PromptedSegmenter
 from runtime.segmenter import Segmenter
 
@@ -19,8 +20,7 @@ def answers(files: list[Path], images: list[np.ndarray]) -> list[np.ndarray]:
 
 def _ids(file: Path, batch: np.ndarray) -> list[np.ndarray]:
     if not file.is_dir():
-        # Trusted: a file of no hash would be tried in a process of its own first, which an emulator cannot start.
-        segmenter = Segmenter(file, threads=1, trusted=True)
+        segmenter = Segmenter(file, threads=1)
         return [segmenter.segment(rgb).ids for rgb in batch]
     sam = PromptedSegmenter(file / "encoder.tflite", file / "decoder.tflite", threads=1)
     middle = [(batch.shape[2] / 2, batch.shape[1] / 2)]
@@ -29,6 +29,8 @@ def _ids(file: Path, batch: np.ndarray) -> list[np.ndarray]:
 
 
 if __name__ == "__main__":
+    # A file of no hash would be tried in a process of its own first, which an emulator cannot start.
+    first_run.once = lambda path, data, threads: None
     given, out, *names = sys.argv[1:]
     with np.load(given) as held:
         batches = [held[str(number)] for number in range(len(names))]

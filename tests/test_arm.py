@@ -50,7 +50,7 @@ def test_a_package_that_is_not_what_the_index_says_is_refused(
 def board() -> Board:
     found = arm.ready()
     if found is None:
-        pytest.skip("there is no arm64 system in .venv-arm: `make test-arm` fetches it, QEMU included")
+        pytest.skip("there is no arm64 system in .venv/arm: `make test-arm` fetches it, QEMU included")
     return found
 
 
