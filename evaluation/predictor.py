@@ -1,4 +1,4 @@
-"""What can be measured: a run, converted weights or a `.tflite`, each opened as a function of an image."""
+"""What can be measured: a run, converted weights or an exported file, each opened as a function of an image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from evaluation import inference
 from evaluation.measurement import Predict, Score
 from runtime.errors import UserError
 from runtime.fit import checked_fit
+from runtime.other_formats import FORMATS
 from training.data import mixture
 from training.start_tensorflow import start_tensorflow
 
@@ -54,9 +55,9 @@ NO_DATA = Data()
 def open_predictor(
     path: Path, threads: int, plan: inference.Plan = PLAIN, data: Data = NO_DATA, fit: str | None = None
 ) -> Predictor:
-    """Open a run folder, FILE.weights.h5 of zoo.convert, or a .tflite, to be looked at as `plan` says; `fit` (a
+    """Open a run folder, FILE.weights.h5 of zoo.convert, or a .tflite, .onnx or .xml, to be looked at as `plan` says; `fit` (a
     row of `runtime.fit.FITS`, auto if not given) is for a .tflite, and a UserError elsewhere."""
-    if path.suffix == ".tflite":
+    if path.suffix in (".tflite", *FORMATS):
         return _file(path, threads, plan, checked_fit(fit or "auto", "--fit"))
     if fit is not None:
         raise UserError(
@@ -67,10 +68,9 @@ def open_predictor(
 
 def _file(path: Path, threads: int, plan: inference.Plan, fit: str) -> Predictor:
     from runtime import Segmenter  # LiteRT, which a run does without
-    from runtime.bundle import read_bundle
 
     segmenter = Segmenter(path, threads=threads)
-    bundle = read_bundle(segmenter.path)
+    bundle = segmenter.bundle
     if not plan.plain:
         _check_file(segmenter, plan)
 

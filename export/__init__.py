@@ -1,6 +1,7 @@
 """From a run folder to a file that others can use: the table of targets and what an export is asked for."""
 
 import importlib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,27 @@ if TYPE_CHECKING:  # it brings Keras
 EXPORTERS: dict[str, str] = {
     "tflite": "export.tflite",
     "saved_model": "export.savedmodel",
+    "onnx": "export.onnx_model",
+    "openvino": "export.openvino_model",
     "weights": "export.float_weights",
 }
 # Of models that are no semantic segmenters (training.engine.validation.TASKS): the exporter of the task, by target.
 TASK_EXPORTERS: dict[tuple[str, str], str] = {("prompted", "tflite"): "export.prompted_tflite"}
 PRECISIONS = ("fp32", "fp16", "dynamic", "mixed", "int8")
 # What a target that is no .tflite can be written in; its default stands first.
-FLOAT_PRECISIONS: dict[str, tuple[str, ...]] = {"saved_model": ("fp32",), "weights": ("fp32", "fp16")}
+OTHER_PRECISIONS: dict[str, tuple[str, ...]] = {
+    "saved_model": ("fp32",),
+    "onnx": ("fp32", "int8"),
+    "openvino": ("fp32", "fp16", "int8"),
+    "weights": ("fp32", "fp16"),
+}
+# What a target needs beyond the extra `train`; the extra that brings it has the target's name.
+PACKAGES: dict[str, tuple[str, ...]] = {
+    "onnx": ("tf2onnx", "onnx", "onnxruntime"),
+    "openvino": ("openvino", "nncf"),
+}
+# The end of a file's name; a SavedModel is a folder.
+SUFFIXES = {"tflite": ".tflite", "onnx": ".onnx", "openvino": ".xml", "weights": ".weights.h5"}
 # A model's own default; int8 where it has no row. docs/export.md has the figures.
 DEFAULT_PRECISION: dict[str, str] = {
     "segformer": "mixed",
@@ -66,6 +81,15 @@ def checked_size(text: str) -> tuple[int, int]:
             f"size {text} cannot be exported: height and width must be {SMALLEST} to {LARGEST} pixels."
         )
     return size
+
+
+def check_installed(name: str) -> None:
+    """UserError when the packages of a target are not installed."""
+    missing = [package for package in PACKAGES.get(name, ()) if importlib.util.find_spec(package) is None]
+    if missing:
+        raise UserError(
+            f"--format {name} needs {' and '.join(missing)}, not installed here: pip install '.[{name}]' in the checkout"
+        )
 
 
 # A split's name -> its examples, read when they are asked for.

@@ -15,11 +15,13 @@ from export import (
     CALIBRATED,
     DEFAULT_PRECISION,
     EXPORTERS,
-    FLOAT_PRECISIONS,
     MASK_STRIDES,
+    OTHER_PRECISIONS,
     OUTPUTS,
     PRECISIONS,
+    SUFFIXES,
     Job,
+    check_installed,
     checked_size,
     exporter,
 )
@@ -59,8 +61,9 @@ def parser() -> Parser:
         "--format",
         choices=tuple(EXPORTERS),
         default="tflite",
-        help="tflite (the default): one file for phones and boards; saved_model: a folder for servers; weights: a "
-        "FILE.weights.h5 that builds its own model, to hand on or to fine-tune from",
+        help="tflite (the default): one file for phones and boards; saved_model: a folder for servers; onnx: a "
+        "file for ONNX Runtime; openvino: a .xml and its .bin; weights: a FILE.weights.h5 that builds its own model, to "
+        "hand on or to fine-tune from",
     )
     command.add_argument(
         "--precision",
@@ -78,7 +81,7 @@ def parser() -> Parser:
     _file_flags(command)
     _gate_flags(command)
     command.add_argument(
-        "--threads", metavar="N", type=int, default=2, help="of LiteRT during the comparison"
+        "--threads", metavar="N", type=int, default=2, help="of the file during the comparison"
     )
     return command
 
@@ -158,14 +161,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _job(run: "StoredModel", task: str, args: argparse.Namespace, size: tuple[int, int]) -> Job:
     """What is asked for at one size; UserError when it cannot be written."""
-    usual = FLOAT_PRECISIONS.get(args.format, (DEFAULT_PRECISION.get(run.name, "int8"),))[0]
+    usual = OTHER_PRECISIONS.get(args.format, (DEFAULT_PRECISION.get(run.name, "int8"),))[0]
     precision, output = args.precision or usual, args.output or "mask"
     if task == "prompted" and precision == "mixed":
         raise UserError(f"{run.name} has no mixed precision: choose int8, dynamic, fp16 or fp32")
-    if args.keep_float and (precision not in CALIBRATED or task == "prompted"):
-        raise UserError(
-            f"--keep-float is of semantic models in {' and '.join(CALIBRATED)}, not of {precision}"
-        )
+    if args.keep_float and (precision not in CALIBRATED or task == "prompted" or args.format != "tflite"):
+        asked = precision if args.format == "tflite" else f"{args.format} {precision}"
+        raise UserError(f"--keep-float is of semantic models in {' and '.join(CALIBRATED)}, not of {asked}")
     if args.mask_stride > 1 and (args.format != "tflite" or output != "mask" or task == "prompted"):
         raise UserError(f"--mask-stride {args.mask_stride} is of --format tflite --output mask")
     kind = output if args.mask_stride == 1 else f"{output}-stride{args.mask_stride}"
@@ -201,7 +203,10 @@ def _tell(run: "StoredModel", task: str, kind: str, written: Path) -> list[Path]
         parts.append(decoder)
         print(f"{decoder}  {decoder.stat().st_size / 1e6:.2f} MB")
         print(f"next: python -m runtime.prompted {written} {decoder} IMAGE --point X,Y --out masks")
-    elif kind == "tflite":
+    elif kind != "saved_model":
+        if kind == "openvino":
+            parts.append(written.with_suffix(".bin"))
+            print(f"{parts[1]}  {parts[1].stat().st_size / 1e6:.2f} MB")
         print(f"next: python -m runtime {written} IMAGE --out masks")
     return parts
 
@@ -247,14 +252,11 @@ def _moved(run: "Run", args: argparse.Namespace) -> "Run":
 
 
 def default_out(run: "StoredModel", kind: str, precision: str, output: str, size: tuple[int, int]) -> Path:
-    """FOLDER/export/NAME-PRECISION-OUTPUT-HxW.tflite, NAME-saved_model-HxW or NAME-PRECISION.weights.h5."""
+    """FOLDER/export/NAME-PRECISION-OUTPUT-HxW.tflite (.onnx, .xml), NAME-saved_model-HxW or NAME-PRECISION.weights.h5."""
     name, shape = run.label, f"{size[0]}x{size[1]}"
-    names = {
-        "tflite": f"{name}-{precision}-{output}-{shape}.tflite",
-        "saved_model": f"{name}-saved_model-{shape}",
-        "weights": f"{name}-{precision}.weights.h5",
-    }
-    return run.folder / "export" / names[kind]
+    names = {"saved_model": f"{name}-saved_model-{shape}", "weights": f"{name}-{precision}.weights.h5"}
+    usual = f"{name}-{precision}-{output}-{shape}{SUFFIXES.get(kind, '')}"
+    return run.folder / "export" / names.get(kind, usual)
 
 
 def _size_of_model(run: "StoredModel", wanted: Sequence[tuple[int, int]]) -> tuple[int, int]:
@@ -267,15 +269,16 @@ def _size_of_model(run: "StoredModel", wanted: Sequence[tuple[int, int]]) -> tup
 
 def _check_together(args: argparse.Namespace, sizes: Sequence[tuple[int, int]]) -> None:
     """UserError for arguments that exclude each other."""
-    known = FLOAT_PRECISIONS.get(args.format)
+    known = OTHER_PRECISIONS.get(args.format)
     if known and args.precision not in (None, *known):
         raise UserError(
             f"--format {args.format} is written in {' or '.join(known)}; {args.precision} is for --format tflite."
         )
-    if known and args.output is not None:
+    if args.format in ("saved_model", "weights") and args.output is not None:
         raise UserError(f"--format {args.format} gives mask and scores alike; leave --output out.")
     if args.format == "weights" and sizes:
         raise UserError("weights are of no size; leave --size out.")
+    check_installed(args.format)
     if args.out and len(sizes) > 1:
         raise UserError(
             f"--out {args.out} is one file, and --size asks for {len(sizes)}: leave --out out, or export one by one."
@@ -293,10 +296,9 @@ def _check_numbers(args: argparse.Namespace) -> None:
 
 def _check_out(out: Path, kind: str) -> None:
     """Before an hour's work, not after it."""
-    if kind == "tflite" and out.suffix != ".tflite":
-        raise UserError(f"--out {out} must end in .tflite.")
-    if kind == "weights" and (not out.name.endswith(".weights.h5") or out.name == ".weights.h5"):
-        raise UserError(f"--out {out} must end in .weights.h5, such as segformer.weights.h5.")
+    suffix = SUFFIXES.get(kind, "")
+    if not out.name.endswith(suffix) or (suffix and out.name == suffix):
+        raise UserError(f"--out {out} must end in {suffix}, such as segformer{suffix}.")
     if kind != "saved_model" and out.is_dir():
         raise UserError(f"--out {out} is a folder; name a file in it.")
     if kind == "saved_model" and out.exists() and not (out / "saved_model.pb").is_file():

@@ -15,6 +15,7 @@ from runtime.errors import UserError, exit_on_user_error
 from runtime.files import write_json
 from runtime.fit import FITS, checked_fit
 from runtime.image import read_rgb
+from runtime.other_formats import file_bytes
 from runtime.segmenter import Segmenter
 
 WARM_UP = 3  # the first runs allocate and fill caches
@@ -41,7 +42,7 @@ def measure(
     return [
         {
             "file": str(segmenter.path),
-            "bytes": segmenter.path.stat().st_size,
+            "bytes": file_bytes(segmenter.path),
             "input": list(segmenter.size),
             "fit": segmenter.placing((rgb.shape[0], rgb.shape[1]), fit).fit,
             "output": segmenter.output,

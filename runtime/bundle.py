@@ -130,6 +130,14 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle | None:
     return bundle
 
 
+def note_of(text: bytes, path: Path) -> Bundle:
+    """The note of a file that is no flatbuffer; UserError when it cannot be read."""
+    try:
+        return _bundle(strict_json.parse(text, MAX_NOTE_BYTES), path, NEEDED[:-2])
+    except ValueError as error:
+        raise UserError(f"{path} carries a {NOTE} that cannot be read ({error}); {_COPY_AGAIN}.") from error
+
+
 def read_note(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The facts of the note inside `path`, unchecked: only the ZIP is read, so that a list of many files is quick.
 
@@ -242,14 +250,14 @@ def farthest(rgb: np.ndarray, lab: np.ndarray, first: int, count: int) -> tuple[
     return tuple((int(red), int(green), int(blue)) for red, green, blue in colours)
 
 
-def _bundle(content: Any, path: Path) -> Bundle:
+def _bundle(content: Any, path: Path, needed: Sequence[str] = NEEDED) -> Bundle:
     version = strict_json.checked(content, {"format": int})["format"]
     if version != FORMAT:
         raise UserError(
             f"{path} carries a note of format {version}, but this runtime reads format {FORMAT}; "
             "use a matching version of Kerbside."
         )
-    facts = strict_json.checked(content, {key: FACTS[key] for key in NEEDED})
+    facts = strict_json.checked(content, {key: FACTS[key] for key in needed})
     height, width = facts["size"]
     labels = tuple(facts["labels"])
     palette = tuple((red, green, blue) for red, green, blue in facts["palette"])

@@ -1,4 +1,5 @@
-"""`Segmenter(path).segment(rgb) -> Segmentation`: any `.tflite` semantic segmenter, ours or another's.
+"""`Segmenter(path).segment(rgb) -> Segmentation`: any `.tflite` semantic segmenter, ours or another's; `.onnx` and OpenVINO's
+`.xml` too, where their runtimes are installed (other_formats.py).
 
 What is taken as a segmenter: one input, (1, H, W, 3) uint8, int8 or float32, of a fixed size; one output,
 class ids (1, h, w) or (1, h, w, 1) of any number type, or scores (1, h, w, C); h and w may be smaller than
@@ -34,6 +35,7 @@ from runtime.class_names import MOST_CLASSES
 from runtime.errors import UserError, first_line
 from runtime.fetch import segmenter_file
 from runtime.fit import Placing, checked_fit, frames, join_ids, join_scores, placing
+from runtime.other_formats import FORMATS, opened
 from runtime.polygons import polygons
 from runtime.sigmoid import Quantization, both_classes, ends_in_sigmoid
 from runtime.stderr import stderr_closed
@@ -117,12 +119,15 @@ class Segmenter:
         if threads < 1:
             raise UserError(f"threads is {threads}; it has to be 1 or more.")
         self.path, self.threads = segmenter_file(path), threads
-        self.bundle: Bundle | None = read_bundle(self.path)
-        data = read_model(self.path)
-        if self.bundle is None and not trusted:
-            first_run.once(self.path, data, threads)
-        self._lock = threading.Lock()
-        self._interpreter = load_interpreter(data, self.path, threads)
+        self.bundle: Bundle | None
+        self._lock, data = threading.Lock(), b""
+        if self.path.suffix in FORMATS:
+            self._interpreter, self.bundle = opened(self.path, threads)
+        else:
+            self.bundle, data = read_bundle(self.path), read_model(self.path)
+            if self.bundle is None and not trusted:
+                first_run.once(self.path, data, threads)
+            self._interpreter = load_interpreter(data, self.path, threads)
         self._input, self._output = _checked_ends(self._interpreter, self.path)
         height, width = (int(side) for side in self._input["shape"][1:3])
         self.size = (height, width)
@@ -131,7 +136,7 @@ class Segmenter:
         channels = int(shape[3]) if len(shape) == 4 else 1
         # One channel holds ids, unless a sigmoid gives it: that is the score of one class against all else.
         self._sigmoid: Quantization | None = None
-        if channels == 1 and ends_in_sigmoid(self._interpreter, self._output):
+        if channels == 1 and data and ends_in_sigmoid(self._interpreter, self._output):
             channels, self._sigmoid = 2, self._output["quantization"]
             self._output = {**self._output, "quantization": (0.0, 0)}
         self.output = "scores" if channels > 1 else "mask"

@@ -23,8 +23,8 @@ WHEEL = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
 PACKAGES: list[str] = WHEEL["packages"]
 MODEL = "deeplabv3plus_mobilenet_edgetpu_camvid_int8.tflite"
 # Extras whose packages a package of ours may import; those of the base everybody may.
-EXTRAS = {"runtime": [], "kerbside": ["train"], "app": ["app"]}
-EVERY = ["train", "hf", "mlflow"]
+EXTRAS = {"runtime": ["onnx", "openvino"], "kerbside": ["train"], "app": ["app"]}
+EVERY = ["train", "hf", "mlflow", "onnx", "openvino", "ethos"]
 
 
 def locked() -> set[str]:
