@@ -42,8 +42,8 @@ LAYERS = (
         "requirements-extras.txt",
         "requirements.txt",
         ("app", "train", "hf", "mlflow", "onnx", "openvino", "ethos", "serve"),
-        "For --data hf, --track mlflow, ONNX, OpenVINO, Arm's Ethos-U and examples/serving, on top of requirements.txt. "
-        "All is listed, so that --no-deps does as well.",
+        "For --data hf, --track mlflow, ONNX, OpenVINO, Arm's Ethos-U and examples/serving, on top of "
+        "requirements.txt. All is listed, so that --no-deps does as well.",
         taken_in=False,
     ),
     Layer(

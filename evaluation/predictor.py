@@ -55,8 +55,8 @@ NO_DATA = Data()
 def open_predictor(
     path: Path, threads: int, plan: inference.Plan = PLAIN, data: Data = NO_DATA, fit: str | None = None
 ) -> Predictor:
-    """Open a run folder, FILE.weights.h5 of zoo.convert, or a .tflite, .onnx or .xml, to be looked at as `plan` says; `fit` (a
-    row of `runtime.fit.FITS`, auto if not given) is for a .tflite, and a UserError elsewhere."""
+    """Open a run folder, FILE.weights.h5 of zoo.convert, or a .tflite, .onnx or .xml, to be looked at as `plan` says;
+    `fit` (a row of `runtime.fit.FITS`, auto if not given) is for a .tflite, and a UserError elsewhere."""
     if path.suffix in (".tflite", *FORMATS):
         return _file(path, threads, plan, checked_fit(fit or "auto", "--fit"))
     if fit is not None:

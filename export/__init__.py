@@ -88,7 +88,8 @@ def check_installed(name: str) -> None:
     missing = [package for package in PACKAGES.get(name, ()) if importlib.util.find_spec(package) is None]
     if missing:
         raise UserError(
-            f"--format {name} needs {' and '.join(missing)}, not installed here: pip install '.[{name}]' in the checkout"
+            f"--format {name} needs {' and '.join(missing)}, not installed here: pip install '.[{name}]' in the "
+            "checkout"
         )
 
 

@@ -62,8 +62,8 @@ def parser() -> Parser:
         choices=tuple(EXPORTERS),
         default="tflite",
         help="tflite (the default): one file for phones and boards; saved_model: a folder for servers; onnx: a "
-        "file for ONNX Runtime; openvino: a .xml and its .bin; weights: a FILE.weights.h5 that builds its own model, to "
-        "hand on or to fine-tune from",
+        "file for ONNX Runtime; openvino: a .xml and its .bin; weights: a FILE.weights.h5 that builds its own "
+        "model, to hand on or to fine-tune from",
     )
     command.add_argument(
         "--precision",
@@ -252,7 +252,7 @@ def _moved(run: "Run", args: argparse.Namespace) -> "Run":
 
 
 def default_out(run: "StoredModel", kind: str, precision: str, output: str, size: tuple[int, int]) -> Path:
-    """FOLDER/export/NAME-PRECISION-OUTPUT-HxW.tflite (.onnx, .xml), NAME-saved_model-HxW or NAME-PRECISION.weights.h5."""
+    """FOLDER/export/NAME-PRECISION-OUTPUT-HxW.tflite (.onnx, .xml), NAME-saved_model-HxW, NAME-PRECISION.weights.h5."""
     name, shape = run.label, f"{size[0]}x{size[1]}"
     names = {"saved_model": f"{name}-saved_model-{shape}", "weights": f"{name}-{precision}.weights.h5"}
     usual = f"{name}-{precision}-{output}-{shape}{SUFFIXES.get(kind, '')}"

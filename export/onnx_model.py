@@ -1,10 +1,12 @@
 """One `.onnx` from a run, for ONNX Runtime: uint8 RGB in, class ids or scores out, the standard's own operators only.
 
-The way there is Keras -> tf.function -> tf2onnx, the converter that Keras' `model.export(format="onnx")` calls too: called
-here it takes the uint8 image, the argmax, and a newer opset. int8 is ONNX Runtime's static quantisation in its QDQ form:
-a scale per channel of the weights, ranges by the least and the largest value on the images that a `.tflite` is calibrated on.
+The way there is Keras -> tf.function -> tf2onnx, the converter that Keras' `model.export(format="onnx")` calls too:
+called here it takes the uint8 image, the argmax, and a newer opset. int8 is ONNX Runtime's static quantisation in its
+QDQ form: a scale per channel of the weights, ranges by the least and the largest value on the images that a `.tflite`
+is calibrated on.
 
-The facts of a `.tflite` stand in `metadata_props`, as `kerbside.json` and `labels.txt`, and as FILE.json beside the file.
+The facts of a `.tflite` stand in `metadata_props`, as `kerbside.json` and `labels.txt`, and as FILE.json beside the
+file.
 """
 
 import importlib.metadata
@@ -32,16 +34,17 @@ def export(run: TrainedModel, job: Job, examples: Examples) -> Path:
     images = None
     if job.precision == "int8" and model.trainable_variables:  # a threshold has nothing to quantise
         images = tflite.calibration_images(examples("train"), job.calibration_images, job.size)
-    print(
-        f"converting to ONNX {job.precision}, {job.output}, {job.size[0]}x{job.size[1]} ...", flush=True
-    )
+    print(f"converting to ONNX {job.precision}, {job.output}, {job.size[0]}x{job.size[1]} ...", flush=True)
     graph = convert(model, job.size, job.output, images)
     record = parity.pass_through(run, model, predictor(graph, job.output, job.threads), job, examples)
     what = provenance.facts(run, precision=job.precision, output=job.output, size=job.size, parity=record)
     what["calibration_images"] = 0 if images is None else len(images)
     what["opset"] = opsets(graph)
     what["versions"] |= {name: importlib.metadata.version(name) for name in MAKERS}
-    print("  opset                     " + ", ".join(f"{name} {number}" for name, number in what["opset"].items()))
+    print(
+        "  opset                     "
+        + ", ".join(f"{name} {number}" for name, number in what["opset"].items())
+    )
     write(job.out, graph, what)
     return job.out
 
@@ -65,7 +68,9 @@ def convert(
         made = onnx.load_from_string(quantised(made.SerializeToString(), images))
     others = {node.domain for node in made.graph.node} - {"", "ai.onnx"}
     if others:
-        raise ValueError(f"the model needs operators of {', '.join(sorted(others))}, which are not ONNX's own")
+        raise ValueError(
+            f"the model needs operators of {', '.join(sorted(others))}, which are not ONNX's own"
+        )
     for one in [one for one in made.opset_import if one.domain not in ("", "ai.onnx")]:
         made.opset_import.remove(one)  # stated, and no operator is of them
     onnx.checker.check_model(made)
@@ -101,7 +106,9 @@ def quantised(data: bytes, images: Sequence[np.ndarray]) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         before, ready, after = (Path(folder) / f"{name}.onnx" for name in ("before", "ready", "after"))
         before.write_bytes(data)
-        quant_pre_process(before, ready, skip_symbolic_shape=True)  # batch norms into convolutions; every shape
+        quant_pre_process(
+            before, ready, skip_symbolic_shape=True
+        )  # batch norms into convolutions; every shape
         quantization.quantize_static(
             ready,
             after,
@@ -123,8 +130,8 @@ def opsets(data: bytes) -> dict[str, int]:
 
 
 def predictor(data: bytes, output: str, threads: int = 2) -> parity.Predict:
-    """Run a file through ONNX Runtime: uint8 (H, W, 3) -> its class ids (H, W) and its logits (H, W, C). Those of a mask
-    file come from a twin that gives what its ArgMax sees as well."""
+    """Run a file through ONNX Runtime: uint8 (H, W, 3) -> its class ids (H, W) and its logits (H, W, C). Those of a
+    mask file come from a twin that gives what its ArgMax sees as well."""
     if output == "scores":
         opened = session(data, threads)
 

@@ -1,11 +1,11 @@
 """FILE.xml and FILE.bin from a run, for OpenVINO: uint8 RGB in, class ids or scores out.
 
 The way there is Keras -> SavedModel -> `openvino.convert_model`, which reads it without TensorFlow's help. fp16 keeps
-each weight as float16. int8 is NNCF's post-training quantisation, on the images that a `.tflite` is calibrated on: a scale
-per channel of the weights, ranges by the least and the largest value, and its fast bias correction.
+each weight as float16. int8 is NNCF's post-training quantisation, on the images that a `.tflite` is calibrated on: a
+scale per channel of the weights, ranges by the least and the largest value, and its fast bias correction.
 
-The facts of a `.tflite` stand in `rt_info` below `kerbside`, the labels below `model_info` too, where OpenVINO's Model API
-looks for them, and all of it as FILE.json beside the files.
+The facts of a `.tflite` stand in `rt_info` below `kerbside`, the labels below `model_info` too, where OpenVINO's
+Model API looks for them, and all of it as FILE.json beside the files.
 """
 
 import importlib.metadata
@@ -87,8 +87,8 @@ def opsets(made: Any) -> dict[str, int]:
 
 
 def predictor(made: Any, output: str, threads: int = 2) -> parity.Predict:
-    """Run a model through OpenVINO: uint8 (H, W, 3) -> its class ids (H, W) and its logits (H, W, C). Those of a mask file
-    come from a twin that gives what its argmax (OpenVINO's TopK) sees as well."""
+    """Run a model through OpenVINO: uint8 (H, W, 3) -> its class ids (H, W) and its logits (H, W, C). Those of a mask
+    file come from a twin that gives what its argmax (OpenVINO's TopK) sees as well."""
     whole = compiled(made, threads)
     if output == "scores":
 
@@ -118,6 +118,4 @@ def write(path: Path, made: Any, what: dict[str, Any]) -> None:
         library().save_model(made, str(file), compress_to_fp16=False)  # fp16 is that already
         graph, weights = file.read_bytes(), file.with_suffix(".bin").read_bytes()
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_together(
-        {path.with_suffix(".bin"): weights, path: graph, path.with_suffix(".json"): text.encode()}
-    )
+    write_together({path.with_suffix(".bin"): weights, path: graph, path.with_suffix(".json"): text.encode()})

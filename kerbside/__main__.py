@@ -13,7 +13,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "evaluate": ("training.evaluate", "train", "measure a run or a .tflite on labelled images"),
     "compare": ("training.compare", "train", "measure several on the same images"),
     "convert": ("zoo.convert", "train", "make a public checkpoint a model of the zoo"),
-    "export": ("export", "train", "write a run as a .tflite or a SavedModel"),
+    "export": ("export", "train", "write a run as a .tflite, SavedModel, ONNX or OpenVINO"),
     "run": ("runtime", "", "segment images, folders and videos with a .tflite or a model's name"),
     "list": ("kerbside.listing", "", "the models that have a name: what ships, and public checkpoints"),
     "push": ("kerbside.push", "train", "make a model repository on the Hugging Face Hub of a run"),

@@ -1,5 +1,5 @@
-"""A `.xml` of OpenVINO, with its `.bin`, before the Segmenter (an extra): as much of LiteRT's interpreter as is asked of
-one."""
+"""A `.xml` of OpenVINO, with its `.bin`, before the Segmenter (an extra): as much of LiteRT's interpreter as is asked
+of one."""
 
 import sys
 from pathlib import Path
@@ -35,7 +35,9 @@ class OpenVinoInterpreter:
         if not path.exists():
             raise UserError(f"{path} does not exist; name a .xml file of OpenVINO.")
         if not path.with_suffix(".bin").is_file():
-            raise UserError(f"{path} needs {path.with_suffix('.bin').name}, its weights, beside it: copy both.")
+            raise UserError(
+                f"{path} needs {path.with_suffix('.bin').name}, its weights, beside it: copy both."
+            )
         try:
             model = library().Core().read_model(path)
             self._compiled = compiled(model, threads)
@@ -61,7 +63,9 @@ class OpenVinoInterpreter:
         self._request.infer([self._image])
 
     def get_tensor(self, index: int) -> np.ndarray:
-        found: np.ndarray = self._request.get_output_tensor(index).data.copy()  # the next call writes there again
+        found: np.ndarray = self._request.get_output_tensor(
+            index
+        ).data.copy()  # the next call writes there again
         return found
 
 
@@ -75,7 +79,9 @@ def _reason(error: Exception) -> str:
 def _detail(place: int, tensor: Any) -> dict[str, Any]:
     """As LiteRT tells it: a side that is free is -1 in `shape_signature` and 1 in `shape`."""
     shape = tensor.partial_shape
-    signature = [side.get_length() if side.is_static else -1 for side in shape] if shape.rank.is_static else []
+    signature = (
+        [side.get_length() if side.is_static else -1 for side in shape] if shape.rank.is_static else []
+    )
     return {
         "index": place,
         "shape": np.array([1 if side < 0 else side for side in signature], np.int64),

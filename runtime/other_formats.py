@@ -1,7 +1,7 @@
 """Files before the Segmenter that are no `.tflite`: `.onnx`, and `.xml` of OpenVINO, where what runs them is installed.
 
-Ours carry the note of a `.tflite` in their metadata (export/onnx_model.py, export/openvino_model.py). Others' run too when
-they take one (1, H, W, 3) image, as a `.tflite` has to.
+Ours carry the note of a `.tflite` in their metadata (export/onnx_model.py, export/openvino_model.py). Others' run too
+when they take one (1, H, W, 3) image, as a `.tflite` has to.
 """
 
 import importlib

@@ -1,5 +1,6 @@
-"""`Segmenter(path).segment(rgb) -> Segmentation`: any `.tflite` semantic segmenter, ours or another's; `.onnx` and OpenVINO's
-`.xml` too, where their runtimes are installed (other_formats.py).
+"""`Segmenter(path).segment(rgb) -> Segmentation`: any `.tflite` semantic segmenter, ours or another's.
+
+`.onnx` and OpenVINO's `.xml` too, where what runs them is installed (other_formats.py).
 
 What is taken as a segmenter: one input, (1, H, W, 3) uint8, int8 or float32, of a fixed size; one output,
 class ids (1, h, w) or (1, h, w, 1) of any number type, or scores (1, h, w, C); h and w may be smaller than

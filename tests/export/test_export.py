@@ -234,7 +234,7 @@ def test_a_file_calibrated_on_dark_images_sees_each_value_as_it_is():
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--format", "onnx"], "tflite"),
+        (["--format", "coreml"], "tflite"),
         (["--precision", "int4"], "dynamic"),
         (["--output", "boxes"], "scores"),
         (["--size", "big"], "HEIGHTxWIDTH"),
@@ -247,6 +247,7 @@ def test_a_file_calibrated_on_dark_images_sees_each_value_as_it_is():
         (["--format", "weights", "--precision", "int8"], "fp32 or fp16"),
         (["--format", "weights", "--output", "mask"], "leave --output out"),
         (["--format", "weights", "--size", "64x96"], "leave --size out"),
+        (["--format", "onnx", "--precision", "mixed"], "fp32 or int8"),
         (["--format", "saved_model", "--output", "mask"], "leave --output out"),
     ],
 )
