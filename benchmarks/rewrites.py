@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     examples = examples_of(run)
     size = parse_size(args.size) if args.size else size_of_data(run, examples)
     images = tflite.calibration_images(examples("train"), 16, size)
-    faster, rewrite.faster = rewrite.faster, lambda flatbuffer: flatbuffer
+    faster, rewrite.faster = rewrite.faster, lambda flatbuffer, target="xnnpack": flatbuffer
     plain = tflite.convert(run.model(image_size=size), size, "int8", "mask", images)
     rewrite.faster = faster
 

@@ -48,6 +48,9 @@ DEFAULT_PRECISION: dict[str, str] = {
 }
 CALIBRATED = ("mixed", "int8")  # that compute in 8 bits, in ranges learnt from images
 OUTPUTS = ("mask", "scores")
+# What a .tflite in int8 is rewritten for (rewrite.py), and what `kerbside fit` looks at (offload.py).
+TARGETS = ("xnnpack", "gpu", "ethos-u55", "ethos-u65", "edgetpu")
+INT8_TARGETS = ("ethos-u55", "ethos-u65", "edgetpu")  # that compute in 8 bits alone
 MASK_STRIDES = (1, 2, 4)
 SMALLEST, LARGEST = 32, 8192  # pixels, a side of a file's image
 
@@ -59,6 +62,7 @@ class Job:
     `parity_images` None means the whole val split. `allow_loss` None means the bound of `parity.BOUNDS`, else
     the mIoU points that may be lost. `keep_float` names ops of an int8 or mixed file that stay in float32.
     `mask_stride` 2 or 4: ids of a mask file on every second or fourth pixel (mask_stride.py).
+    `target`: a row of TARGETS, which an int8 file is rewritten for.
     """
 
     precision: str
@@ -71,6 +75,7 @@ class Job:
     keep_float: tuple[str, ...] = ()
     threads: int = 2
     mask_stride: int = 1
+    target: str = "xnnpack"
 
 
 def checked_size(text: str) -> tuple[int, int]:

@@ -15,11 +15,13 @@ from export import (
     CALIBRATED,
     DEFAULT_PRECISION,
     EXPORTERS,
+    INT8_TARGETS,
     MASK_STRIDES,
     OTHER_PRECISIONS,
     OUTPUTS,
     PRECISIONS,
     SUFFIXES,
+    TARGETS,
     Job,
     check_installed,
     checked_size,
@@ -102,6 +104,12 @@ def _file_flags(command: Parser) -> None:
         help="class ids of a mask on every second or fourth pixel only, which is faster; 1",
     )
     command.add_argument(
+        "--target",
+        choices=TARGETS,
+        help="what an int8 .tflite is rewritten for: xnnpack (the default), LiteRT on a CPU; ethos-u55 and ethos-u65 "
+        "leave little to the CPU beside them; gpu and edgetpu take what the converter writes. kerbside fit looks at it",
+    )
+    command.add_argument(
         "--out", metavar="FILE", help="RUN/export/NAME-PRECISION-OUTPUT-HxW.tflite if not given"
     )
 
@@ -170,6 +178,7 @@ def _job(run: "StoredModel", task: str, args: argparse.Namespace, size: tuple[in
         raise UserError(f"--keep-float is of semantic models in {' and '.join(CALIBRATED)}, not of {asked}")
     if args.mask_stride > 1 and (args.format != "tflite" or output != "mask" or task == "prompted"):
         raise UserError(f"--mask-stride {args.mask_stride} is of --format tflite --output mask")
+    _check_target(args, precision, task)
     kind = output if args.mask_stride == 1 else f"{output}-stride{args.mask_stride}"
     out = Path(args.out) if args.out else default_out(run, args.format, precision, kind, size)
     _check_out(out, args.format)
@@ -184,7 +193,20 @@ def _job(run: "StoredModel", task: str, args: argparse.Namespace, size: tuple[in
         keep_float=tuple(args.keep_float),
         threads=args.threads,
         mask_stride=args.mask_stride,
+        target=args.target or "xnnpack",
     )
+
+
+def _check_target(args: argparse.Namespace, precision: str, task: str) -> None:
+    """UserError for a --target that the file cannot have."""
+    if args.target is None:
+        return
+    if args.format != "tflite" or task == "prompted":
+        raise UserError(f"--target {args.target} is of a semantic model's .tflite, not of this: leave it out")
+    if args.target in INT8_TARGETS and precision != "int8":
+        raise UserError(
+            f"--target {args.target} computes in 8 bits and takes no {precision}: add --precision int8"
+        )
 
 
 def _tell(run: "StoredModel", task: str, kind: str, written: Path) -> list[Path]:

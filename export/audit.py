@@ -40,7 +40,7 @@ def audit(flatbuffer: bytes) -> Audit:
     graph, names = model.subgraphs[0], surgery.op_names(model)
     litert = run_tflite.interpreter(flatbuffer)
     partitions = tensorflow_private.partitions(litert)
-    taken = _within(graph, partitions)
+    taken = within(graph, partitions)
     left = [name for place, name in enumerate(names) if place not in taken]
     return Audit(
         dict(sorted(collections.Counter(names).items())),
@@ -50,7 +50,7 @@ def audit(flatbuffer: bytes) -> Audit:
     )
 
 
-def _within(graph: Any, partitions: Sequence[dict[str, Any]]) -> set[int]:
+def within(graph: Any, partitions: Sequence[dict[str, Any]]) -> set[int]:
     """The places of the operations that lie between the inputs and the outputs of a partition."""
     maker = {int(output): place for place, op in enumerate(graph.operators) for output in op.outputs}
     taken: set[int] = set()

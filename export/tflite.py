@@ -64,7 +64,9 @@ def export(run: TrainedModel, job: Job, examples: Examples) -> Path:
     print(f"converting to {job.precision}, {job.output}, {job.size[0]}x{job.size[1]} ...", flush=True)
     # A run of --quantize has learnt with the mean errors of its rounding: they are no fault any more.
     correct = not run.quantized
-    flatbuffer = convert(model, job.size, job.precision, job.output, images, correct, job.keep_float)
+    flatbuffer = convert(
+        model, job.size, job.precision, job.output, images, correct, job.keep_float, job.target
+    )
     stride = job.mask_stride
     if stride > 1:
         flatbuffer = mask_stride.coarser(flatbuffer, stride)
@@ -76,6 +78,7 @@ def export(run: TrainedModel, job: Job, examples: Examples) -> Path:
     record = parity.pass_through(run, model, candidate, job, examples)
     what = provenance.facts(run, precision=job.precision, output=job.output, size=job.size, parity=record)
     what["calibration_images"] = 0 if images is None else len(images)
+    what["target"] = job.target
     if stride > 1:
         what["mask_stride"] = stride
     provenance.write(job.out, flatbuffer, what)
@@ -106,11 +109,12 @@ def convert(
     images: Sequence[np.ndarray] | None = None,
     correct: bool = True,
     keep_float: Sequence[str] = (),
+    target: str = "xnnpack",
 ) -> bytes:
     """The flatbuffer. `images`, uint8 (H, W, 3), calibrate mixed and int8 and, unless told not to, correct their
     biases (see bias.py); they are not looked at otherwise. A model without trained weights (a threshold) has nothing to
     quantise, and 8 bits would spoil the histogram that it counts: every precision gives fp32's file. Ops whose name has
-    one of `keep_float` in it stay float32.
+    one of `keep_float` in it stay float32. `target` chooses the rewrites of int8.
 
     Raises ValueError when the result needs anything but built-in ops or static shapes.
     """
@@ -134,7 +138,7 @@ def convert(
         shown = chosen[:: -(-len(chosen) // CORRECTION_IMAGES)]
         flatbuffer = bias.correct(flatbuffer, reference, shown, progress=counter("correcting biases"))
     if precision == "int8":
-        flatbuffer = rewrite.faster(flatbuffer)
+        flatbuffer = rewrite.faster(flatbuffer, target)
     check(flatbuffer)
     return flatbuffer
 

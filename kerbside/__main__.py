@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "compare": ("training.compare", "train", "measure several on the same images"),
     "convert": ("zoo.convert", "train", "make a public checkpoint a model of the zoo"),
     "export": ("export", "train", "write a run as a .tflite, SavedModel, ONNX or OpenVINO"),
+    "fit": ("export.offload", "train", "which operations of a .tflite stay off an accelerator, and why"),
     "run": ("runtime", "", "segment images, folders and videos with a .tflite or a model's name"),
     "list": ("kerbside.listing", "", "the models that have a name: what ships, and public checkpoints"),
     "push": ("kerbside.push", "train", "make a model repository on the Hugging Face Hub of a run"),

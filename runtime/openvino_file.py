@@ -16,7 +16,7 @@ RT_INFO = "kerbside"  # below which our facts stand
 
 def library() -> Any:
     """OpenVINO, which with openvino_telemetry at hand would report each import and conversion to its makers unasked."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  an import of it fails now
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # an import of it fails now
     import openvino
 
     return openvino
