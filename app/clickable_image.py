@@ -1,4 +1,5 @@
-"""An image that can be clicked: points, polygons, boxes. Our own component; nothing is fetched for it.
+"""An image that can be clicked: points, polygons, boxes, strokes of a brush. Our own component, for which nothing is
+fetched.
 
 By keyboard: Tab to the image, arrow keys move the cross (with Shift by ten), Enter is a click, Backspace takes back
 the last corner, Escape all of them, C closes the polygon.
@@ -29,12 +30,15 @@ def canvas(
     box: Sequence[int] | None = None,
     serial: str = "",
     ids: np.ndarray | None = None,
+    brush: tuple[int, Sequence[int]] | None = None,
 ) -> list[list[int]] | None:
     """Show an image, uint8 (H, W, 3); the points (x, y) just drawn on it, in pixels of an image of `size`
-    (height, width), or None. A point is one, a box its top left and bottom right, a polygon three or more.
+    (height, width), or None. A point is one, a box its top left and bottom right, a polygon three or more,
+    a stroke what was passed over.
 
     `marks` are points (x, y, inside?) and `box` (x1, y1, x2, y2) to show over it. What is being drawn is dropped when
     `mode` or `serial` changes. `ids`, uint8 (h, w) of any size, lets the region under the pointer light up.
+    `brush`: its width in pixels, and the colour that it paints.
     """
     height, width = size or rgb.shape[:2]
     scale = min(1.0, SHOWN_SIDE / max(rgb.shape[:2]))
@@ -48,6 +52,9 @@ def canvas(
         "label": label,
         "marks": [[int(x), int(y), bool(inside)] for x, y, inside in marks],
         "box": None if box is None else [int(value) for value in box],
+        "brush": None
+        if brush is None
+        else {"width": brush[0], "colour": "rgb({}, {}, {})".format(*brush[1])},
         "serial": hashlib.sha256(serial.encode()).hexdigest(),
     }
     drawn = _component(key=key, data=data, on_drawn_change=lambda: None).drawn

@@ -7,7 +7,7 @@ import streamlit as st
 
 from app import common, feedback_folder, sources, told, views
 from app.clickable_image import canvas
-from app.edits import Edit, Polygon, Region, corrected
+from app.edits import Edit, Polygon, Region, Stroke, corrected
 from app.painted import IGNORED
 from app.plain_text import escaped
 from app.words import class_name, counted, percent
@@ -15,7 +15,13 @@ from runtime import corrections
 from runtime.errors import UserError
 from runtime.segmenter import Segmentation
 
-REGION, POLYGON = "a region, by a click into it", "a polygon, corner by corner"
+REGION, POLYGON, BRUSH = (
+    "a region, by a click into it",
+    "a polygon, corner by corner",
+    "what a brush passes over",
+)
+MODES = {REGION: "point", POLYGON: "polygon", BRUSH: "brush"}
+WIDEST = 200  # pixels, of the brush
 PREVIEW_SIDE = 700  # pixels: of the map by which the browser shows the region under the pointer
 HELP = (
     "Tab to the image; arrow keys move the cross (with Shift by ten), Enter clicks, Backspace takes back a corner, "
@@ -35,10 +41,10 @@ def show() -> None:
         result = common.segmented(*image, method)
         edits = edits_of(st.session_state["result_key"])
         with controls:
-            way, class_id = ask_what_to_fill(result)
+            way, width, class_id = ask_what_to_fill(result)
         mended = dataclasses.replace(result, ids=corrected(result.ids, edits))
         with middle:
-            show_canvas(mended, edits, way, class_id)
+            show_canvas(mended, edits, (way, width), class_id)
         with side:
             st.html(told.legend_table(mended.legend()))
             show_result(result, mended, edits, image[1])
@@ -54,9 +60,12 @@ def edits_of(key: object) -> list[Edit]:
     return st.session_state["correct_edits"]
 
 
-def ask_what_to_fill(result: Segmentation) -> tuple[str, int | None]:
-    """What a click fills, and with which class; None until the visitor has said one."""
-    way = st.radio("Fill", (REGION, POLYGON), key="correct_way")
+def ask_what_to_fill(result: Segmentation) -> tuple[str, int, int | None]:
+    """What a click fills, the brush's width in pixels, and with which class; None until the visitor has said one."""
+    way = st.radio("Fill", tuple(MODES), key="correct_way")
+    width = min(WIDEST, max(3, max(result.ids.shape) // 40))
+    if way == BRUSH:
+        width = st.slider("Width of the brush, in pixels", 1, WIDEST, width, key="correct_brush")
     options = [*range(min(len(result.labels), IGNORED)), IGNORED]
     class_id = st.selectbox(
         "with the class",
@@ -66,19 +75,21 @@ def ask_what_to_fill(result: Segmentation) -> tuple[str, int | None]:
         format_func=lambda index: "ignored" if index == IGNORED else class_name(result.name_of(index)),
         key="correct_class",
     )
-    return way, class_id
+    return way, width, class_id
 
 
-def show_canvas(mended: Segmentation, edits: list[Edit], way: str, class_id: int | None) -> None:
+def show_canvas(mended: Segmentation, edits: list[Edit], tool: tuple[str, int], class_id: int | None) -> None:
+    """`tool`: what is filled, and the width of the brush."""
+    way, width = tool
     opacity = common.choose_opacity("correct")
     screen = common.for_the_screen(mended)
-    mode = "point" if way == REGION else "polygon"
     drawn = canvas(
         screen.overlay(opacity),
         ids=views.for_a_screen(mended, PREVIEW_SIDE).ids if way == REGION else None,
         key="correct_canvas",
-        mode=mode,
-        label="The image with its classes. Click a region, or draw a polygon, to fill it.",
+        mode=MODES[way],
+        brush=(width, (255, 255, 255) if class_id is None else mended.colour_of(class_id)),
+        label="The image with its classes. Click a region, draw a polygon, or paint, to fill it.",
         size=mended.ids.shape,
         serial=f"{st.session_state['correct_key']} {len(edits)}",
     )
@@ -86,7 +97,7 @@ def show_canvas(mended: Segmentation, edits: list[Edit], way: str, class_id: int
     with st.form("correct_form", border=False):
         typed, button = st.columns([3, 1], vertical_alignment="bottom")
         text = typed.text_input(
-            "or type the points, x,y each: one for a region, three or more for a polygon",
+            "or type the points, x,y each: one for a region, three or more for a polygon, a line for the brush",
             placeholder="410,120 480,120 480,160",
             key="correct_points",
         )
@@ -96,16 +107,18 @@ def show_canvas(mended: Segmentation, edits: list[Edit], way: str, class_id: int
         if points and class_id is None:
             raise UserError("Choose the class to fill with, then click again.")
         if points and class_id is not None:
-            edits.append(tried(points, class_id, mended))
+            edits.append(tried(points, class_id, mended, tool))
             st.rerun()
     except UserError as error:
         st.error(escaped(str(error)))
 
 
-def tried(points: list[list[int]], class_id: int, mended: Segmentation) -> Edit:
-    """A region where there is one point, else a polygon; UserError when it cannot be filled."""
-    edit: Edit = Polygon(tuple((x, y) for x, y in points), class_id)
-    if len(points) == 1:
+def tried(points: list[list[int]], class_id: int, mended: Segmentation, tool: tuple[str, int]) -> Edit:
+    """A stroke of the brush; else a region for one point, or a polygon; UserError when it cannot be filled."""
+    way, width = tool
+    line = tuple((x, y) for x, y in points)
+    edit: Edit = Stroke(line, width, class_id) if way == BRUSH else Polygon(line, class_id)
+    if way != BRUSH and len(points) == 1:
         ((x, y),) = points
         edit = Region(x, y, class_id)
     corrected(mended.ids, [edit])

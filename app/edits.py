@@ -1,4 +1,4 @@
-"""Correcting a mask by hand: a class filled over a polygon, over a connected region, or over any mask.
+"""Correcting a mask by hand: a class filled over a polygon or a connected region, or painted by a brush.
 
 ids = corrected(segmentation.ids, [Region(410, 120, 0), Polygon(((10, 10), (60, 10), (60, 40)), 3)])
 """
@@ -29,25 +29,38 @@ class Region:
     class_id: int
 
 
-Edit = Polygon | Region
+@dataclass(frozen=True)
+class Stroke:
+    """A class painted along a line through points (x, y), one or more, by a round brush of `width` pixels."""
+
+    points: tuple[tuple[int, int], ...]
+    width: int
+    class_id: int
+
+
+Edit = Polygon | Region | Stroke
 
 
 def corrected(ids: np.ndarray, edits: Sequence[Edit]) -> np.ndarray:
     """Class ids, uint8 (H, W), after the edits, one after another; `ids` stays as it is.
 
-    UserError when a point lies outside the image, a polygon has fewer than three points, or a class is not 0..255.
+    UserError when a point lies outside the image, a polygon has fewer than three points, a stroke has none or no width,
+    or a class is not 0..255.
     """
     result = ids.copy()
     for edit in edits:
         if not 0 <= edit.class_id <= 255:
             raise UserError(f"the class id {edit.class_id} has to be from 0 to 255.")
-        inside = (
-            polygon_mask(ids.shape, edit.points)
-            if isinstance(edit, Polygon)
-            else region_mask(result, edit.x, edit.y)
-        )
-        result[inside] = edit.class_id
+        result[_mask(result, edit)] = edit.class_id
     return result
+
+
+def _mask(ids: np.ndarray, edit: Edit) -> np.ndarray:
+    if isinstance(edit, Polygon):
+        return polygon_mask(ids.shape, edit.points)
+    if isinstance(edit, Stroke):
+        return stroke_mask(ids.shape, edit.points, edit.width)
+    return region_mask(ids, edit.x, edit.y)
 
 
 def polygon_mask(shape: Sequence[int], points: Sequence[Sequence[int]]) -> np.ndarray:
@@ -59,6 +72,18 @@ def polygon_mask(shape: Sequence[int], points: Sequence[Sequence[int]]) -> np.nd
     inside = np.zeros((shape[0], shape[1]), np.uint8)
     cv2.fillPoly(inside, [np.array(points, np.int32)], 1)
     return inside.astype(bool)
+
+
+def stroke_mask(shape: Sequence[int], points: Sequence[Sequence[int]], width: int) -> np.ndarray:
+    """The pixels that are at most half of `width` away from a line through the points, bool (H, W)."""
+    if not points or width < 1:
+        raise UserError(f"a brush of {width} pixels over {len(points)} points paints nothing.")
+    for x, y in points:
+        check_inside(shape, x, y)
+    outside = np.ones((shape[0], shape[1]), np.uint8)
+    cv2.polylines(outside, [np.array(points, np.int32)], False, 0)
+    outside[points[0][1], points[0][0]] = 0  # of one point there is no line
+    return np.asarray(cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= width / 2)
 
 
 def region_mask(ids: np.ndarray, x: int, y: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import address, chosen, common, downloads, image_viewer, palettes, sources, told, video_clip
+from app import address, chosen, common, downloads, grid, image_viewer, palettes, sources, told, video_clip
 from app.plain_text import escaped
 from runtime.errors import UserError
 from runtime.segmenter import Segmentation
@@ -47,17 +47,17 @@ def show() -> None:
         result = palettes.recoloured(common.segmented(*image, method), colours)
         with middle:
             show_result(result, image, method)
+            seen = image_viewer.looks()
+            hidden = seen.hidden_ids(result.labels)
+            looks = {"colours": colours, "opacity": seen.opacity, "hidden": hidden}
+            grid.show(images, method, looks)
     except UserError as error:
         middle.error(escaped(str(error)))
         return
     finally:
         address.write(st.session_state.get("labels", ()))
-    looks = image_viewer.looks()
-    hidden = looks.hidden_ids(result.labels)
     with st.container(key="downloads"):
-        downloads.show(
-            result, image, images, method, {"colours": colours, "opacity": looks.opacity, "hidden": hidden}
-        )
+        downloads.show(result, image, images, method, looks)
 
 
 def choose(source: str, middle: DeltaGenerator) -> tuple[list[sources.Image], sources.Image | None]:

@@ -57,18 +57,20 @@ def segment_video(
     most_frames: float = math.inf,
     fit: str = "auto",
     palette: Sequence[Colour] | None = None,
+    timeline: bool = False,
 ) -> dict[str, Any]:
     """Write `overlay` (.mp4 or .webm) and `report` (.json), both also when Ctrl-C ends it early; what the report holds.
 
-    That is: video, model, fit (how frames lie before the model: see `Segmenter.placing`), frames,
-    frames_expected, complete (False when stopped), cut_off (the file ends before the
-    frames that it announces), smooth, rate (frames a second of the video), size [H, W], seconds, frames_per_second
-    (reached here), seconds_busy (decode, segment, encode, which run at the same time), classes (the legend, shares
-    over all frames). `smooth`: see `runtime.steady`; `palette`: other colours than the model's, one a class. After
-    `most_frames` it is stopped, whatever the header said.
+    That is: video, model, fit (how frames lie before the model: see `Segmenter.placing`), frames, frames_expected,
+    complete (False when stopped), cut_off (the file ends before the frames that it announces), smooth, rate (frames a
+    second of the video), size [H, W], seconds, frames_per_second (reached here), seconds_busy (decode, segment, encode,
+    which run at the same time), classes (the legend, shares over all frames) and, where `timeline` asks for it,
+    timeline (for each frame the shares of `classes`, 0..1, in their order). `smooth`: see `runtime.steady`;
+    `palette`: other colours, one a class. After `most_frames` it is stopped, whatever the header said.
     Raises UserError when the video cannot be read or the result cannot be written.
     """
     hold, colours = steady(smooth), _colours(segmenter, palette)
+    each: list[np.ndarray] | None = [] if timeline else None
     capture = opened(path)
     try:
         frame = _first_frame(capture, path)
@@ -83,7 +85,7 @@ def segment_video(
 
         def segment(bgr: np.ndarray) -> Segmentation:
             found = segmenter.segment(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), way)
-            return replace(found, ids=hold(found.ids), palette=colours)
+            return _noted(replace(found, ids=hold(found.ids), palette=colours), each)
 
         with whole_file(overlay) as part:
             drawn = _frames(segment, capture, frame, part, rate, opacity, say, most_frames)
@@ -99,10 +101,8 @@ def segment_video(
         "smooth": smooth,
         "rate": rate,
         "size": list(frame.shape[:2]),
-        "seconds": round(seconds, 3),
-        "frames_per_second": round(drawn.frames / seconds, 2),
-        "seconds_busy": {name: round(spent, 3) for name, spent in drawn.busy.items()},
-        "classes": _legend(segmenter.labels, colours, drawn.counts),
+        **_speed(drawn, seconds),
+        **_seen(segmenter.labels, colours, drawn.counts, each),
     }
     write_json(report, facts)
     return facts
@@ -177,6 +177,34 @@ def _legend(labels: Sequence[str], colours: Sequence[Colour], counts: np.ndarray
         for index in np.argsort(-shares, kind="stable")
         if shares[index] > 0
     ]
+
+
+def _noted(found: Segmentation, each: list[np.ndarray] | None) -> Segmentation:
+    """The same; its pixels by class are added to `each`, where that is wanted."""
+    if each is not None:
+        each.append(np.bincount(found.ids.ravel(), minlength=256))
+    return found
+
+
+def _seen(
+    labels: Sequence[str], colours: Sequence[Colour], counts: np.ndarray, each: list[np.ndarray] | None
+) -> dict[str, Any]:
+    """What the report says of the classes that were seen; `each`: the pixels by class of each frame, if noted."""
+    classes = _legend(labels, colours, counts)
+    if each is None:
+        return {"classes": classes}
+    seen = [row["id"] for row in classes]
+    shares = [[round(float(share), 4) for share in one[seen] / one.sum()] for one in each]
+    return {"classes": classes, "timeline": shares}
+
+
+def _speed(drawn: Drawn, seconds: float) -> dict[str, Any]:
+    """What the report says of the time that it took."""
+    return {
+        "seconds": round(seconds, 3),
+        "frames_per_second": round(drawn.frames / seconds, 2),
+        "seconds_busy": {name: round(spent, 3) for name, spent in drawn.busy.items()},
+    }
 
 
 def _frames(

@@ -90,8 +90,9 @@ export default function ({ data, parentElement, setTriggerValue }) {
       corners = [[x1, y1], [x2, y1], [x2, y2], [x1, y2], [x1, y1]];
     }
     const line = corners.map(pair => pair.join(",")).join(" ");
-    ["under", "line"].forEach(name => draw(svg, "polyline", { points: line, class: name }));
-    state.corners.forEach(([x, y]) => draw(svg, "circle", {
+    if (mode === "brush") paint(unit);
+    else ["under", "line"].forEach(name => draw(svg, "polyline", { points: line, class: name }));
+    if (mode !== "brush") state.corners.forEach(([x, y]) => draw(svg, "circle", {
       cx: x + 0.5, cy: y + 0.5, r: 4 * unit, fill: "#fff", stroke: "#000" }));
     if (state.keyed) {
       const [x, y] = state.cross, arm = 12 * unit;
@@ -102,12 +103,34 @@ export default function ({ data, parentElement, setTriggerValue }) {
     back.disabled = !state.corners.length;
   }
 
+  // What is being painted, or was and is not back from the server yet; and the brush where the pointer is.
+  function paint(unit) {
+    const line = state.corners.length ? state.corners : state.sent || [];
+    if (line.length) {
+      const [first] = line, ends = line.length > 1 ? line : [first, first];
+      draw(svg, "polyline", { points: ends.map(([x, y]) => `${x + 0.5},${y + 0.5}`).join(" "), class: "stroke",
+        "stroke-width": data.brush.width, stroke: data.brush.colour });
+    }
+    if (!state.over && !state.keyed) return;
+    const [x, y] = state.cross, around = { cx: x + 0.5, cy: y + 0.5, r: Math.max(2 * unit, data.brush.width / 2), fill: "none" };
+    draw(svg, "circle", { ...around, stroke: "#000", "stroke-width": 3, "stroke-opacity": 0.5 });
+    draw(svg, "circle", { ...around, stroke: "#fff", "stroke-width": 1.5 });
+  }
+
+  function brushTo(point) {
+    const [x, y] = state.corners[state.corners.length - 1];
+    if (Math.hypot(point[0] - x, point[1] - y) < Math.max(1, data.brush.width / 8)) return;
+    state.corners.push(point);
+    if (state.corners.length > 900) state.corners = state.corners.filter((_, at) => at % 2 === 0 || at === 900);
+  }
+
   function tell() {
     const [x, y] = state.cross;
-    place.textContent = `x ${x}, y ${y}` + (state.corners.length ? `, corners ${state.corners.length}` : "");
+    place.textContent = `x ${x}, y ${y}` + (mode !== "brush" && state.corners.length ? `, corners ${state.corners.length}` : "");
   }
 
   function send(points) {
+    state.sent = points;
     state.corners = [];
     setTriggerValue("drawn", { kind: mode, points });
   }
@@ -120,7 +143,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
 
   function click(x, y) {
     state.cross = [x, y];
-    if (mode === "point") send([[x, y]]);
+    if (mode === "point" || mode === "brush") send([[x, y]]);
     else {
       const first = state.corners[0], near = 8 * width / Math.max(1, frame.clientWidth);
       const closes = mode === "polygon" && state.corners.length > 2;
@@ -142,7 +165,14 @@ export default function ({ data, parentElement, setTriggerValue }) {
     return [Math.min(width - 1, Math.max(0, x)), Math.min(height - 1, Math.max(0, y))];
   }
 
+  frame.style.touchAction = mode === "brush" ? "none" : "";  // a finger paints, and does not scroll
   frame.onpointerdown = event => {
+    if (mode === "brush" && !event.button) {
+      frame.setPointerCapture(event.pointerId);
+      state.painting = true;
+      state.corners = [at(event)];
+      show();
+    }
     if (event.button || mode !== "box" || state.corners.length) return;
     state.pressed = at(event);
   };
@@ -154,16 +184,22 @@ export default function ({ data, parentElement, setTriggerValue }) {
       if (far > 5 * width / Math.max(1, frame.clientWidth)) state.corners = [state.pressed];
     }
     state.over = true;
+    if (state.painting && state.corners.length) brushTo(state.cross);
     if (mode !== "point") show();
     lit();
     tell();
   };
-  frame.onpointerleave = () => { state.over = false; lit(); };
+  frame.onpointerup = () => {
+    if (state.painting && state.corners.length) send(state.corners);
+    state.painting = false;
+  };
+  frame.onpointercancel = () => { state.painting = false; state.corners = []; show(); };
+  frame.onpointerleave = () => { state.over = false; if (mode === "brush") show(); lit(); };
   frame.onclick = event => {
     frame.focus({ preventScroll: true });
     state.pressed = null;
     state.keyed = false;
-    click(...at(event));
+    if (mode !== "brush") click(...at(event));
   };
   frame.onkeydown = event => {
     const step = event.shiftKey ? 10 : 1;

@@ -153,6 +153,7 @@ def test_a_region_is_corrected_and_found_in_the_database(server, page):
     page.mouse.click(*place(page, "correct_canvas", 10, 29))
     page.get_by_role("button", name="Close the polygon").click()
     page.get_by_text("2 corrections").wait_for()
+    assert page.get_by_text("corners").filter(has_text="corners 3").count() == 0  # closed, none is left
     settled(page)
     expected = np.where(MASK == 2, 0, MASK).astype(np.uint8)
     expected[10:30, 10:30] = 255
@@ -208,6 +209,31 @@ def test_a_region_is_corrected_by_keyboard_alone(server, page):
     page.locator(".st-key-correct_points input").fill("0,0")
     page.keyboard.press("Enter")
     page.get_by_text("2 corrections, 100.0%").wait_for()
+
+
+def test_a_brush_paints_as_it_is_drawn(server, page):
+    opened(page, server, "Correct")
+    give(page, "correct_upload", "street.png", STREET)
+    choose(page, "correct_class", "red")
+    page.get_by_text("what a brush passes over").click()
+    page.get_by_text("Width of the brush").wait_for()
+    settled(page)
+    page.mouse.move(*place(page, "correct_canvas", 30, 60))
+    page.mouse.down()
+    page.mouse.move(*place(page, "correct_canvas", 90, 60), steps=12)
+    page.locator(".stroke").wait_for(state="attached")  # seen while it is painted, in the colour of the class
+    assert page.locator(".stroke").get_attribute("stroke") == "rgb({}, {}, {})".format(*tiny.PALETTE[0])
+    page.mouse.up()
+    page.get_by_text("1 correction, ").wait_for()
+    settled(page)
+    mask = decoded(download(page, "Corrected mask (class ids)")[1])
+    width = 180 // 40  # of an image of 180 pixels: half of 4 above and below the line
+    painted = mask == 0
+    assert painted[60, 32:88].all() and not painted[60, :27].any() and not painted[60, 93:].any()
+    assert set(painted[:, 40:80].sum(axis=0)) == {2 * (width // 2) + 1}
+    page.locator(".st-key-correct_canvas .frame").focus()
+    page.keyboard.press("Enter")  # by keyboard: a dab at the cross
+    page.get_by_text("2 corrections, ").wait_for()
 
 
 @pytest.fixture(scope="module")

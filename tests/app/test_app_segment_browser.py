@@ -91,6 +91,13 @@ def test_several_images_become_one_zip(server, page):
         assert summary["images"] == ["a.png", "b.png"] and "c.png is not an image" in str(summary)
         assert (decoded(archive.read("a_mask.png")) == np.kron(IDS, np.ones((20, 20)))).all()
         assert (decoded(archive.read("b_mask.png")) == 0).all()
+    page.get_by_text("All 3 images side by side").click()
+    page.get_by_text("c.png is not an image").first.wait_for()
+    assert page.get_by_role("img", name="b.png").count() == 1
+    lines = download(page, "Shares of all (CSV)")[1].decode().splitlines()
+    assert lines[0] == "image,width,height,red,green,blue"  # 1 of red, 2/3 of green, 1/3 of blue
+    assert lines[1:] == ["a.png,60,40,0.0,0.666667,0.333333", "b.png,30,30,1.0,0.0,0.0"]
+    page.locator(".scores").get_by_text("Mean").wait_for()
 
 
 def test_the_class_at_a_point_by_mouse_and_by_keyboard(server, page):
@@ -211,6 +218,20 @@ def test_a_video_is_segmented_and_comes_back(server, page, tmp_path):
     while capture.read()[0]:
         frames += 1
     assert name == "drive_overlay.webm" and frames == 12
+    name, data = download(page, "Timeline (CSV)")
+    lines = data.decode().splitlines()
+    assert name == "drive_timeline.csv" and len(lines) == 13 and lines[0].startswith("frame,seconds,")
+    says = page.locator(".says").last  # scrubbed frame by frame: by button, by key, and on the timeline
+    page.get_by_role("button", name="Next frame").click()
+    page.get_by_text("Frame 2 of 12").wait_for()
+    rate = json.loads(download(page, "Legend (JSON)")[1])["rate"]
+    assert page.evaluate("document.querySelector('video').currentTime") == pytest.approx(1.5 / rate, abs=1e-3)
+    page.get_by_role("slider", name="Frame").press("End")
+    page.get_by_text("Frame 12 of 12").wait_for()
+    box = page.locator("svg[aria-label^=Shares]").bounding_box()
+    page.mouse.click(box["x"] + 1, box["y"] + box["height"] / 2)
+    page.get_by_text("Frame 1 of 12").wait_for()
+    assert "%" in says.inner_text()
     name, data = download(page, "Legend (JSON)")
     assert (
         name == "drive.json" and json.loads(data)["frames"] == 12 and json.loads(data)["video"] == "drive.mp4"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app.edits import Polygon, Region, corrected, polygon_mask, region_mask
+from app.edits import Polygon, Region, Stroke, corrected, polygon_mask, region_mask, stroke_mask
 from runtime.errors import UserError
 
 IDS = np.array(
@@ -31,6 +31,18 @@ def test_a_polygon_covers_its_border_and_what_is_inside():
     assert np.array_equal(triangle, np.tril(np.ones((5, 5), bool)))
 
 
+def test_a_brush_paints_what_lies_within_half_its_width_of_the_line():
+    dab = stroke_mask((11, 11), [(5, 5)], 5)
+    y, x = np.mgrid[:11, :11]
+    assert np.array_equal(dab, (x - 5) ** 2 + (y - 5) ** 2 <= 2.5**2) and dab.sum() == 21
+    line = stroke_mask((9, 12), [(2, 4), (9, 4)], 3)
+    assert line[3:6, 2:10].all() and line.sum() == 3 * 8 + 2 * 3  # and a round end of 3 pixels on each side
+    assert np.array_equal(
+        stroke_mask((9, 12), [(2, 4), (9, 4)], 1).nonzero(), (np.full(8, 4), np.arange(2, 10))
+    )
+    assert (corrected(IDS, [Stroke(((0, 0), (4, 2)), 20, 7)]) == 7).all()
+
+
 def test_corrections_follow_one_another_and_leave_the_prediction_alone():
     before = IDS.copy()
     whole = Polygon(((0, 0), (4, 0), (4, 2), (0, 2)), 5)
@@ -46,6 +58,9 @@ def test_corrections_follow_one_another_and_leave_the_prediction_alone():
         (Region(0, -1, 1), "0, -1 lies outside"),
         (Polygon(((0, 0), (1, 1)), 1), "three points or more, not 2"),
         (Polygon(((0, 0), (1, 1), (0, 3)), 1), "0, 3 lies outside"),
+        (Stroke(((0, 0), (9, 9)), 3, 1), "9, 9 lies outside"),
+        (Stroke(((0, 0),), 0, 1), "a brush of 0 pixels over 1 points paints nothing"),
+        (Stroke((), 3, 1), "over 0 points paints nothing"),
         (Region(0, 0, 256), "256 has to be from 0 to 255"),
     ],
 )

@@ -2,13 +2,21 @@
 
 import time
 
+import numpy as np
 import pytest
 
 from app import palettes, video_job
 from tests import tiny_tflite as tiny
 from tests.tiny_tflite import video
 
-LIMITS = {"most_frames": 2000, "most_pixels": 10**6, "opacity": 0.5, "smooth": 1, "fit": "auto"}
+LIMITS = {
+    "timeline": True,
+    "most_frames": 2000,
+    "most_pixels": 10**6,
+    "opacity": 0.5,
+    "smooth": 1,
+    "fit": "auto",
+}
 
 
 def ended(job: video_job.Job) -> video_job.Job:
@@ -32,6 +40,9 @@ def test_it_is_made_in_the_colours_that_are_chosen(root, mask_bytes):
     assert job.share == 1.0 and job.line.startswith("frame 12/12")
     colours = {tuple(row["colour"]) for row in job.made.facts["classes"]}
     assert colours and colours <= set(palettes.OKABE_ITO[:3])
+    # the video is green above, blue below: half and half in each of its frames
+    assert [row["share"] for row in job.made.facts["classes"]] == pytest.approx([0.5, 0.5], abs=0.1)
+    assert np.allclose(job.made.facts["timeline"], 0.5, atol=0.1) and len(job.made.facts["timeline"]) == 12
     assert job.made.video[:4] == b"\x1a\x45\xdf\xa3"  # WebM
 
 
