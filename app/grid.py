@@ -34,8 +34,14 @@ class Found:
 
 def show(images: list[common.Image], method: tuple[Any, ...], looks: dict[str, Any]) -> None:
     """A switch, and behind it the grid; `looks`: colours, opacity and hidden, as set. Nothing for one image."""
-    if len(images) < 2 or not st.toggle(f"All {len(images)} images side by side", key="segment_grid"):
+    if len(images) < 2:
         return
+    with st.container(key="all_images"):
+        if st.toggle(f"All {len(images)} images side by side", key="segment_grid"):
+            _show(images, method, looks)
+
+
+def _show(images: list[common.Image], method: tuple[Any, ...], looks: dict[str, Any]) -> None:
     st.html(FOLDER / "scores.css")
     found, bad = all_found(images, method)
     for start in range(0, len(found), COLUMNS):

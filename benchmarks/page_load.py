@@ -1,8 +1,8 @@
 """The page as a server: how soon the first image is there, what a thousand runs leave in memory, who waits for whom.
 
     python -m benchmarks.page_load first [--times 5]          # a new server each time, its first visitor
-    python -m benchmarks.page_load memory [--runs 1000]       # one visitor, another image at each run; RSS of the
-    server python -m benchmarks.page_load visitors [--runs 200]      # a new visitor each run, who leaves again
+    python -m benchmarks.page_load memory [--runs 1000]       # one visitor, another model at each run; RSS
+    python -m benchmarks.page_load visitors [--runs 200]      # a new visitor each run, who leaves again
     python -m benchmarks.page_load slow --model SLOW.tflite   # how long one visitor waits while another runs SLOW
 
 It speaks Streamlit's own protocol (WebSocket, protobuf), so that the time is the server's and no browser's; what a
@@ -138,14 +138,14 @@ def memory(runs: int) -> None:
     with server() as (port, process), Visitor(port) as visitor:
         visitor.run()
         require_image(visitor)
-        images = list(visitor.widgets["segment_example"].options)
+        models = list(visitor.widgets["segment_method"].options)[:2]
         step = max(1, runs // 10)
         seconds = []
         for number in range(1, runs + 1):
-            seconds.append(visitor.choose("segment_example", images[number % len(images)]))
+            seconds.append(visitor.choose("segment_method", models[number % 2]))
             if number % step == 0:
                 print(f"run {number}: {resident(process.pid):.1f} MB", flush=True)
-        print(f"{len(images)} images in turn; a run: {spread(seconds)}")
+        print(f"{' and '.join(models)} in turn; a run: {spread(seconds)}")
 
 
 def visitors(runs: int) -> None:
@@ -164,11 +164,11 @@ def slow(model: str, times: int = 9) -> None:
     with server() as (port, _), Visitor(port) as quick, Visitor(port) as other:
         quick.run()
         other.run()
-        images = list(quick.widgets["segment_example"].options)
+        quicker = [name for name in quick.widgets["segment_method"].options if name != model][:2]
         turns = itertools.count(1)
 
         def series(count: int = times) -> list[float]:
-            return [quick.choose("segment_example", images[next(turns) % len(images)]) for _ in range(count)]
+            return [quick.choose("segment_method", quicker[next(turns) % 2]) for _ in range(count)]
 
         alone, stop, took = series(), threading.Event(), []
         loading = threading.Thread(target=lambda: took.append(other.choose("segment_method", model)))
@@ -182,7 +182,8 @@ def slow(model: str, times: int = 9) -> None:
             turn = 0
             while not stop.is_set():
                 turn += 1
-                took.append(other.choose("segment_example", images[turn % len(images)]))
+                other.choose("segment_method", quicker[turn % 2])  # else the last result is taken
+                took.append(other.choose("segment_method", model))
 
         busy = threading.Thread(target=keep_busy)
         busy.start()

@@ -34,6 +34,7 @@ def test_memory_stays_over_a_thousand_runs(served):
         visitor.run()
         page_load.require_image(visitor)
         models = list(visitor.widgets["segment_method"].options)[:2]
+        assert models == ["a", "b"]
         for number in range(1, 1001):  # another model each time: nothing is taken from the last run
             visitor.choose("segment_method", models[number % 2])
             if number in (200, 1000):
@@ -52,8 +53,12 @@ def test_a_hundred_uploads_and_a_reload(served, page):
         if number == 50:
             page.reload()
             settled(page, "red")  # as it began, or as it was: in any case it goes on
+        # the uploader is another one once it has handed over its files
+        page.wait_for_function(
+            "document.querySelectorAll('.st-key-segment_upload input[type=file]').length === 1"
+        )
         ids = np.array([[number % 3]])  # one class, another each time
-        page.locator('input[type="file"]').first.set_input_files(
+        page.locator('.st-key-segment_upload input[type="file"]').set_input_files(
             {"name": f"n{number}.png", "mimeType": "image/png", "buffer": image(300 + number, ids)}
         )
         page.get_by_text(f"image {300 + number}×{300 + number}").wait_for()
