@@ -62,7 +62,8 @@ class Job:
     `parity_images` None means the whole val split. `allow_loss` None means the bound of `parity.BOUNDS`, else
     the mIoU points that may be lost. `keep_float` names ops of an int8 or mixed file that stay in float32.
     `mask_stride` 2 or 4: ids of a mask file on every second or fourth pixel (mask_stride.py).
-    `target`: a row of TARGETS, which an int8 file is rewritten for.
+    `target`: a row of TARGETS, which an int8 file is rewritten for. `confidence`: the file says how sure it is
+    (confidence.py), a mask file for xnnpack by a second output.
     """
 
     precision: str
@@ -76,6 +77,7 @@ class Job:
     threads: int = 2
     mask_stride: int = 1
     target: str = "xnnpack"
+    confidence: bool = True
 
 
 def checked_size(text: str) -> tuple[int, int]:

@@ -110,6 +110,12 @@ def _file_flags(command: Parser) -> None:
         "leave little to the CPU beside them; gpu and edgetpu take what the converter writes. kerbside fit looks at it",
     )
     command.add_argument(
+        "--no-confidence",
+        dest="confidence",
+        action="store_false",
+        help="a .tflite that does not tell how sure it is: a mask file then has one output",
+    )
+    command.add_argument(
         "--out", metavar="FILE", help="RUN/export/NAME-PRECISION-OUTPUT-HxW.tflite if not given"
     )
 
@@ -194,6 +200,7 @@ def _job(run: "StoredModel", task: str, args: argparse.Namespace, size: tuple[in
         threads=args.threads,
         mask_stride=args.mask_stride,
         target=args.target or "xnnpack",
+        confidence=args.confidence,
     )
 
 

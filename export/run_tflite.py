@@ -18,9 +18,9 @@ def interpreter(flatbuffer: bytes, threads: int = 2) -> Any:
 
 
 def runner(flatbuffer: bytes, threads: int = 2) -> Callable[[np.ndarray], np.ndarray]:
-    """uint8 (H, W, 3) -> the file's one output without its batch axis; quantised scores become float32."""
+    """uint8 (H, W, 3) -> the file's first output without its batch axis; quantised scores become float32."""
     litert = interpreter(flatbuffer, threads)
-    (image,), (result,) = litert.get_input_details(), litert.get_output_details()
+    (image,), (result, *_) = litert.get_input_details(), litert.get_output_details()
     scale, zero = result["quantization"]
 
     def run(rgb: np.ndarray) -> np.ndarray:

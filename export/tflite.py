@@ -23,6 +23,8 @@ from export import (
     Examples,
     Job,
     bias,
+    coarse_scores,
+    confidence,
     mask_stride,
     metadata,
     parity,
@@ -34,6 +36,7 @@ from export import (
     tensorflow_private,
 )
 from export.corners import native_resize
+from runtime.confidence import FACT, STEP
 from runtime.errors import UserError
 from runtime.image import resize_rgb
 from runtime.stderr import stderr_on_failure
@@ -70,6 +73,10 @@ def export(run: TrainedModel, job: Job, examples: Examples) -> Path:
     stride = job.mask_stride
     if stride > 1:
         flatbuffer = mask_stride.coarser(flatbuffer, stride)
+    sure = job.confidence and bool(model.trainable_variables)  # a threshold has no doubts
+    step = max(1, STEP // stride) if sure and job.output == "mask" else 0
+    if step:
+        flatbuffer = coarse_scores.add(flatbuffer, len(run.spec.classes), step)
     given = (job.size[0] // stride, job.size[1] // stride)
     flatbuffer = metadata.add(flatbuffer, name=run.name, output=job.output, size=job.size, given=given)
     candidate = predictor(flatbuffer, job.output, job.threads)
@@ -81,6 +88,8 @@ def export(run: TrainedModel, job: Job, examples: Examples) -> Path:
     what["target"] = job.target
     if stride > 1:
         what["mask_stride"] = stride
+    if sure:
+        what[FACT] = confidence.measured(candidate, run, job, examples, step)
     provenance.write(job.out, flatbuffer, what)
     return job.out
 

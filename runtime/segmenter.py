@@ -4,16 +4,19 @@
 
 What is taken as a segmenter: one input, (1, H, W, 3) uint8, int8 or float32, of a fixed size; one output,
 class ids (1, h, w) or (1, h, w, 1) of any number type, or scores (1, h, w, C); h and w may be smaller than
-H and W. One channel that a sigmoid gives is the score of one class: the file then has two, background first.
+H and W. A mask file of ours may have a second output, coarse scores (runtime/confidence.py). One channel that a
+sigmoid gives is the score of one class: the file then has two, background first.
 
 What is fed: uint8 takes RGB 0..255 as it is, int8 takes RGB - 128. float32 takes 0..255 in our own files,
 what TFLite metadata states (mean, std) in others', and, where nothing is stated, a guess: -1..1, the
 convention of the MobileNet family that most published segmenters stand on.
 """
 
+import functools
 import os
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from runtime import first_run, image
+from runtime import confidence, first_run, image
 from runtime.bundle import (
     Bundle,
     Colour,
@@ -33,6 +36,7 @@ from runtime.bundle import (
     stated_normalisation,
 )
 from runtime.class_names import MOST_CLASSES
+from runtime.ends import WANTED, checked_ends
 from runtime.errors import UserError, first_line
 from runtime.fetch import segmenter_file
 from runtime.fit import Placing, checked_fit, frames, join_ids, join_scores, placing
@@ -42,19 +46,39 @@ from runtime.sigmoid import Quantization, both_classes, ends_in_sigmoid
 from runtime.stderr import stderr_closed
 
 MAX_IDS = 256  # ids are uint8
-WANTED = "a segmenter takes one (1, H, W, 3) image and gives class ids (1, H, W) or scores (1, H, W, C)"
 
 
 @dataclass(frozen=True)
 class Segmentation:
     """The classes of one image. `ids` is uint8 (H, W) at the size of `rgb`, uint8 (H, W, 3), and indexes
-    `labels` and `palette`; `seconds` is the whole path: resize, model, resize back."""
+    `labels` and `palette`; `seconds` is the whole path: resize, model, resize back. `evidence` tells how sure the
+    model is, None where its file does not; it is looked at when one of the properties is asked for."""
 
     ids: np.ndarray
     labels: tuple[str, ...]
     palette: tuple[Colour, ...]
     seconds: float
     rgb: np.ndarray
+    evidence: confidence.Evidence | None = None
+
+    @functools.cached_property
+    def confidence(self) -> np.ndarray | None:
+        """How sure the model is of each pixel's class, float32 (H, W), 0..1; None where its file gives no scores."""
+        return confidence.at_size(self._confidence, (self.ids.shape[0], self.ids.shape[1]))
+
+    @functools.cached_property
+    def mean_confidence(self) -> float | None:
+        """The mean over the image, 0..1, at the resolution of the scores."""
+        return None if self._confidence is None else float(self._confidence.mean())
+
+    @functools.cached_property
+    def doubt(self) -> str:
+        """A sentence when the image is unlike those that the model was measured on, else ""."""
+        return confidence.doubt(self.ids, self.evidence)
+
+    @functools.cached_property
+    def _confidence(self) -> np.ndarray | None:
+        return self.evidence.confidence() if self.evidence else None
 
     def overlay(self, opacity: float = 0.5) -> np.ndarray:
         """The image tinted by class, uint8 (H, W, 3); opacity 0 is the image, 1 the colours."""
@@ -95,8 +119,15 @@ class Segmentation:
         return image.png(self.overlay(opacity))
 
     def report(self) -> dict[str, Any]:
-        """What is worth keeping beside the mask, ready for JSON: size [H, W], seconds, legend."""
-        return {"size": list(self.ids.shape), "seconds": round(self.seconds, 6), "classes": self.legend()}
+        """What is worth keeping beside the mask, ready for JSON: size [H, W], seconds, confidence (mean, 0..1),
+        doubt (a sentence), both None where there is none, and the legend."""
+        return {
+            "size": list(self.ids.shape),
+            "seconds": round(self.seconds, 6),
+            "confidence": None if self.mean_confidence is None else round(self.mean_confidence, 4),
+            "doubt": self.doubt or None,
+            "classes": self.legend(),
+        }
 
     def name_of(self, index: int) -> str:
         return self.labels[index] if index < len(self.labels) else "ignored"
@@ -129,7 +160,7 @@ class Segmenter:
             if self.bundle is None and not trusted:
                 first_run.once(self.path, data, threads)
             self._interpreter = load_interpreter(data, self.path, threads)
-        self._input, self._output = _checked_ends(self._interpreter, self.path)
+        self._input, self._output, self._coarse = checked_ends(self._interpreter, self.path, self.bundle)
         height, width = (int(side) for side in self._input["shape"][1:3])
         self.size = (height, width)
         self._mean, self._scale = _float_input(data, self.bundle)
@@ -142,6 +173,7 @@ class Segmenter:
             self._output = {**self._output, "quantization": (0.0, 0)}
         self.output = "scores" if channels > 1 else "mask"
         self.labels, self.palette = self._names(channels)
+        self.facts = self._facts()
 
     def segment(self, rgb: np.ndarray, fit: str = "auto") -> Segmentation:
         """Class ids of an image, uint8 (H, W, 3) RGB of any size, at that size; `fit` says how it is placed before the
@@ -149,8 +181,13 @@ class Segmenter:
         start = time.perf_counter()
         size = _checked_size(rgb)
         place = self.placing(size, fit)
-        ids = self._ids(self._maps(rgb, fit), place, size)
-        return Segmentation(ids, self.labels, self.palette, time.perf_counter() - start, rgb)
+        maps, coarse = zip(*self._runs(rgb, fit), strict=True)
+        ids = self._ids(maps, place, size)
+        seconds = time.perf_counter() - start
+        evidence = (
+            confidence.Evidence(self._evidence(maps, coarse), place, self.facts) if self.facts else None
+        )
+        return Segmentation(ids, self.labels, self.palette, seconds, rgb, evidence)
 
     def scores(self, rgb: np.ndarray, fit: str = "auto") -> np.ndarray:
         """Scores of an image, float32 (H, W, C) at its size, quantised ones as the numbers they stand for.
@@ -161,7 +198,7 @@ class Segmenter:
             raise UserError(f"{self.path} gives class ids, not scores; export it with --output scores.")
         size = _checked_size(rgb)
         place, (scale, zero) = self.placing(size, fit), self._output["quantization"]
-        maps = self._maps(rgb, fit)
+        maps = [scores for scores, _ in self._runs(rgb, fit)]
         if place.whole and maps[0].shape[:2] == size:
             values = maps[0].astype(np.float32)
         else:
@@ -198,6 +235,10 @@ class Segmenter:
     def invoke(self, batch: np.ndarray) -> np.ndarray:
         """The model alone: (1, H, W, 3) as `prepare` gives it -> ids (h, w) or scores (h, w, C), as they come
         (quantised scores stay quantised: their order is all that counts)."""
+        return self._run(batch)[0]
+
+    def _run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """`invoke`, and the coarse scores (h, w, C) of a mask file that gives them."""
         with self._lock:
             self._interpreter.set_tensor(self._input["index"], batch)
             try:
@@ -205,15 +246,41 @@ class Segmenter:
             except RuntimeError as error:
                 raise UserError(f"{self.path} does not run: {first_line(error)}.") from error
             raw = self._interpreter.get_tensor(self._output["index"])
+            coarse = self._interpreter.get_tensor(self._coarse["index"])[0] if self._coarse else None
         if self._sigmoid is not None:
-            return both_classes(raw.reshape(raw.shape[1:3]), self._sigmoid)
-        return raw[0] if self.output == "scores" else raw.reshape(raw.shape[1:3])
+            return both_classes(raw.reshape(raw.shape[1:3]), self._sigmoid), coarse
+        return (raw[0] if self.output == "scores" else raw.reshape(raw.shape[1:3])), coarse
 
-    def _maps(self, rgb: np.ndarray, fit: str) -> list[np.ndarray]:
-        """What the model gives for each window on the image, as `invoke` gives it."""
-        return [self.invoke(window[None]) for window in self.prepare(rgb, fit)]
+    def _runs(self, rgb: np.ndarray, fit: str) -> list[tuple[np.ndarray, np.ndarray | None]]:
+        """What the model gives for each window on the image, as `_run` gives it."""
+        return [self._run(window[None]) for window in self.prepare(rgb, fit)]
 
-    def _ids(self, maps: list[np.ndarray], place: Placing, size: tuple[int, int]) -> np.ndarray:
+    def _facts(self) -> confidence.Facts | None:
+        """What was measured at export of how sure the model is; of a file of ours that says nothing, no rule."""
+        if self.bundle is None:
+            return None
+        note = self.bundle.facts.get(confidence.FACT)
+        if note is None:
+            return confidence.Facts() if self.output == "scores" else None
+        try:
+            return confidence.read_facts(note, len(self.labels))
+        except ValueError as error:
+            raise UserError(
+                f'{self.path} carries a "{confidence.FACT}" that cannot be read ({error}); export it again.'
+            ) from error
+
+    def _evidence(self, maps: Sequence[np.ndarray], coarse: Sequence[Any]) -> tuple[np.ndarray, ...]:
+        """Scores of every fourth pixel, as numbers, float32 (h, w, C), of each window; none without scores."""
+        if self.output == "scores":
+            step = max(1, round(confidence.STEP * maps[0].shape[0] / self.size[0]))
+            coarse = [scores[step // 2 :: step, step // 2 :: step] for scores in maps]
+        elif self._coarse is None:
+            return ()
+        scale, zero = (self._coarse or self._output)["quantization"]
+        numbers = [scores.astype(np.float32) for scores in coarse]
+        return tuple((one - zero) * np.float32(scale) if scale else one for one in numbers)
+
+    def _ids(self, maps: Sequence[np.ndarray], place: Placing, size: tuple[int, int]) -> np.ndarray:
         """The model's outputs -> class ids of the image, uint8, at `size`."""
         if self.output == "scores":
             return _upscaled_argmax(maps, place, size)
@@ -277,54 +344,6 @@ def load_interpreter(data: bytes, path: Path, threads: int) -> Interpreter:
     return interpreter
 
 
-def _checked_ends(interpreter: Interpreter, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Details of the one input and the one output; UserError when they are not those of a segmenter."""
-    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise UserError(f"{path} has {len(inputs)} inputs and {len(outputs)} outputs; {WANTED}.")
-    taken, given = inputs[0], outputs[0]
-    # A batch that is free is run as 1; a free height or width has no size to resize to.
-    free = [tensor for tensor in (taken, given) if -1 in list(tensor["shape_signature"])[1:]]
-    if free:
-        shape = _shown(free[0]["shape_signature"])
-        raise UserError(
-            f"{path} leaves its size open (shape {shape}); export it with a fixed height and width."
-        )
-    shape = taken["shape"]
-    if len(shape) != 4 or shape[0] != 1 or shape[3] != 3:
-        raise UserError(f"{path} takes an input of shape {_shown(shape)}; {WANTED}.")
-    if taken["dtype"] not in (np.uint8, np.int8, np.float32):
-        raise UserError(
-            f"{path} takes {np.dtype(taken['dtype']).name} pixels; uint8, int8 and float32 segmenters run."
-        )
-    shape = given["shape"]
-    if (
-        len(shape) not in (3, 4)
-        or shape[0] != 1
-        or min(shape) < 1
-        or np.dtype(given["dtype"]).kind not in "iuf"
-    ):
-        kind = np.dtype(given["dtype"]).name
-        raise UserError(f"{path} gives an output of shape {_shown(shape)}, {kind}; {WANTED}.")
-    if not _same_aspect(taken["shape"][1:3], shape[1:3]):
-        raise UserError(
-            f"{path} turns {_shown(taken['shape'])} into {_shown(shape)}, no map of it; {WANTED}."
-        )
-    if len(shape) == 4 and shape[3] > MOST_CLASSES:
-        raise UserError(
-            f"{path} gives {shape[3]} classes; up to {MOST_CLASSES} fit into ids of 8 bits beside void."
-        )
-    return taken, given
-
-
-def _same_aspect(source: Any, target: Any) -> bool:
-    """Whether `target` (h, w) can be the map of an image of size `source`: the same factor both ways, give or
-    take the rounding of a stride of 32. Detectors and classifiers with three or four axes fail this."""
-    rows, columns = (max(1.0, before / after) for before, after in zip(source, target, strict=True))
-    slack = 1 + max(1 / target[0], 1 / target[1])
-    return rows <= 64 and columns <= 64 and 1 / slack <= rows / columns <= slack
-
-
 def _float_input(data: bytes, bundle: Bundle | None) -> tuple[np.ndarray, np.ndarray]:
     """(mean, std), each float32 (1,) or (3,): a float model is fed (rgb - mean) / std."""
     mean, std = [0.0], [1.0]
@@ -342,7 +361,7 @@ def _checked_size(rgb: np.ndarray) -> tuple[int, int]:
     return rgb.shape[0], rgb.shape[1]
 
 
-def _upscaled_argmax(maps: list[np.ndarray], place: Placing, size: tuple[int, int]) -> np.ndarray:
+def _upscaled_argmax(maps: Sequence[np.ndarray], place: Placing, size: tuple[int, int]) -> np.ndarray:
     """Scores (h, w, C) of each window -> ids uint8 at `size`: bilinear first, argmax after, lest edges be blocky.
 
     Class by class, because (H, W, C) at the size of a photograph can take gigabytes.
@@ -357,7 +376,3 @@ def _upscaled_argmax(maps: list[np.ndarray], place: Placing, size: tuple[int, in
         np.copyto(best, plane, where=better)
         ids[better] = index
     return ids
-
-
-def _shown(shape: Any) -> str:
-    return "(" + ", ".join(str(int(side)) for side in shape) + ")"
