@@ -77,7 +77,7 @@ class Job:
     threads: int = 2
     mask_stride: int = 1
     target: str = "xnnpack"
-    confidence: bool = True
+    confidence: bool = False
 
 
 def checked_size(text: str) -> tuple[int, int]:

@@ -110,10 +110,9 @@ def _file_flags(command: Parser) -> None:
         "leave little to the CPU beside them; gpu and edgetpu take what the converter writes. kerbside fit looks at it",
     )
     command.add_argument(
-        "--no-confidence",
-        dest="confidence",
-        action="store_false",
-        help="a .tflite that does not tell how sure it is: a mask file then has one output",
+        "--confidence",
+        action="store_true",
+        help="a .tflite that tells how sure it is, measured on images of val; a mask file gets a second output for it",
     )
     command.add_argument(
         "--out", metavar="FILE", help="RUN/export/NAME-PRECISION-OUTPUT-HxW.tflite if not given"

@@ -19,13 +19,12 @@ import numpy as np
 
 from evaluation import calibration, corruptions
 from evaluation.metric import Prediction
-from export import Examples, Job
+from export import Examples
 from export.parity import Predict, spread
 from runtime.confidence import CELL, STEP, place_likelihood
 from runtime.image import resize_ids, resize_rgb
-from training.data.spec import VOID_ID, Example
+from training.data.spec import VOID_ID, DatasetSpec, Example
 from training.progress_bar import counter
-from training.runs.trained_model import TrainedModel
 
 IMAGES, LABEL_MAPS = (
     60,
@@ -40,17 +39,23 @@ LOWEST, HIGHEST = np.log(0.1), np.log(10)  # of temperatures
 
 
 def measured(
-    candidate: Predict, run: TrainedModel, job: Job, examples: Examples, step: int
+    candidate: Predict,
+    spec: DatasetSpec,
+    labelled: bool,
+    size: tuple[int, int],
+    examples: Examples,
+    step: int,
 ) -> dict[str, Any]:
-    """The facts of runtime.confidence, ready for the note; `candidate` is the file, `step` its second output's."""
-    classes, seen = len(run.spec.classes), spread(examples("val"), IMAGES)
+    """The facts of runtime.confidence, ready for the note: `candidate` is the file, which takes `size` (height, width),
+    `step` that of its second output, 0 where it has none."""
+    classes, seen = len(spec.classes), spread(examples("val"), IMAGES)
     told, names = counter("how sure"), list(corruptions.CORRUPTIONS)
     clean, spoilt = [], []
     for place, example in enumerate(seen):
         rgb, label = example.read()
-        rgb, truth = resize_rgb(rgb, job.size), resize_ids(label, job.size)
+        rgb, truth = resize_rgb(rgb, size), resize_ids(label, size)
         scores = coarse(candidate(rgb)[1])[..., :classes]
-        truth = coarse(truth) if run.labelled else scores.argmax(-1).astype(np.uint8)
+        truth = coarse(truth) if labelled else scores.argmax(-1).astype(np.uint8)
         clean.append((scores, truth))
         severity = corruptions.SEVERITIES[place % len(corruptions.SEVERITIES)]
         rgb = corruptions.corrupted(rgb, names[place % len(names)], severity, example.name)
@@ -58,9 +63,9 @@ def measured(
         told(place + 1, len(seen))
     found = {
         "temperature": 1.0, "step": step, "images": len(seen), "split": "val", "ece": None,
-        "score": score_rule(clean, spoilt), **place_rule(run, examples, clean),
+        "score": score_rule(clean, spoilt), **place_rule(spec, labelled, examples, clean),
     }  # fmt: skip
-    if run.labelled:
+    if labelled:
         temperature = best_temperature(*_pixels(clean[::2]))
         scores, truth = _pixels(clean[1::2] or clean)
         errors = [calibration_error(scores, truth, value) for value in (1.0, temperature)]
@@ -153,10 +158,10 @@ def parting(good: Sequence[float], bad: Sequence[float]) -> float:
     return float(between[int(np.argmax(above))])
 
 
-def place_rule(run: TrainedModel, examples: Examples, clean: Seen) -> dict[str, Any]:
+def place_rule(spec: DatasetSpec, labelled: bool, examples: Examples, clean: Seen) -> dict[str, Any]:
     """`place` and `shares`; of images without labels, by the model's own class ids."""
-    classes = len(run.spec.classes)
-    if run.labelled:
+    classes = len(spec.classes)
+    if labelled:
         chosen = spread(examples("train"), LABEL_MAPS)
         maps = [example.read()[1] for example in chosen]
         groups = _groups(chosen)

@@ -89,7 +89,7 @@ def export(run: TrainedModel, job: Job, examples: Examples) -> Path:
     if stride > 1:
         what["mask_stride"] = stride
     if sure:
-        what[FACT] = confidence.measured(candidate, run, job, examples, step)
+        what[FACT] = confidence.measured(candidate, run.spec, run.labelled, job.size, examples, step)
     provenance.write(job.out, flatbuffer, what)
     return job.out
 

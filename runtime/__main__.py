@@ -25,7 +25,8 @@ from runtime.video import live_line, segment_video
 
 EPILOG = """\
 for each image NAME:  NAME_mask.png (grey: the pixel's value is the class id), NAME_overlay.png,
-                      NAME.json (size, seconds, and id, name, colour and share of each class that is there)
+                      NAME.json (size, seconds, mean confidence, a doubt where the image is unlike what the model
+                      knows, and id, name, colour and share of each class that is there)
 --polygons:           json: into NAME.json; geojson: NAME.geojson; cityscapes: NAME_polygons.json;
                       coco: annotations_coco.json of all images
 for a video NAME:     NAME_overlay.mp4 and NAME.json, or FILE.mp4 and FILE.json with --out FILE.mp4
@@ -138,6 +139,7 @@ def run_video(segmenter: Segmenter, args: argparse.Namespace) -> int:
     print(
         f"{overlay}: {facts['frames']} frames at {facts['frames_per_second']} frames/s"
         + ("" if facts["complete"] else " (stopped early; the file plays)")
+        + how_sure(facts["confidence"])
     )
     if facts["cut_off"]:
         raise UserError(
@@ -147,19 +149,32 @@ def run_video(segmenter: Segmenter, args: argparse.Namespace) -> int:
     return 0 if facts["complete"] else 130
 
 
+def how_sure(found: dict[str, Any] | None) -> str:
+    """What `runtime.video.sureness` found, in words."""
+    if not found:
+        return ""
+    text = ""
+    if "mean" in found:
+        text = f"; mean confidence {found['mean']:.0%}, lowest {found['lowest']:.0%} in frame {found['lowest_frame']}"
+    return text + (
+        f"; {found['doubtful_frames']} frames unlike what the model knows" if found["doubtful_frames"] else ""
+    )
+
+
 def run_images(segmenter: Segmenter, args: argparse.Namespace, formats: Collection[str]) -> int:
     classes = chosen_classes(args.polygon_classes, segmenter.labels)
     jobs = planned(args.input, args.out)
     coco = args.out / COCO_FILE
     written = (path for stem in jobs.values() for path in outputs(stem, formats))
     refuse_existing([*written, *([coco] if "coco" in formats else [])], args.overwrite)
-    start, times, bad, unwritten = time.perf_counter(), array("d"), 0, 0
+    start, times, bad, unwritten, doubtful = time.perf_counter(), array("d"), 0, 0, 0
     with coco_file(coco, segmenter, classes) if "coco" in formats else nullcontext() as annotations:
         for number, (source, stem) in enumerate(jobs.items(), start=1):
             try:
                 with memory_for(str(source)):
                     found = segment_image(segmenter, source, stem, args, formats, classes)
                 times.append(found.seconds)
+                doubtful += bool(found.doubt)
                 if annotations:
                     annotations.add(str(stem.relative_to(args.out).with_name(source.name)), found)
             except WriteError as error:
@@ -181,6 +196,12 @@ def run_images(segmenter: Segmenter, args: argparse.Namespace, formats: Collecti
             left = spent / number * (len(jobs) - number)
             live_line(f"image {number}/{len(jobs)}  {number / spent:.1f} images/s  {left:.0f} s left")
     live_line("")
+    if doubtful and len(jobs) == 1:
+        print(found.doubt)
+    elif doubtful:
+        print(
+            f'{doubtful} of {len(times)} images are unlike what the model knows: "doubt" in their .json says how'
+        )
     print(summary(times, bad, time.perf_counter() - start, args.out, unwritten))
     return 2 if bad or unwritten else 0
 

@@ -120,7 +120,7 @@ def read_facts(note: Any, classes: int) -> Facts:
     score, place = (_pair(known, name) for name in ("score", "place"))
     return Facts(
         float(known["temperature"]), known["step"], known["images"], known["split"], score, place,
-        _shares(known["shares"], classes) if place else None,
+        _shares(known.get("shares"), classes) if place else None,
     )  # fmt: skip
 
 
@@ -134,8 +134,8 @@ def _pair(note: dict[str, Any], name: str) -> tuple[float, float] | None:
 def _shares(rows: Any, classes: int) -> np.ndarray:
     if not strict_json.fits(rows, list[list[list[float]]]):
         raise strict_json.JsonError('its "shares" have to be rows of cells of numbers')
-    counts = {(len(row), len(cell)) for row in rows for cell in row}
-    if len(counts) != 1 or counts.pop()[1] != classes or len(rows) * len(rows[0]) > MOST_CELLS:
+    widths, depths = {len(row) for row in rows}, {len(cell) for row in rows for cell in row}
+    if len(widths) != 1 or depths != {classes} or len(rows) * len(rows[0]) > MOST_CELLS:
         raise strict_json.JsonError(f'its "shares" have to be a grid of cells of {classes} numbers')
     shares = np.array(rows, np.float32)
     if not (shares > 0).all():

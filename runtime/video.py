@@ -37,13 +37,16 @@ Progress = Callable[[str], None]
 
 
 class Drawn(NamedTuple):
-    """What came of a video: pixels by class (256,), frames written, whether it was stopped, and how many seconds
-    decoding, segmenting and drawing with encoding took, each by itself."""
+    """What came of a video: pixels by class (256,), frames written, whether it was stopped, how many seconds
+    decoding, segmenting and drawing with encoding took, each by itself, the mean confidence of each frame (None where
+    the model does not tell), and how many frames are unlike what it knows."""
 
     counts: np.ndarray
     frames: int
     stopped: bool
     busy: dict[str, float]
+    sure: list[float | None]
+    doubtful: int
 
 
 def segment_video(
@@ -64,9 +67,9 @@ def segment_video(
     That is: video, model, fit (how frames lie before the model: see `Segmenter.placing`), frames, frames_expected,
     complete (False when stopped), cut_off (the file ends before the frames that it announces), smooth, rate (frames a
     second of the video), size [H, W], seconds, frames_per_second (reached here), seconds_busy (decode, segment, encode,
-    which run at the same time), classes (the legend, shares over all frames) and, where `timeline` asks for it,
-    timeline (for each frame the shares of `classes`, 0..1, in their order). `smooth`: see `runtime.steady`;
-    `palette`: other colours, one a class. After `most_frames` it is stopped, whatever the header said.
+    which run at the same time), confidence (`sureness`), classes (the legend, shares over all frames) and, where
+    `timeline` asks for it, timeline (for each frame the shares of `classes`, 0..1, in their order).
+    `smooth`: see `runtime.steady`; `palette`: other colours, one a class. After `most_frames` it is stopped, whatever the header said.
     Raises UserError when the video cannot be read or the result cannot be written.
     """
     hold, colours = steady(smooth), _colours(segmenter, palette)
@@ -103,6 +106,7 @@ def segment_video(
         "size": list(frame.shape[:2]),
         **_speed(drawn, seconds),
         **_seen(segmenter.labels, colours, drawn.counts, each),
+        "confidence": sureness(drawn.sure, drawn.doubtful),
     }
     write_json(report, facts)
     return facts
@@ -164,6 +168,22 @@ def _counted(drawn: Drawn, expected: int) -> dict[str, Any]:
     }
 
 
+def sureness(sure: Sequence[float | None], doubtful: int) -> dict[str, Any] | None:
+    """Mean confidence over a video, its lowest and the frame (from 0) of that, of each frame, and how many frames are
+    unlike what the model knows; None where the model does not tell either."""
+    known = [value for value in sure if value is not None]
+    if not known:
+        return {"doubtful_frames": doubtful} if doubtful else None
+    lowest = min(known)
+    return {
+        "mean": round(float(np.mean(known)), 4),
+        "lowest": round(lowest, 4),
+        "lowest_frame": sure.index(lowest),
+        "doubtful_frames": doubtful,
+        "frames": [None if value is None else round(value, 4) for value in sure],
+    }
+
+
 def _legend(labels: Sequence[str], colours: Sequence[Colour], counts: np.ndarray) -> list[dict[str, Any]]:
     """The classes that were seen, the most frequent first: id, name, colour, share of all pixels."""
     shares = counts / max(1, counts.sum())
@@ -220,7 +240,7 @@ def _frames(
     """Frame after frame into the file `part`. While one is segmented, the next is decoded and the one before it is
     drawn and encoded, each in a thread of its own; three frames are held at most."""
     height, width = frame.shape[:2]
-    counts, frames = np.zeros(256, np.int64), 0
+    counts, frames, sure, doubtful = np.zeros(256, np.int64), 0, [], 0
     busy = {"decode": 0.0, "segment": 0.0, "encode": 0.0}
     codec = cv2.VideoWriter.fourcc(*CODECS.get(part.suffix, "mp4v"))
     writer = cv2.VideoWriter(str(part), codec, rate, (width, height))
@@ -236,9 +256,11 @@ def _frames(
         return result
 
     def encode(found: Segmentation) -> None:
-        nonlocal counts
+        nonlocal counts, doubtful
         writer.write(cv2.cvtColor(found.overlay(opacity), cv2.COLOR_RGB2BGR))
         counts += pixels_of_classes(found.ids)
+        sure.append(found.mean_confidence)
+        doubtful += bool(found.doubt)
 
     try:
         with ThreadPoolExecutor(1) as decoder, ThreadPoolExecutor(1) as encoder, noted_signals() as stop:
@@ -257,7 +279,7 @@ def _frames(
             stopped = bool(good)
     finally:
         writer.release()  # writes the index without which an MP4 does not play
-    return Drawn(counts, frames, stopped, busy)
+    return Drawn(counts, frames, stopped, busy, sure, doubtful)
 
 
 def _check_written(part: Path, shown: Path, frames: int) -> None:
