@@ -47,7 +47,7 @@ def unknown(val: Sequence[np.ndarray], count: int) -> Images:
     import skimage.data  # requirements-parity.txt
 
     paths = sorted(Path(skimage.data.__file__).parent.glob("*.*"))
-    photographs = [read_rgb(path) for path in paths if path.suffix in (".png", ".jpg")]
+    photographs = [_photograph(path) for path in paths if path.suffix in (".png", ".jpg")]
     found: Images = {"scikit-image": photographs, "drawn": [_drawn(index) for index in range(count)]}
     names = list(corruptions.CORRUPTIONS)
     for severity in SEVERITIES:
@@ -58,6 +58,11 @@ def unknown(val: Sequence[np.ndarray], count: int) -> Images:
     small = [*val[::2], *photographs]
     found["20x20"] = [cv2.resize(rgb, (20, 20), interpolation=cv2.INTER_AREA) for rgb in small]
     return found
+
+
+def _photograph(path: Path) -> np.ndarray:
+    """One of scikit-image's; two of them have 16 bits, of which OpenCV takes the high byte."""
+    return np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB))
 
 
 def _drawn(index: int) -> np.ndarray:

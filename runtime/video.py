@@ -69,7 +69,7 @@ def segment_video(
     second of the video), size [H, W], seconds, frames_per_second (reached here), seconds_busy (decode, segment, encode,
     which run at the same time), confidence (`sureness`), classes (the legend, shares over all frames) and, where
     `timeline` asks for it, timeline (for each frame the shares of `classes`, 0..1, in their order).
-    `smooth`: see `runtime.steady`; `palette`: other colours, one a class. After `most_frames` it is stopped, whatever the header said.
+    `smooth`: see `runtime.steady`; `palette`: other colours. After `most_frames` it is stopped, whatever was announced.
     Raises UserError when the video cannot be read or the result cannot be written.
     """
     hold, colours = steady(smooth), _colours(segmenter, palette)
@@ -106,7 +106,6 @@ def segment_video(
         "size": list(frame.shape[:2]),
         **_speed(drawn, seconds),
         **_seen(segmenter.labels, colours, drawn.counts, each),
-        "confidence": sureness(drawn.sure, drawn.doubtful),
     }
     write_json(report, facts)
     return facts
@@ -158,13 +157,14 @@ def _rate(capture: Any) -> float:
 
 
 def _counted(drawn: Drawn, expected: int) -> dict[str, Any]:
-    """What the report says of the number of frames; `expected` is what the file announces, 0 where it does not."""
+    """What the report says of the frames; `expected` is what the file announces, 0 where it does not."""
     return {
         "frames": drawn.frames,
         "frames_expected": expected,
         "complete": not drawn.stopped,
         # Some containers do not count their frames but estimate them from their length in seconds.
         "cut_off": not drawn.stopped and drawn.frames < expected - max(1, expected // 50),
+        "confidence": sureness(drawn.sure, drawn.doubtful),
     }
 
 

@@ -22,7 +22,7 @@ def examples(split: str):
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     run = colour_run(tmp_path_factory.mktemp("run") / "colour", SIZE)
-    job = Job(precision="fp32", size=SIZE, output="mask", out=run.folder / "mask.tflite")
+    job = Job(precision="fp32", size=SIZE, output="mask", out=run.folder / "mask.tflite", confidence=True)
     return export.exporter("tflite")(run, job, examples)
 
 

@@ -85,7 +85,9 @@ def test_a_borders_scores_do_not_count(sure):
     segmenter = Segmenter(sure)
     assert segmenter.placing((8, 24)).fit == "letterbox"
     inner = segmenter.segment(rgb).evidence.confidence()
-    assert inner.shape == (8, 24) and inner[2:6].min() > 0.99 and inner.min() > 0.6  # the outermost are between
+    assert (
+        inner.shape == (8, 24) and inner[2:6].min() > 0.99 and inner.min() > 0.6
+    )  # the outermost are between
 
 
 def test_low_scores_are_told(sure):
