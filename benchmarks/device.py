@@ -70,7 +70,8 @@ def main(argv: list[str] | None = None) -> int:
         for threads in options.threads:
             if options.ops:
                 most = roofs(threads)
-                print(*(operations(file, threads, options.runs, most) for file in [*made, *files]), sep="\n")
+                for file in [*made, *files]:
+                    print(operations(file, threads, options.runs, most), flush=True)
                 continue
             print(side_by_side([*made, *files], image(size(options.size)), threads, options.runs))
     return 0
