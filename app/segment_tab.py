@@ -5,7 +5,19 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import address, chosen, common, downloads, grid, image_viewer, palettes, sources, told, video_clip
+from app import (
+    address,
+    chosen,
+    common,
+    downloads,
+    grid,
+    image_viewer,
+    palettes,
+    sources,
+    sureness,
+    told,
+    video_clip,
+)
 from app.plain_text import escaped
 from runtime.errors import UserError
 from runtime.segmenter import Segmentation
@@ -81,3 +93,4 @@ def show_result(result: Segmentation, image: sources.Image, method: tuple[Any, .
     st.markdown(told.about(result, method, image[1]))
     if said := told.how_good(method):
         st.caption(said)
+    sureness.show(result, method)

@@ -74,7 +74,8 @@ def export(run: TrainedModel, job: Job, examples: Examples) -> Path:
     if stride > 1:
         flatbuffer = mask_stride.coarser(flatbuffer, stride)
     sure = job.confidence and bool(model.trainable_variables)  # a threshold has no doubts
-    step = max(1, STEP // stride) if sure and job.output == "mask" else 0
+    second = sure and job.output == "mask" and job.target == "xnnpack"  # others leave the slice to the CPU
+    step = max(1, STEP // stride) if second else 0
     if step:
         flatbuffer = coarse_scores.add(flatbuffer, len(run.spec.classes), step)
     given = (job.size[0] // stride, job.size[1] // stride)
