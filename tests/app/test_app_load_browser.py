@@ -47,6 +47,7 @@ def test_memory_stays_over_a_thousand_runs(served):
 def test_a_hundred_uploads_and_a_reload(served, page):
     port, pid = served
     held = []
+    page.set_default_timeout(120_000)
     page.goto(f"http://127.0.0.1:{port}")
     settled(page, "red")
     for number in range(1, 101):
@@ -62,7 +63,10 @@ def test_a_hundred_uploads_and_a_reload(served, page):
             {"name": f"n{number}.png", "mimeType": "image/png", "buffer": image(300 + number, ids)}
         )
         page.get_by_text(f"image {300 + number}×{300 + number}").wait_for()
-        page.get_by_role("button", name=f"Remove n{number}.png").click()
+        still(page)
+        away = page.get_by_role("button", name=f"Remove n{number}.png")
+        away.click()
+        away.wait_for(state="detached")
         still(page)
         assert page.locator('[data-testid="stAlert"], [data-testid="stException"]').count() == 0
         if number in (20, 100):

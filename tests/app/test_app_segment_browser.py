@@ -93,7 +93,8 @@ def test_several_images_become_one_zip(server, page):
         assert (decoded(archive.read("b_mask.png")) == 0).all()
     page.get_by_text("All 3 images side by side").click()
     page.get_by_text("c.png is not an image").first.wait_for()
-    assert page.get_by_role("img", name="b.png").count() == 1
+    page.get_by_role("img", name="b.png").wait_for()
+    page.get_by_role("button", name="Shares of all (CSV)").wait_for()
     lines = download(page, "Shares of all (CSV)")[1].decode().splitlines()
     assert lines[0] == "image,width,height,red,green,blue"  # 1 of red, 2/3 of green, 1/3 of blue
     assert lines[1:] == ["a.png,60,40,0.0,0.666667,0.333333", "b.png,30,30,1.0,0.0,0.0"]
