@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "export": ("export", "train", "write a run as a .tflite, SavedModel, ONNX or OpenVINO"),
     "fit": ("export.offload", "train", "which operations of a .tflite stay off an accelerator, and why"),
     "run": ("runtime", "", "segment images, folders and videos with a .tflite or a model's name"),
+    "benchmark": ("kerbside.benchmark", "", "time, size, memory and mIoU of files, as a table and a JSON"),
     "list": ("kerbside.listing", "", "the models that have a name: what ships, and public checkpoints"),
     "push": ("kerbside.push", "train", "make a model repository on the Hugging Face Hub of a run"),
     "app": ("streamlit", "app", "open the page in a browser"),

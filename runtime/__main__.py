@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import signal
 import sys
 import time
@@ -11,7 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from runtime import strict_json
+from runtime import streams, strict_json
 from runtime.encoding import memory_for
 from runtime.errors import UserError, WriteError, exit_on_user_error
 from runtime.files import write_together
@@ -52,7 +53,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="MODEL.tflite",
         help="any .tflite semantic segmenter, a name of kerbside list, or hf://OWNER/NAME",
     )
-    result.add_argument("input", type=Path, metavar="INPUT", help="an image, a folder of images, or a video")
+    result.add_argument(
+        "input",
+        type=lambda text: text if streams.is_stream(text) and not Path(text).is_file() else Path(text),
+        metavar="INPUT",
+        help="an image, a folder of images, a video, a camera (0, /dev/video0) or an address (rtsp://...)",
+    )
     result.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="where the results go; a .mp4 for a video"
     )
@@ -85,6 +91,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="|".join(FITS),
         help="how an image of another shape than the model's comes before it (default auto: by its aspect)",
     )
+    result.add_argument(
+        "--frames",
+        type=int,
+        metavar="N",
+        help="of a video, camera or address: stop after so many (at Ctrl-C)",
+    )
     result.add_argument("--overwrite", action="store_true", help="replace results that are there already")
     return result
 
@@ -94,9 +106,12 @@ def main(arguments: list[str] | None = None) -> int:
     if not 0.0 <= args.opacity <= 1.0:
         raise UserError(f"--opacity is {args.opacity}; it has to be from 0 to 1.")
     checked_fit(args.fit, "--fit")
-    if not args.input.exists():
+    live = isinstance(args.input, str)
+    if args.frames is not None and args.frames < 1:
+        raise UserError(f"--frames is {args.frames}; it has to be 1 or more.")
+    if not live and not args.input.exists():
         raise UserError(f"{args.input} does not exist; name an image, a folder of images, or a video.")
-    video = args.input.suffix.lower() in VIDEO_SUFFIXES and args.input.is_file()
+    video = live or args.input.suffix.lower() in VIDEO_SUFFIXES and args.input.is_file()
     _check_out(args.out, video)
     if args.polygon_classes and not args.polygons:
         raise UserError(
@@ -104,6 +119,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
     if video and args.polygons:
         raise UserError(f"--polygons is for images, and {args.input} is a video; leave it out.")
+    if args.frames and not video:
+        raise UserError(f"--frames is for videos, and {args.input} is none; leave it out.")
     if args.smooth != 1 and not video:
         raise UserError(f"--smooth is for videos, and {args.input} is none; leave it out.")
     formats = chosen_formats(args.polygons) if args.polygons else ()
@@ -126,27 +143,39 @@ def _check_out(out: Path, video: bool) -> None:
 
 
 def run_video(segmenter: Segmenter, args: argparse.Namespace) -> int:
-    overlay, report = args.out / f"{args.input.stem}_overlay.mp4", args.out / f"{args.input.stem}.json"
+    live = isinstance(args.input, str)
+    shown = streams.shown(args.input) if live else args.input
+    stem = streams.stem(args.input) if live else args.input.stem
+    overlay, report = args.out / f"{stem}_overlay.mp4", args.out / f"{stem}.json"
     if args.out.suffix.lower() == ".mp4":
         overlay, report = args.out, args.out.with_suffix(".json")
-        if overlay.resolve() == args.input.resolve():
+        if not live and overlay.resolve() == args.input.resolve():
             raise UserError(f"--out {overlay} is the video itself; name another file.")
     refuse_existing([overlay, report], args.overwrite)
     facts = segment_video(
-        segmenter, args.input, overlay, report, args.opacity, live_line, args.smooth, fit=args.fit
+        segmenter,
+        args.input,
+        overlay,
+        report,
+        args.opacity,
+        live_line,
+        args.smooth,
+        args.frames or math.inf,
+        args.fit,
     )
+    enough = facts["frames"] == args.frames
     live_line("")
     print(
         f"{overlay}: {facts['frames']} frames at {facts['frames_per_second']} frames/s"
-        + ("" if facts["complete"] else " (stopped early; the file plays)")
+        + ("" if facts["complete"] or enough else " (stopped early; the file plays)")
         + how_sure(facts["confidence"])
     )
     if facts["cut_off"]:
         raise UserError(
-            f"{args.input} is cut off: it announces {facts['frames_expected']} frames and holds {facts['frames']}; "
+            f"{shown} is cut off: it announces {facts['frames_expected']} frames and holds {facts['frames']}; "
             f"{overlay} has those."
         )
-    return 0 if facts["complete"] else 130
+    return 0 if facts["complete"] or enough else 130
 
 
 def how_sure(found: dict[str, Any] | None) -> str:

@@ -19,6 +19,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # our sentence, not FFmpe
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
+from runtime import streams  # noqa: E402
 from runtime.bundle import Colour  # noqa: E402
 from runtime.containers import opened  # noqa: E402
 from runtime.errors import UserError  # noqa: E402
@@ -51,7 +52,7 @@ class Drawn(NamedTuple):
 
 def segment_video(
     segmenter: Segmenter,
-    path: Path,
+    source: Path | str,
     overlay: Path,
     report: Path,
     opacity: float,
@@ -62,7 +63,8 @@ def segment_video(
     palette: Sequence[Colour] | None = None,
     timeline: bool = False,
 ) -> dict[str, Any]:
-    """Write `overlay` (.mp4 or .webm) and `report` (.json), both also when Ctrl-C ends it early; what the report holds.
+    """Of a file, or a camera or address as text (runtime/streams.py), write `overlay` (.mp4 or .webm) and `report`
+    (.json), both also when Ctrl-C ends it early; what the report holds.
 
     That is: video, model, fit (how frames lie before the model: see `Segmenter.placing`), frames, frames_expected,
     complete (False when stopped), cut_off (the file ends before the frames that it announces), smooth, rate (frames a
@@ -74,13 +76,15 @@ def segment_video(
     """
     hold, colours = steady(smooth), _colours(segmenter, palette)
     each: list[np.ndarray] | None = [] if timeline else None
-    capture = opened(path)
+    live = isinstance(source, str)
+    path = Path(streams.shown(source)) if isinstance(source, str) else source
+    capture = streams.opened(source) if isinstance(source, str) else opened(source)
     try:
         frame = _first_frame(capture, path)
         with naming(path):
             way = segmenter.placing((frame.shape[0], frame.shape[1]), fit).fit
         rate = _rate(capture)
-        expected = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        expected = 0 if live else max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         start = time.perf_counter()
 
         def say(frames: int) -> None:
@@ -97,7 +101,7 @@ def segment_video(
         capture.release()
     seconds = time.perf_counter() - start
     facts: dict[str, Any] = {
-        "video": path.name,
+        "video": streams.shown(source) if isinstance(source, str) else path.name,
         "model": segmenter.path.name,
         "fit": way,
         **_counted(drawn, expected),
