@@ -76,15 +76,14 @@ def segment_video(
     """
     hold, colours = steady(smooth), _colours(segmenter, palette)
     each: list[np.ndarray] | None = [] if timeline else None
-    live = isinstance(source, str)
-    path = Path(streams.shown(source)) if isinstance(source, str) else source
-    capture = streams.opened(source) if isinstance(source, str) else opened(source)
+    capture, name = _opened(source)
     try:
-        frame = _first_frame(capture, path)
-        with naming(path):
+        frame = _first_frame(capture, name)
+        with naming(name):
             way = segmenter.placing((frame.shape[0], frame.shape[1]), fit).fit
         rate = _rate(capture)
-        expected = 0 if live else max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        announced = 0 if isinstance(source, str) else int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        expected = max(0, announced)
         start = time.perf_counter()
 
         def say(frames: int) -> None:
@@ -101,7 +100,7 @@ def segment_video(
         capture.release()
     seconds = time.perf_counter() - start
     facts: dict[str, Any] = {
-        "video": streams.shown(source) if isinstance(source, str) else path.name,
+        "video": name if isinstance(source, str) else source.name,
         "model": segmenter.path.name,
         "fit": way,
         **_counted(drawn, expected),
@@ -113,6 +112,13 @@ def segment_video(
     }
     write_json(report, facts)
     return facts
+
+
+def _opened(source: Path | str) -> tuple[Any, str]:
+    """The capture of a file, or of a camera or address, and what it is called in messages."""
+    if isinstance(source, str):
+        return streams.opened(source), streams.shown(source)
+    return opened(source), str(source)
 
 
 def _colours(segmenter: Segmenter, palette: Sequence[Colour] | None) -> tuple[Colour, ...]:
@@ -144,7 +150,7 @@ def checked_video(path: Path, shown: str, most_frames: int, most_pixels: int) ->
     return {"frames": frames, "rate": rate, "size": [height, width]}
 
 
-def _first_frame(capture: Any, path: Path) -> np.ndarray:
+def _first_frame(capture: Any, path: str) -> np.ndarray:
     """(H, W, 3), BGR. Raises UserError when there is none."""
     good, frame = capture.read()
     if not good:
