@@ -63,7 +63,7 @@ def convert(
     signature = [tf.TensorSpec((1, *size, 3), tf.uint8, name="image")]
     serve = tf.function(tflite.serve(model, output))
     made, _ = tf2onnx.convert.from_function(serve, input_signature=signature, opset=OPSET)
-    made = _named(made, output)
+    made = _without_erfc(_named(made, output))
     if images:
         made = onnx.load_from_string(quantised(made.SerializeToString(), images))
     others = {node.domain for node in made.graph.node} - {"", "ai.onnx"}
@@ -76,6 +76,25 @@ def convert(
     onnx.checker.check_model(made)
     data: bytes = made.SerializeToString()
     return data
+
+
+def _without_erfc(made: Any) -> Any:
+    """TensorFlow's optimizer writes an exact GELU with Erfc; ONNX has Erf alone, and erfc x is 1 - erf x."""
+    from onnx import helper, numpy_helper
+
+    nodes = []
+    for node in made.graph.node:
+        if node.op_type != "Erfc":
+            nodes.append(node)
+            continue
+        between = f"{node.name}/erf"
+        nodes.append(helper.make_node("Erf", list(node.input), [between], name=between))
+        nodes.append(helper.make_node("Sub", ["erfc_one", between], list(node.output), name=node.name))
+    if len(nodes) > len(made.graph.node):
+        made.graph.initializer.append(numpy_helper.from_array(np.float32(1), "erfc_one"))
+        del made.graph.node[:]
+        made.graph.node.extend(nodes)
+    return made
 
 
 def _named(made: Any, output: str) -> Any:

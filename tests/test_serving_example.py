@@ -55,7 +55,7 @@ def port(tmp_path_factory, slow) -> Iterator[int]:
             time.sleep(0.2)
         return segment(*args)
 
-    segmenter.segment = slowly
+    segmenter.segment = slowly  # type: ignore[method-assign]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         number = free.getsockname()[1]

@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -121,6 +122,16 @@ def test_a_mask_files_logits_are_kerass(made):
     assert logits.shape == (*SIZE, len(colour_spec().classes))
     np.testing.assert_allclose(logits, keras_logits, atol=1e-4)
     np.testing.assert_array_equal(ids, keras_ids)
+
+
+def test_an_exact_gelu_has_no_erfc() -> None:
+    """ONNX has no Erfc, which TensorFlow's optimizer makes of GELU."""
+    image = keras.Input((8, 12, 3))
+    x = keras.activations.gelu(keras.layers.Conv2D(4, 1)(image / 64.0 - 2.0), approximate=False)
+    model = keras.Model(image, {"logits": keras.layers.Conv2D(2, 1)(x)})
+    rgb = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
+    _, logits = onnx_model.predictor(onnx_model.convert(model, (8, 12), "scores"), "scores")(rgb)
+    np.testing.assert_allclose(logits, parity.keras_predict(model)(rgb)[1], atol=1e-5)
 
 
 def test_it_is_evaluated_like_a_tflite(made):
