@@ -82,8 +82,7 @@ def segment_video(
         with naming(name):
             way = segmenter.placing((frame.shape[0], frame.shape[1]), fit).fit
         rate = _rate(capture)
-        announced = 0 if isinstance(source, str) else int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        expected = max(0, announced)
+        expected = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         start = time.perf_counter()
 
         def say(frames: int) -> None:
