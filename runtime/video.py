@@ -63,8 +63,7 @@ def segment_video(
     palette: Sequence[Colour] | None = None,
     timeline: bool = False,
 ) -> dict[str, Any]:
-    """Of a file, or a camera or address as text (runtime/streams.py), write `overlay` (.mp4 or .webm) and `report`
-    (.json), both also when Ctrl-C ends it early; what the report holds.
+    """Of a file, camera or address (streams.py): `overlay` (.mp4, .webm), `report` (.json); what the report holds.
 
     That is: video, model, fit (how frames lie before the model: see `Segmenter.placing`), frames, frames_expected,
     complete (False when stopped), cut_off (the file ends before the frames that it announces), smooth, rate (frames a
