@@ -91,7 +91,7 @@ def _without_erfc(made: Any) -> Any:
         nodes.append(helper.make_node("Erf", list(node.input), [between], name=between))
         nodes.append(helper.make_node("Sub", ["erfc_one", between], list(node.output), name=node.name))
     if len(nodes) > len(made.graph.node):
-        made.graph.initializer.append(numpy_helper.from_array(np.float32(1), "erfc_one"))
+        made.graph.initializer.append(numpy_helper.from_array(np.array(1, np.float32), "erfc_one"))
         del made.graph.node[:]
         made.graph.node.extend(nodes)
     return made
