@@ -105,7 +105,7 @@ def _means(
     image, outputs = interpreter.get_input_details()[0], interpreter.get_output_details()
     sums: list[Any] = [0.0] * len(numbers)
     for rgb in images:
-        interpreter.set_tensor(image["index"], rgb[None])
+        interpreter.set_tensor(image["index"], rgb[None].astype(image["dtype"]))
         interpreter.invoke()
         for place, number in enumerate(numbers):
             values = interpreter.get_tensor(outputs[number]["index"])

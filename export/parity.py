@@ -216,11 +216,11 @@ def pass_through(
     return {**found.to_json(), "allow_loss": job.allow_loss}
 
 
-def corrupted(examples: Sequence[Example]) -> list[Example]:
+def corrupted(examples: Sequence[Example], severity: int = SEVERITY) -> list[Example]:
     """The same images, each under one of the corruptions in turn."""
     names = list(corruptions.CORRUPTIONS)
     return [
-        robustness.corrupted(example, names[place % len(names)], SEVERITY)
+        robustness.corrupted(example, names[place % len(names)], severity)
         for place, example in enumerate(examples)
     ]
 

@@ -25,6 +25,7 @@ from export import (
     bias,
     coarse_scores,
     confidence,
+    equalise,
     mask_stride,
     metadata,
     parity,
@@ -137,14 +138,11 @@ def convert(
         image = tf.TensorSpec((1, *size, 3), tf.float32 if precision == "int8" else tf.uint8, name="image")
         write_saved_model(folder, model, serve(model, output), [image])
         converter = converter_of(folder, precision, chosen)
-        flatbuffer = (
-            _quantise(converter, precision, chosen, keep_float)
-            if precision in CALIBRATED
-            else converter.convert()
-        )
-    flatbuffer = bytes(flatbuffer)
+        if precision in CALIBRATED:
+            flatbuffer, reference = _quantise(converter, precision, chosen, keep_float)
+        else:
+            flatbuffer = bytes(converter.convert())
     if precision in CALIBRATED and correct:
-        reference = convert(model, size, "fp32", output)
         shown = chosen[:: -(-len(chosen) // CORRECTION_IMAGES)]
         flatbuffer = bias.correct(flatbuffer, reference, shown, progress=counter("correcting biases"))
     if precision == "int8":
@@ -155,17 +153,18 @@ def convert(
 
 def _quantise(
     converter: Any, precision: str, images: Sequence[np.ndarray], keep_float: Sequence[str]
-) -> bytes:
-    """Calibrate, correct the ranges, and quantise: for `mixed` the ops of MIXED_INT8 and no other. The input is uint8,
-    scores stay float32."""
+) -> tuple[bytes, bytes]:
+    """Calibrate, equalise, take the ranges, and quantise: for `mixed` the ops of MIXED_INT8 and no other. The input is
+    uint8, scores stay float32. The second file is the float one that was quantised."""
     # What converter.convert() does, in two halves; mixed: what tf.lite.experimental.QuantizationDebugger does, less its
     # instrumented copies of the model.
     if precision == "mixed":
         converter.representative_dataset = lambda: ([image[None]] for image in images)
-    calibrated = ranges.corrected(tensorflow_private.calibrated(converter), images)
+    calibrated = equalise.equalised(tensorflow_private.calibrated(converter), images)
+    calibrated = ranges.taken(calibrated, images)
     graph = surgery.read(calibrated)
     kinds = sorted(set(surgery.op_names(graph)) - set(MIXED_INT8)) if precision == "mixed" else None
-    return tensorflow_private.quantised(calibrated, kinds, _results(graph, keep_float))
+    return tensorflow_private.quantised(calibrated, kinds, _results(graph, keep_float)), calibrated
 
 
 def _results(model: Any, wanted: Sequence[str]) -> list[str]:
