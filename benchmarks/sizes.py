@@ -38,6 +38,7 @@ SIZES = (
 IMAGE, IMAGE_SIZE = Path("examples/sunny_street.jpg"), (360, 480)
 FIGURES, PAGE, PLOT = Path("docs/sizes.json"), Path("docs/sizes.md"), Path("docs/images/sizes.png")
 ANY_LOSS = "100"
+COMPARED = "24"  # images beside Keras, for what is lost to int8; the score is of all
 
 Row = dict[str, Any]  # label, size, drive, float and int8 (mIoU in percent), ms
 
@@ -81,18 +82,8 @@ def scored(folder: Path, size: str, file: Path) -> Row:
     data = load(folder).data
     if data.name != "camvid" or not isinstance(data.folder, str):
         raise UserError(f"{folder} was not trained on one folder of CamVid: name runs of benchmarks.unseen")
-    run(
-        "export",
-        str(folder),
-        "--precision",
-        "int8",
-        "--size",
-        size,
-        "--allow-loss",
-        ANY_LOSS,
-        "--out",
-        str(file),
-    )
+    run("export", str(folder), "--precision", "int8", "--size", size, "--allow-loss", ANY_LOSS,
+        "--parity-images", COMPARED, "--out", str(file))  # fmt: skip
     out = file.with_suffix("")
     run("training.evaluate", str(file), "--data", "camvid", "--data-dir", data.folder, "--metrics", "none",
         "--fit", "stretch", "--out", str(out))  # fmt: skip
