@@ -109,9 +109,12 @@ def png(array: np.ndarray) -> bytes:
 
 
 def colour(ids: np.ndarray, palette: Palette) -> np.ndarray:
-    """Class ids, uint8 (H, W), to their colours, uint8 (H, W, 3); ids beyond the palette (255, ignored) are black."""
+    """Class ids 0..255, (H, W), to their colours, uint8 (H, W, 3); ids beyond the palette (255, ignored) are black.
+    Fastest for uint8."""
     table = np.zeros((256, 1, 3), np.uint8)
     table[: len(palette), 0] = np.asarray(palette, np.uint8)
+    if ids.dtype != np.uint8 or ids.ndim != 2 or not ids.size:
+        return table[:, 0][ids]
     return cv2.applyColorMap(ids, table)  # NumPy's table[ids] takes ten times as long
 
 

@@ -81,5 +81,10 @@ def test_an_address_holds_the_whole_image(kind, begins):
 def test_the_files_of_the_page_stand_beside_its_code():
     """Where they are found in an installed package too."""
     there = {path.name for path in frontend.FOLDER.iterdir()}
-    parts = {f"{name}.{kind}" for name in ("canvas", "viewer", "legend") for kind in ("html", "css", "js")}
-    assert parts | {"page.css", "scores.css"} <= there and frontend.FOLDER.parent.name == "app"
+    parts = {
+        f"{name}.{kind}"
+        for name in ("canvas", "picker", "timeline", "viewer")
+        for kind in ("html", "css", "js")
+    }
+    parts |= {"viewer_ids.js", "viewer_keys.js", "viewer_panes.js", "page.css", "scores.css"}
+    assert parts <= there and frontend.FOLDER.parent.name == "app"

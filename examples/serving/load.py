@@ -6,10 +6,13 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
+
+from runtime.errors import UserError, exit_on_user_error
 
 
 def measured(url: str, data: bytes, clients: int, seconds: float) -> tuple[Counter[int], np.ndarray, float]:
@@ -38,14 +41,17 @@ def measured(url: str, data: bytes, clients: int, seconds: float) -> tuple[Count
     return statuses, np.array(times), time.perf_counter() - started
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     command = argparse.ArgumentParser(description=__doc__)
     command.add_argument("url", help="such as http://127.0.0.1:8600/segment")
     command.add_argument("image", type=Path)
     command.add_argument("--at", type=int, nargs="+", default=[1, 4, 16], metavar="N", help="clients at once")
     command.add_argument("--seconds", type=float, default=10)
-    args = command.parse_args()
-    data = args.image.read_bytes()
+    args = command.parse_args(argv)
+    try:
+        data = args.image.read_bytes()
+    except OSError as error:
+        raise UserError(f"{args.image} cannot be read: {error.strerror}") from error
     print("clients  requests/s  p50 ms  p95 ms  answers")
     for clients in args.at:
         statuses, times, seconds = measured(args.url, data, clients, args.seconds)
@@ -58,4 +64,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_on_user_error(main))

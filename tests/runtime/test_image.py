@@ -200,7 +200,8 @@ def test_png_round_trip_and_refusal(sample_image):
 def test_colour_and_overlay():
     ids = np.array([[0, 1, 255]], np.uint8)
     palette = ((10, 20, 30), (200, 100, 0))
-    assert image.colour(ids, palette).tolist() == [[[10, 20, 30], [200, 100, 0], [0, 0, 0]]]
+    for kind in (np.uint8, np.int32, np.int64):
+        assert image.colour(ids.astype(kind), palette).tolist() == [[[10, 20, 30], [200, 100, 0], [0, 0, 0]]]
     rgb = np.full((1, 3, 3), 100, np.uint8)
     assert image.overlay(rgb, ids, palette, 0.0).tolist() == rgb.tolist()
     assert image.overlay(rgb, ids, palette, 0.5).tolist() == [[[55, 60, 65], [150, 100, 50], [100] * 3]]
