@@ -60,6 +60,8 @@ def row(page, label: str):
 
 
 def pick(page, label: str, option: str) -> None:
+    row(page, label).scroll_into_view_if_needed()
+    settled(page)  # a list that opens while the page still moves closes again
     row(page, label).click()
     page.get_by_role("option", name=option, exact=True).click()
     settled(page)
