@@ -106,10 +106,9 @@ def read(folder: Path) -> list[Source]:
 
 def checked(content: object) -> list[Source]:
     """What a file of ours says of it. ValueError when it is of another form."""
-    whole = (
-        list(content) if isinstance(content, tuple) else content
-    )  # model_config.read makes tuples of lists
-    found: list[Source] = strict_json.checked({KEY: whole}, {KEY: list[dict[str, str]]})[KEY]
+    # model_config.read makes tuples of lists
+    content = list(content) if isinstance(content, tuple) else content
+    found: list[Source] = strict_json.checked({KEY: content}, {KEY: list[dict[str, str]]})[KEY]
     return [{key: one.get(key, "") for key in ("what", "how", "terms", "read")} for one in found]
 
 
@@ -153,13 +152,20 @@ def _weights(path: str | None, how: str) -> list[Source]:
         return []
     folder = Path(path).parent if Path(path).name == best_weights.NAME else Path(path)
     if (folder / "recipe.json").is_file():
-        there = read(folder)
-    elif Path(path).suffix == ".tflite":
-        there = of_card(read_note(Path(path)))
-    else:
-        card = model_config.config_path(named.weights(path))
-        there = of_card(model_config.read(card)) if card.is_file() else []
+        return [{**one, "how": how} for one in read(folder)]
+    try:
+        there = of_card(_card(path))
+    except ValueError as error:
+        raise UserError(f"{path} does not say what it has learnt from as a card does: {error}") from error
     return [{**one, "how": how} for one in there] or [_unknown(path, how)]
+
+
+def _card(path: str) -> Mapping[str, object]:
+    """What a .tflite, or the card of weights, says; nothing where it has gone."""
+    if Path(path).suffix == ".tflite":
+        return read_note(Path(path)) if Path(path).is_file() else {}
+    card = model_config.config_path(named.weights(path))
+    return model_config.read(card) if card.is_file() else {}
 
 
 def _unknown(source: str, how: str) -> Source:

@@ -60,6 +60,15 @@ def test_what_it_began_with_and_was_taught_by_counts_too(tmp_path: Path):
     assert unknown["what"] == str(older) and unknown["terms"].startswith("not known here")
 
 
+def test_what_has_gone_is_not_known_and_a_spoilt_card_is_said(tmp_path: Path):
+    for gone in ("gone.tflite", "gone.weights.h5"):
+        (found,) = learnt_from.of(recipe(teacher=str(tmp_path / gone)))[1:]
+        assert found["terms"].startswith("not known here")
+    spoilt = card(tmp_path / "spoilt.weights.h5", learnt_from=["CamVid"])
+    with pytest.raises(UserError, match=r"spoilt\.weights\.h5 does not say what it has learnt from"):
+        learnt_from.of(recipe(init=str(spoilt)))
+
+
 def test_a_public_file_is_known_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     file = tmp_path / "renamed.tflite"
     file.write_bytes(b"a public backbone")
