@@ -1,4 +1,4 @@
-# The page in a container, as a user without rights on a disk that may be read-only. Not run here: see docs/deploy.md.
+# The page in a container, as a user without rights on a disk that may be read-only. Not run here: see docs/how-to/deploy.md.
 # A tag may come to name another image. To hold to one, put its digest behind the tag, as
 #   docker buildx imagetools inspect python:3.11-slim-bookworm
 # prints it (FROM python:3.11-slim-bookworm@sha256:...), and look for a newer one now and then: it has no fixes after it.

@@ -13,7 +13,7 @@ else
 OTHERWISE := true
 endif
 
-.PHONY: train test test-all test-arm lint format app lock
+.PHONY: train test test-all test-arm docs lint format app lock
 
 $(VENV)/.installed: requirements-runtime.txt requirements-app.txt requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
@@ -36,18 +36,28 @@ $(VENV)/.extras: $(VENV)/.installed requirements-extras.txt
 	  { echo "the extras could not be installed ($(VENV)/extras.log says why): their tests will skip" >&2; \
 	    $(OTHERWISE); }
 
+# What `make docs` and the notebooks need. Without it their tests skip, and say why.
+$(VENV)/.docs: $(VENV)/.installed requirements-docs.txt
+	@echo "installing requirements-docs.txt, once"
+	@$(PIP) --no-deps --retries 1 -r requirements-docs.txt 2>$(VENV)/docs.log && touch $@ || \
+	  { echo "what the site needs could not be installed ($(VENV)/docs.log says why): its tests will skip" >&2; \
+	    $(OTHERWISE); }
+
 train: $(VENV)/.installed ## DeepLabV3+ on the drawn scenes, within 10 minutes on two cores
 	$(BIN)/python -m training.train deeplabv3plus --data scenes --name first
 
-test: $(FIRST) $(VENV)/.parity $(VENV)/.extras ## what CI runs
+test: $(FIRST) $(VENV)/.parity $(VENV)/.extras $(VENV)/.docs ## what CI runs
 	$(BIN)/python -m pytest $(TWO) -m "not slow"
 
-test-all: $(FIRST) $(VENV)/.parity $(VENV)/.extras ## the slow ones too
+test-all: $(FIRST) $(VENV)/.parity $(VENV)/.extras $(VENV)/.docs ## the slow ones too
 	$(BIN)/python -m pytest $(TWO)
 
 test-arm: $(VENV)/.installed ## every shipped file and network on emulated Arm cores; fetches QEMU and an arm64 Python once
 	$(BIN)/python -m tests.arm
 	$(BIN)/python -m pytest -s tests/test_arm.py
+
+docs: $(VENV)/.docs ## the site, in .site/; a link that leads nowhere fails
+	$(BIN)/python -m deploy.site
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

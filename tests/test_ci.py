@@ -27,7 +27,7 @@ def executable(path: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["parity", "extras"])
+@pytest.mark.parametrize("name", ["parity", "extras", "docs"])
 def test_what_cannot_be_installed_skips_tests_here_and_fails_ci(tmp_path: Path, name: str) -> None:
     executable(tmp_path / "bin" / "python", NO_PIP)
     (tmp_path / ".installed").touch()

@@ -1,4 +1,4 @@
-"""Who may import whom, and how long a file and a function may be (docs/architecture.md)."""
+"""Who may import whom, and how long a file and a function may be (docs/explanation/architecture.md)."""
 
 import ast
 import functools

@@ -35,7 +35,7 @@ def parser() -> Parser:
 
 def _folder_flags(command: Parser) -> None:
     """What is no part of a recipe."""
-    several = command.add_argument_group("several machines (docs/distributed.md)")
+    several = command.add_argument_group("several machines (docs/how-to/distributed.md)")
     several.add_argument(
         "--worker-timeout",
         type=float,

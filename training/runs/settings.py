@@ -112,7 +112,7 @@ class ModelSettings(Checked):
         0.95, "of the moving statistics of BatchNorm", metavar="M", bounds=(0.0, 0.99999)
     )
     quantize: bool = option(
-        False, "go on from --init with 8 bits simulated, for an int8 export (docs/training.md)"
+        False, "go on from --init with 8 bits simulated, for an int8 export (docs/how-to/training.md)"
     )
 
 

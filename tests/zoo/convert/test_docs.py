@@ -1,4 +1,4 @@
-"""docs/checkpoints.md says what each source assumes, as the tables in the code have it."""
+"""docs/how-to/checkpoints.md says what each source assumes, as the tables in the code have it."""
 
 import pytest
 
@@ -16,7 +16,7 @@ from zoo.convert.layouts import (
 )
 from zoo.convert.options import text
 
-PAGE = (REPOSITORY / "docs" / "checkpoints.md").read_text(encoding="utf-8")
+PAGE = (REPOSITORY / "docs" / "how-to" / "checkpoints.md").read_text(encoding="utf-8")
 TABLES = {
     "torchvision": torchvision.UNSAID,
     "torchvision on MobileNetV3": torchvision_mobile.UNSAID,
