@@ -10,6 +10,8 @@ Measured through the file itself, at its own size, on images of val, of each eve
   right as of clean ones (GOOD) from the others: the largest difference of the shares of both that lie above it.
 - `place`: the shares of the classes in the cells of an image are those of label maps of train, and of their mirror
   images. One group (a drive, a city) after another is scored by the shares of the others: `least` is the lowest.
+  Where the labels lack a class of the model, as other data's do, they would call it out of place wherever it is
+  seen: then the model's own ids on the same images count in their place.
 """
 
 from collections.abc import Sequence
@@ -63,7 +65,7 @@ def measured(
         told(place + 1, len(seen))
     found = {
         "temperature": 1.0, "step": step, "images": len(seen), "split": "val", "ece": None,
-        "score": score_rule(clean, spoilt), **place_rule(spec, labelled, examples, clean),
+        "score": score_rule(clean, spoilt), **place_rule(spec, labelled, examples, clean, candidate, size),
     }  # fmt: skip
     if labelled:
         temperature = best_temperature(*_pixels(clean[::2]))
@@ -158,13 +160,22 @@ def parting(good: Sequence[float], bad: Sequence[float]) -> float:
     return float(between[int(np.argmax(above))])
 
 
-def place_rule(spec: DatasetSpec, labelled: bool, examples: Examples, clean: Seen) -> dict[str, Any]:
-    """`place` and `shares`; of images without labels, by the model's own class ids."""
+def place_rule(
+    spec: DatasetSpec,
+    labelled: bool,
+    examples: Examples,
+    clean: Seen,
+    candidate: Predict,
+    size: tuple[int, int],
+) -> dict[str, Any]:
+    """`place` and `shares`; of images without labels, and of labels that lack a class, by the model's own ids."""
     classes = len(spec.classes)
     if labelled:
         chosen = spread(examples("train"), LABEL_MAPS)
         maps = [example.read()[1] for example in chosen]
         groups = _groups(chosen)
+        if len(set().union(*map(np.unique, maps)) - {VOID_ID}) < classes:
+            maps = [candidate(resize_rgb(example.read()[0], size))[0] for example in chosen]
     else:
         maps = [truth for _, truth in clean]
         groups = [place * FOLDS // len(maps) for place in range(len(maps))]

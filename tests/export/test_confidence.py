@@ -11,6 +11,7 @@ from runtime.confidence import likeliest, read_facts
 from runtime.errors import UserError
 from runtime.segmenter import Segmenter
 from tests.exported import NAMES, colour_examples, colour_run
+from training.data.spec import DatasetSpec, Example
 
 SIZE = (33, 48)
 
@@ -117,6 +118,27 @@ def test_the_shares_of_a_cell_and_of_its_mirror_image():
     np.testing.assert_allclose(
         both[0, 0], np.array([0.01, 1 + 0.01]) / 1.02
     )  # void here, the mirror image is known
+
+
+def test_labels_that_lack_a_class_do_not_say_where_it_lies():
+    """Of two classes the labels know one, and the file sees the other in the left half of each image."""
+    spec = DatasetSpec("two", ("road", "wall"), ((1, 1, 1), (2, 2, 2)), ("train", "val"), (48, 64))
+    seen = np.zeros((48, 64), np.uint8)
+    seen[:, :32] = 1
+    for labels, share in (
+        (np.zeros_like(seen), 0.5),
+        (seen[::-1, ::-1], 0.5),
+        (np.eye(48, 64, dtype=np.uint8), 0.02),
+    ):
+        pictures = [
+            Example(f"{n}", lambda labels=labels: (np.zeros((48, 64, 3), np.uint8), labels)) for n in range(4)
+        ]
+        found = confidence.place_rule(
+            spec, True, lambda split, pictures=pictures: pictures, [], lambda rgb: (seen, None), (48, 64)
+        )  # fmt: skip
+        shares = np.array(found["shares"])
+        assert shares.shape == (confidence.ROWS, confidence.COLUMNS, 2)
+        assert shares[..., 1].mean() == pytest.approx(share, abs=0.02)  # of the image and its mirror image
 
 
 def test_a_file_of_others_and_one_that_tells_already_are_refused(file, tmp_path):

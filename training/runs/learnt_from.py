@@ -61,7 +61,8 @@ TERMS: dict[str, Terms] = {
     "voc": Terms("PASCAL VOC", "images on Flickr's terms", "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/"),
 }
 SAME = {"cityscapes_tfds": "cityscapes"}
-# Public files that --backbone-weights takes, by SHA-256: the licence of the file, and what it has learnt from.
+# Public files that --backbone-weights and zoo.convert take, by SHA-256: the licence of the file, and what it has learnt
+# from, last what the whole network was trained on.
 FILES: dict[str, tuple[str, tuple[str, ...]]] = {
     "322fe29945cb1693f426952f2a330ab67ea5678545ddee6f2548e0cfd0ca03e5": (
         "Google Coral's DeepLab slim, Apache-2.0",
@@ -118,8 +119,15 @@ def line(sources: Sequence[Mapping[str, str]]) -> str:
 
 
 def of_card(facts: Mapping[str, object]) -> list[Source]:
-    """What a card of weights says; nothing where it is older than that. ValueError when it is of another form."""
-    return checked(facts[KEY]) if KEY in facts else []
+    """What a card of weights says; of a checkpoint that is converted whole, what is known of its file; nothing where
+    neither is known. ValueError when it is of another form."""
+    if facts.get(KEY):
+        return checked(facts[KEY])
+    source = facts.get("source")
+    sha256 = source.get("sha256") if isinstance(source, Mapping) else None
+    licence, names = FILES.get(str(sha256), ("", ()))
+    before = [_source(name, "backbone", f" (by way of {licence})") for name in names[:-1]]
+    return [*(_source(name, "data", f" (by way of {licence})") for name in names[-1:]), *before]
 
 
 def _source(name: str, how: str, of_file: str = "") -> Source:

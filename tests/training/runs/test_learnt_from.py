@@ -81,6 +81,15 @@ def test_a_public_file_is_known_by_its_content(tmp_path: Path, monkeypatch: pyte
     assert told(learnt_from.of(recipe(backbone_weights=str(file))))[1:] == [(str(file), "backbone")]
 
 
+def test_a_public_checkpoint_that_is_converted_whole_is_known_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(learnt_from.FILES, "abc", ("Theirs, MIT", ("imagenet", "cityscapes")))
+    facts = {"source": {"kind": "test", "name": "their", "sha256": "abc"}}
+    assert told(learnt_from.of_card(facts)) == [("Cityscapes", "data"), ("ImageNet", "backbone")]
+    assert learnt_from.of_card({"source": {"sha256": "abd"}}) == learnt_from.of_card({}) == []
+    own = {"what": "COCO", "how": "data", "terms": "theirs", "read": ""}
+    assert learnt_from.of_card({**facts, "learnt_from": [own]}) == [own]
+
+
 def test_a_run_keeps_it_while_what_it_began_with_is_there(tmp_path: Path):
     taught = card(tmp_path / "t.weights.h5", learnt_from=[
         {"what": "COCO", "how": "data", "terms": "theirs", "read": ""}])  # fmt: skip
