@@ -69,7 +69,7 @@ def _folder_flags(command: Parser) -> None:
 def assemble(args: argparse.Namespace) -> Any:
     """The Recipe of a command line: the row of RECIPES, then the flags that were given."""
     # Imported here: they bring TensorFlow, and --help and a wrong flag answer at once.
-    from training.data import mixture
+    from training.data import mixture, unlabeled
     from training.data.labels import taxonomies
     from training.engine.teacher import fingerprint
     from training.runs import initial_weights
@@ -90,6 +90,8 @@ def assemble(args: argparse.Namespace) -> Any:
     values = changed(row, {**given, "data_options": options})
     if values.get("teacher"):
         values["teacher_sha256"] = fingerprint(Path(values["teacher"]))
+    if values.get("unlabeled"):
+        values["unlabeled_images"] = len(unlabeled.listed(Path(values["unlabeled"])))
     return Recipe.of(**values)
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from runtime.errors import UserError
 from training import losses
+from training.engine.mean_teacher import Consistency
 from training.runs.recipe import Recipe
 from training.runs.settings import OptimisationSettings
 
@@ -27,8 +28,10 @@ def make_gradients(
     recipe: Recipe,
     class_weights: Sequence[float] | None,
     teacher: Logits | None,
+    consistency: Consistency | None = None,
 ) -> Callable[[Any, Any], tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]]:
-    """(images, labels) of one replica -> (loss, gradients, state) of the whole batch; nothing is assigned.
+    """(images, labels) of one replica -> (loss, gradients, state) of the whole batch; nothing is assigned. With
+    `consistency` images are a pair, the second the crops that it takes.
 
     Gradients are those of `model.trainable_variables`, times the optimizer's scale where it scales the loss; state is
     the new value of each of `model.non_trainable_variables`, after this replica's last micro-batch. UserError when the
@@ -39,7 +42,8 @@ def make_gradients(
 
     def part(number: Any, batch: Any, weights: list[Any], state: list[Any], totals: Any) -> tuple[Any, ...]:
         """One part's summand of the loss, its gradients, and the state after it."""
-        images, labels = batch
+        (images, crops), labels = batch if consistency else ((batch[0], None), batch[1])
+        seed = _seed(recipe.run.seed, optimizer, number)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             outputs, state = model.stateless_call(weights, state, images, training=True)
@@ -51,9 +55,14 @@ def make_gradients(
                 labels,
                 class_weights,
                 auxiliary_weight=recipe.loss.auxiliary_weight,
-                seed=_seed(recipe.run.seed, optimizer, number),
+                seed=seed,
                 totals=totals,
             )
+            if consistency:
+                more, state = consistency(
+                    weights, state, crops, tf.random.experimental.stateless_fold_in(seed, -1)
+                )
+                loss += more
             target = optimizer.scale_loss(loss) if scaled else loss
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(target, weights)]
         return loss, gradients, [tf.convert_to_tensor(value) for value in state]

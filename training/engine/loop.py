@@ -23,7 +23,7 @@ from runtime.signals import noted_signals
 from training.data.pipeline import DecodedCache, read_errors, samples, steps_per_epoch, training_batches
 from training.data.spec import DatasetSpec
 from training.distributed import ALONE, Cluster
-from training.engine import run_state
+from training.engine import mean_teacher, run_state
 from training.engine.gradients import Logits
 from training.engine.run_state import Progress
 from training.engine.train_step import TrainState, make_train_state, make_train_step
@@ -56,6 +56,7 @@ def train(
     cluster: Cluster = ALONE,
     class_weights: Sequence[float] | None = None,
     teacher: Logits | None = None,
+    unlabelled: DecodedCache | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     track: Track = lambda history: None,
     say: Say = print,
@@ -78,11 +79,9 @@ def train(
     step = make_train_step(train_state, recipe, strategy, class_weights, teacher)
     task = task_of(recipe.model.name)
     evaluator = task.validator(model, spec, validation, _validation_loss(recipe.loss), cluster)
-    feed = _Feed(_batches(recipe, model, task, training, progress.step, strategy, cluster))
+    feed = _Feed(_batches(recipe, model, task, training, unlabelled, progress.step, strategy, cluster))
     hooks = _begin(model, callbacks if cluster.chief else (), epochs)
     saving = _Saving(run_folder, train_state, progress, cluster.chief)
-    if cluster.chief:
-        checkpoints.begin(run_folder / "checkpoints")
     stopping = ended = False
     line = bar(total, "step", progress.step, hidden=not cluster.chief)
     with noted_signals() as stop, read_errors(), _enough_memory(recipe.optimisation, recipe.data.crop), line:
@@ -149,11 +148,13 @@ def _batches(
     model: keras.Model,
     task: Task,
     training: DecodedCache,
+    unlabelled: DecodedCache | None,
     step: int,
     strategy: tf.distribute.Strategy,
     cluster: Cluster,
 ) -> Iterator[Any]:
     here, total = len(strategy.extended.worker_devices), strategy.num_replicas_in_sync
+    replicas = (cluster.index * here, here, total)
     batches = training_batches(
         training.examples,
         seed=recipe.run.seed,
@@ -161,10 +162,12 @@ def _batches(
         crop=recipe.data.crop,
         augmentation=recipe.data.augmentation,
         start_step=step,
-        replicas=(cluster.index * here, here, total),
+        replicas=replicas,
         cache=training,
         prepare=task.preparation(model) if task.preparation else None,
     )
+    if unlabelled:
+        batches = mean_teacher.together(batches, mean_teacher.batches(recipe, unlabelled, step, replicas))
     if here == 1:
         return iter(batches)
     return iter(strategy.distribute_datasets_from_function(lambda context: batches))
@@ -266,6 +269,10 @@ class _Saving:
     progress: Progress
     chief: bool
     saved_at: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        if self.chief:
+            checkpoints.begin(self.run_folder / "checkpoints")
 
     def perhaps(self, now: bool) -> None:
         if self.chief and (now or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS):

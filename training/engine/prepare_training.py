@@ -14,17 +14,18 @@ from evaluation.metrics import percent
 from runtime.errors import UserError
 from runtime.image import resize_rgb
 from training import tracking
-from training.data import is_drawn
+from training.data import is_drawn, unlabeled
 from training.data.files.fingerprint import of as known_by
 from training.data.labels.class_counts import Occurrence, counted, refuse_unlearnable, remarks, void_remark
 from training.data.pipeline import DecodedCache
 from training.data.spec import DatasetSpec
 from training.distributed import ALONE, Cluster, agree, fingerprint
-from training.engine import loop, quantization, threshold_training
+from training.engine import loop, mean_teacher, quantization, threshold_training
 from training.engine.gradients import check_logits
 from training.engine.teacher import open_teacher
 from training.engine.validation import MODEL_TASKS
 from training.losses import CLASS_WEIGHTS, class_weights
+from training.progress_bar import counter
 from training.runs import initial_weights, learnt_from, run_folders
 from training.runs.backbone_weights import has_folded_norms, load_backbone_weights, recalibrate_norms
 from training.runs.recipe import Recipe
@@ -34,6 +35,7 @@ from zoo.convert.files import tflite
 from zoo.keras_private import flat_layers
 
 DRAWN_COUNTED = 200  # images at most, where each would be drawn for that alone
+UNLABELED = "unlabeled"  # in data.json, beside train and val
 RECALIBRATED = 48  # train images that BatchNorms which were folded are recalibrated on
 
 
@@ -63,17 +65,20 @@ def train(
     keras.utils.set_random_seed(recipe.run.seed)
     tf.config.experimental.enable_op_determinism()
     keras.mixed_precision.set_global_policy(recipe.optimisation.precision)
+    if recipe.loss.unlabeled:
+        mean_teacher.check(recipe, devices.num_replicas_in_sync)
     known = recipe.data.spec()
     check_logits(recipe.optimisation, recipe.data.crop, len(known.classes), devices.num_replicas_in_sync)
     with devices.scope():  # what its options do not allow is said before hours of data are read
         model = build_model(recipe, len(known.classes))
         synchronise(model)
     spec, caches, occurrence = _data(recipe, cluster, say)
+    unlabelled = _unlabelled(recipe, cluster, say)
     absent = remarks(spec, occurrence["train"], occurrence["val"])
     for sentence in absent:
         say(sentence)
     if cluster.chief:
-        _keep(run_folder, recipe, spec, caches)
+        _keep(run_folder, recipe, spec, caches | unlabelled)
         if recipe.model.name not in MODEL_TASKS:
             floor = threshold_training.floor(caches["train"], caches["val"], len(spec.classes))
             say(f"Otsu's threshold, the floor: mIoU {percent(floor)} on val.")
@@ -94,16 +99,9 @@ def train(
             return _beside_the_score(progress, absent, say)
         say(_size(recipe.model, model))
         progress = loop.train(
-            recipe,
-            *prepared,
-            strategy=devices,
-            cluster=cluster,
-            class_weights=weights,
-            teacher=teacher,
-            callbacks=callbacks,
-            track=track,
-            say=say,
-        )
+            recipe, *prepared, strategy=devices, cluster=cluster, class_weights=weights, teacher=teacher,
+            unlabelled=unlabelled.get(UNLABELED), callbacks=callbacks, track=track, say=say,
+        )  # fmt: skip
         if cluster.chief:
             report.draw_curves(run_folder / "curves.png", progress.history)
     return _beside_the_score(progress, absent, say)
@@ -141,6 +139,10 @@ def _check_counted(recipe: Recipe, cluster: Cluster) -> None:
         raise UserError(
             f"{recipe.model.name} counts, and has nothing to learn from a teacher: leave --teacher out"
         )
+    if recipe.loss.unlabeled:
+        raise UserError(
+            f"{recipe.model.name} counts, and learns nothing from images without labels: leave --unlabeled out"
+        )
 
 
 def _data(
@@ -166,6 +168,19 @@ def _data(
         }
         agree(cluster, "data set", {"classes": list(spec.classes), **facts})
     return spec, caches, occurrence
+
+
+def _unlabelled(recipe: Recipe, cluster: Cluster, say: loop.Say) -> dict[str, DecodedCache]:
+    """The images of --unlabeled under their name in data.json; nothing where there are none."""
+    if not recipe.loss.unlabeled:
+        return {}
+    told = counter(f"checking {UNLABELED}")
+    examples = unlabeled.load(Path(recipe.loss.unlabeled), recipe.data.skip_bad, told)
+    say(f"{len(examples)} images without labels.")
+    cache = DecodedCache(examples, say=say)
+    if cluster.size > 1:
+        agree(cluster, "images without labels", fingerprint(known_by(examples, cache.read)))
+    return {UNLABELED: cache}
 
 
 def _count_drawn(name: str, weighed: str, cache: DecodedCache, occurrence: Occurrence) -> None:

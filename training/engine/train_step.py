@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from training.engine.fused_norms import fuse_norms
 from training.engine.gradients import Logits, check_parts, make_gradients, over_replicas
+from training.engine.mean_teacher import make_consistency
 from training.engine.optimizers import build_optimizer, freeze, moving_state, rate_factors, rates
 from training.runs.recipe import Recipe
 from training.runs.settings import OptimisationSettings
@@ -58,13 +59,17 @@ def make_train_step(
 ) -> Callable[[Any, Any], tuple[tf.Tensor, tf.Tensor]]:
     """(images, labels) of one global batch -> (loss, whether the step was finite and taken).
 
-    `teacher(images)` gives logits to learn from too, as the recipe says. UserError when the model does not give what
-    the losses read, or when the batch cannot be parted.
+    `teacher(images)` gives logits to learn from too, as the recipe says; with --unlabeled `images` are a pair, the
+    second what mean_teacher.batches gives. UserError when the model does not give what the losses read, or when the
+    batch cannot be parted.
     """
     model, optimizer = train_state.model, train_state.optimizer
-    differentiate = make_gradients(model, optimizer, recipe, class_weights, teacher)
-    moving = moving_state(model)
     replicas = strategy.num_replicas_in_sync
+    consistency = (
+        make_consistency(model, train_state.ema, recipe, replicas) if recipe.loss.unlabeled else None
+    )
+    differentiate = make_gradients(model, optimizer, recipe, class_weights, teacher, consistency)
+    moving = moving_state(model)
     scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     check_parts(recipe.optimisation, replicas)
     fuse_norms(model)

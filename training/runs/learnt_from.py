@@ -19,7 +19,7 @@ from zoo.convert import model_config, named
 
 NAME = "learnt_from.json"
 KEY = "learnt_from"  # in a card, and in what a file says of itself
-Source = dict[str, str]  # "what", "how" (data, backbone, init or teacher), "terms" and "read"
+Source = dict[str, str]  # "what", "how" (data, backbone, init, teacher or unlabeled), "terms" and "read"
 
 
 class Terms(NamedTuple):
@@ -80,11 +80,13 @@ FILES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def of(recipe: Recipe) -> list[Source]:
-    """Of a run that has this recipe, in the order data, backbone, init, teacher; each once."""
+    """Of a run that has this recipe, in the order data, backbone, init, teacher, unlabeled; each once."""
     found = [_data(name) for name in recipe.data.name.split(mixture.SIGN)]
     found += _backbone(recipe.model.backbone_weights)
     found += _weights(recipe.model.init, "init")
     found += _weights(recipe.loss.teacher, "teacher")
+    if recipe.loss.unlabeled:
+        found.append({"what": "images without labels", "how": "unlabeled", "terms": OWN, "read": ""})
     return [one for index, one in enumerate(found) if one not in found[:index]]
 
 

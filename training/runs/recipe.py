@@ -35,6 +35,7 @@ from training.runs.settings import (
     one_of,
     options,
     plain,
+    usual,
 )
 from zoo.backbones import BACKBONES
 
@@ -103,7 +104,11 @@ class Recipe:
 
     def shared(self) -> dict[str, Any]:
         """What is the same on every machine that runs it."""
-        return {key: value for key, value in self.as_dict().items() if key not in MACHINE_KEYS}
+        return {
+            key: value
+            for key, value in self.as_dict().items()
+            if key not in MACHINE_KEYS and not (key in LATER and value == usual()[key])
+        }
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -124,7 +129,12 @@ class Recipe:
 
 # Arguments of a model that the data and other settings decide.
 DECIDED_ELSEWHERE = ("classes", "image_size", "backbone", "output_stride", "batch_norm_momentum")
-MACHINE_KEYS = ("data_dir", "teacher")  # the teacher is known by its hash, wherever it lies
+# The teacher is known by its hash, wherever it lies, images without labels by their number, and by data.json.
+MACHINE_KEYS = ("data_dir", "teacher", "unlabeled")
+LATER = (
+    "unlabeled_images",
+    "unlabeled_weight",
+)  # keys that a run of before has not, whose hash stays what it was
 
 
 def _with_classes(data: DataSettings) -> DataSettings:

@@ -14,7 +14,9 @@ from training.runs.recipe import Recipe, from_json
 from training.runs.settings import DataSettings, all_options
 
 # What may stand beside --resume: where things lie now, and what is no part of the recipe.
-BESIDE = ("resume", "data_dir", "teacher", "epochs", "worker_timeout", "track", "track_uri", "verbose")
+BESIDE = (
+    "resume", "data_dir", "teacher", "unlabeled", "epochs", "worker_timeout", "track", "track_uri", "verbose"
+)  # fmt: skip
 # What the command of a new run says by other means, or never: its weights come from the run.
 SAID = (
     "model",
@@ -26,20 +28,23 @@ SAID = (
     "quantize",
     "epochs",
     "teacher_sha256",
+    "unlabeled_images",
 )
 IGNORED = (
     "init",
     "backbone_weights",
     "epochs",
     "teacher_sha256",
+    "unlabeled_images",
 )  # weights come from the run; a path has its hash
 
 Assemble = Callable[[Sequence[str]], Recipe]  # the words of a command line -> its recipe
 
 
 def opened(args: argparse.Namespace, usual: Mapping[str, Any], runs: Path) -> tuple[Recipe, Path]:
-    """The recipe and the folder that --resume names, its data and teacher where the command line says. UserError for a
-    folder that is no run, and for a flag that the recipe decides; `usual` are the values of flags not given."""
+    """The recipe and the folder that --resume names; data, teacher and images without labels lie where the command line
+    says. UserError for a folder that is no run, and for a flag that the recipe decides; `usual` are the values of flags
+    not given."""
     flags = {"model": "the model", **{said.key: said.flag for said in all_options() if said.help}}
     for name, value in vars(args).items():
         if name not in BESIDE and value != usual[name]:
@@ -57,7 +62,11 @@ def opened(args: argparse.Namespace, usual: Mapping[str, Any], runs: Path) -> tu
             f"--resume {args.resume} is no run, it holds no recipe.json: name one, such as {runs}/NAME"
         )
     recipe = from_json(run_folder / "recipe.json").at(args.data_dir)
-    given = {key: getattr(args, key) for key in ("teacher", "epochs") if getattr(args, key) is not None}
+    given = {
+        key: getattr(args, key)
+        for key in ("teacher", "unlabeled", "epochs")
+        if getattr(args, key) is not None
+    }
     return recipe.changed(**given), run_folder
 
 

@@ -235,6 +235,11 @@ class LossSettings(Checked):
     teacher_sha256: str = option("")
     teacher_weight: float = option(1.0, "of what it says; 1", metavar="WEIGHT", bounds=(0.0, 1e6))
     teacher_temperature: float = option(1.0, "that softens both; 1", metavar="T", bounds=(0.01, 1000.0))
+    unlabeled: str | None = option(
+        None, "learn from the images below a folder too, which have no labels", metavar="DIR"
+    )
+    unlabeled_images: int = option(0)
+    unlabeled_weight: float = option(1.0, "of what they teach; 1", metavar="WEIGHT", bounds=(0.0, 1e6))
 
 
 @dataclass(frozen=True)

@@ -225,10 +225,14 @@ def test_the_data_options_of_other_commands_have_both_names_too() -> None:
         assert "--data-set" not in command.format_help()
 
 
-def test_every_setting_has_a_key_of_its_own_and_a_flag_but_two() -> None:
+def test_every_setting_has_a_key_of_its_own_and_a_flag_but_three() -> None:
     keys = [said.key for said in all_options()]
-    assert len(keys) == len(set(keys)) == 41 and set(keys) == set(recipe().as_dict())
-    assert [said.key for said in all_options() if not said.help] == ["model", "teacher_sha256"]
+    assert len(keys) == len(set(keys)) == 44 and set(keys) == set(recipe().as_dict())
+    assert [said.key for said in all_options() if not said.help] == [
+        "model",
+        "teacher_sha256",
+        "unlabeled_images",
+    ]
 
 
 def test_the_table_shows_what_is_not_usual(tmp_path: Path) -> None:
@@ -237,7 +241,7 @@ def test_the_table_shows_what_is_not_usual(tmp_path: Path) -> None:
     assert {"run folder", "model", "data", "data dir", "epochs", "augmentation"} <= shown
     assert not {"batch", "ema", "patience", "init"} & shown
     whole = recipe_table(made, tmp_path, whole=True)
-    assert len(whole.splitlines()) == 1 + 41 and "ema" in whole
+    assert len(whole.splitlines()) == 1 + 44 and "ema" in whole
 
 
 def test_a_run_of_before_opens_and_is_the_same_recipe(tmp_path: Path) -> None:
@@ -245,5 +249,7 @@ def test_a_run_of_before_opens_and_is_the_same_recipe(tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text(OLD, encoding="utf-8")
     found = from_json(tmp_path / "recipe.json")
     assert found.sha256() == OLD_SHA256
-    assert found.as_dict() == json.loads(OLD)
+    later = {"unlabeled": None, "unlabeled_images": 0, "unlabeled_weight": 1.0}
+    assert found.as_dict() == {**json.loads(OLD), **later}
+    assert found.changed(unlabeled="a", unlabeled_images=3).sha256() != OLD_SHA256
     assert found.optimisation.freeze == ("backbone/Conv1",) and found.model.options["rates"] == [3, 6, 9, 12]
