@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -32,7 +33,7 @@ def anchors(text: str) -> set[str]:
     }
 
 
-def in_contents(entry: object) -> list[str]:
+def in_contents(entry: Any) -> list[str]:
     if isinstance(entry, str):
         return [entry]
     parts = entry.values() if isinstance(entry, dict) else entry
