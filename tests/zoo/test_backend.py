@@ -2,9 +2,12 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.tiny import REPOSITORY
 
@@ -33,3 +36,18 @@ def test_other_settings_of_keras_change_nothing(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split("\n")[0] == "tensorflow float32 1e-07 (None, None, None, 3) float32"
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "1"), ("0", "0")])
+def test_onednn_is_asked_for_on_x86_unless_the_user_says_otherwise(given: str | None, found: str) -> None:
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("oneDNN is asked for on x86-64 alone")
+    environment = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    if given is not None:
+        environment["TF_ENABLE_ONEDNN_OPTS"] = given
+    code = "import zoo, os; from tensorflow.python.framework import test_util; "
+    code += "print(os.environ['TF_ENABLE_ONEDNN_OPTS'], int(test_util.IsMklEnabled()))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.split() == [found, found], done.stderr[-2000:]
