@@ -1,8 +1,8 @@
 """The image with its classes, and the legend beside it: one component of our own, in plain HTML, CSS and JavaScript.
 
-The browser gets the image, the map of ids and the borders between classes once; the views, the opacity, which classes
-are seen, zoom and the class at a point are drawn from these there, and nothing is sent again. What is set is told to
-the page (`looks`), for the files and for the address.
+The browser gets the image, its ids, the borders between classes and how sure the model is once; the views, the
+opacity, which classes are seen, zoom and the class at a point are drawn from these there, and nothing is sent again.
+What is set is told to the page (`looks`), for the files and for the address.
 """
 
 import math
@@ -20,7 +20,9 @@ from runtime.segmenter import Segmentation
 
 _viewer = registered("viewer", "viewer_ids", "viewer_panes", "viewer_keys")
 
-OVERLAY, BESIDE, WIPE, OUTLINES = VIEWS = ("Overlay", "Side by side", "Before and after", "Outlines")
+OVERLAY, BESIDE, WIPE, OUTLINES, SURENESS = VIEWS = (
+    "Overlay", "Side by side", "Before and after", "Outlines", views.SURENESS,
+)  # fmt: skip
 LONGEST = 256  # of a class's name as a browser may send it, and of how many there may be
 
 
@@ -50,6 +52,7 @@ def show(
     state = st.session_state.get(key)
     if not (state and state.get("looks")):  # shown for the first time in this tab: it begins with what is set
         st.session_state[f"{key}_start"] = asdict(looks())
+    confidence = screen.confidence
     _viewer(
         key=key,
         data=sent(
@@ -61,10 +64,11 @@ def show(
                 "borders": address(
                     views.borders(screen.ids, max(1, round(max(screen.ids.shape) / 450))), ".png"
                 ),
+                "heat": None if confidence is None else address(views.heat(confidence, screen.rgb)),
                 "rows": [{**row, "shown": class_name(row["name"])} for row in result.legend()],
                 "classes": len(result.palette),
                 "labels": result.labels,
-                "views": VIEWS,
+                "views": [view for view in VIEWS if view != SURENESS or confidence is not None],
                 "first": asdict(Looks()),
                 "start": st.session_state[f"{key}_start"],
             }

@@ -1,4 +1,5 @@
-"""Ways to look at a Segmentation: tinted with some classes hidden, its borders, and as large as a screen shows it."""
+"""Ways to look at a Segmentation: tinted with some classes hidden, its borders, how sure the model is, and as large as
+a screen shows it."""
 
 import dataclasses
 from collections.abc import Collection
@@ -9,6 +10,8 @@ import numpy as np
 from runtime import image
 from runtime.errors import UserError
 from runtime.segmenter import Segmentation
+
+SURENESS = "How sure"  # the view's name
 
 
 def overlay(found: Segmentation, opacity: float, hidden: Collection[int] = ()) -> np.ndarray:
@@ -28,6 +31,18 @@ def borders(ids: np.ndarray, thickness: int = 1) -> np.ndarray:
         raise UserError(f"the thickness is {thickness}; it has to be 1 pixel or more.")
     around = np.ones((2 * thickness + 1, 2 * thickness + 1), np.uint8)
     return np.where(cv2.dilate(ids, around) != cv2.erode(ids, around), ids, np.uint8(255))
+
+
+def heat(confidence: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+    """Confidence, float32 (H, W), 0..1, on its image, uint8 RGB (H, W, 3) -> uint8 RGB (H, W, 3).
+
+    The image is grey at two fifths of its brightness; over it, where the model is less sure, OpenCV's inferno: purple,
+    orange, and yellow where the confidence is 0.
+    """
+    unsure = np.rint(255 * (1 - np.clip(confidence, 0, 1))).astype(np.uint8)
+    colours = cv2.cvtColor(cv2.applyColorMap(unsure, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    grey = cv2.cvtColor(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return cv2.addWeighted(grey, 0.4, colours, 0.6, 0)
 
 
 def _is_in(ids: np.ndarray, classes: Collection[int]) -> np.ndarray:

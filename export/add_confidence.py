@@ -9,7 +9,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from export import coarse_scores, confidence, metadata, provenance
 from runtime.bundle import read_bundle, read_model
 from runtime.confidence import FACT, STEP
 from runtime.errors import UserError, exit_on_user_error
@@ -39,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"{args.file} tells already how sure it is")
     if args.out.suffix != ".tflite":
         raise UserError(f"--out {args.out} must end in .tflite")
-    start_tensorflow()
-    from export import tflite
+    start_tensorflow()  # and only now what brings it: --help and a wrong flag answer at once
+    from export import coarse_scores, confidence, metadata, provenance, tflite
     from training.runs.settings import DataSettings
     from training.runs.trained_run import load_split
 

@@ -20,6 +20,7 @@ export default function (component) {
     states.set(root, state);
   }
   if (state.image !== data.image) Object.assign(state, {image: data.image, at: null, zoom: 1, alone: null});
+  if (!data.views.includes(state.view)) state.view = data.views[0];  // this model does not say how sure it is
   if (state.alone !== null && !byId.has(state.alone)) state.alone = null;
   const looks = () => ({view: state.view, opacity: state.opacity, hidden: [...state.hidden]});
   const send = () => {
@@ -164,8 +165,8 @@ export default function (component) {
       panes.forEach(({pane}) => pane.classList.add("half"));
     } else if (state.view === "Before and after") panes = [wiped()];
     else {
-      const words = `The image: ${state.view.toLowerCase()}`;
-      panes = [framed([image(words), layer("")], words)];
+      const words = `The image: ${state.view.toLowerCase()}`, heat = state.view === "How sure";
+      panes = [framed(heat ? [image(words, data.heat)] : [image(words), layer("")], words)];
     }
     viewer.panes = panes;
     row.replaceChildren(...panes.map(({pane}) => pane));

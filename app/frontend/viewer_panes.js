@@ -4,9 +4,9 @@
 const panesOf = (viewer) => {
   const {data, state, place, tell, quiet, ask, mark, zoom} = viewer;
   const [height, width] = data.size;
-  const image = (words) => {
+  const image = (words, source = data.rgb) => {
     const shown = made("img");
-    shown.src = data.rgb; shown.alt = words; shown.draggable = false;
+    shown.src = source; shown.alt = words; shown.draggable = false;
     return shown;
   };
   const layer = (words, className) => {

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests import tiny_tflite as tiny
 from tests.page import image, in_a_browser, pixel, png, settled, still, until
 
 pytest.importorskip("playwright.sync_api", reason="needs the pip package playwright")
@@ -284,3 +285,26 @@ def test_there_is_one_heading_and_every_switch_has_a_name(server, page):
     for name in ("red", "green", "blue"):
         assert page.get_by_role("checkbox", name=name, exact=True).count() == 1
     assert page.get_by_role("radiogroup", name="View").get_by_role("radio").count() == len(VIEWS)
+
+
+def test_how_sure_is_a_view_of_a_model_that_says_so(server, page):
+    """A scores file says how sure it is; a mask file does not, and its view is the usual one again."""
+    sure = server[1] / "models" / "sure.tflite"
+    tiny.write_bundle(sure, tiny.scores_model(), output="scores")
+    try:
+        page.goto(f"{server[0]}/?model=sure&view=how-sure")
+        settled(page, "red")
+        views = page.get_by_role("radiogroup", name="View").get_by_role("radio")
+        assert views.count() == len(VIEWS) + 1
+        assert page.get_by_role("radio", name="How sure").is_checked()
+        picture = page.locator(".viewer .frame img")
+        assert picture.count() == 1 and page.locator(".viewer .frame canvas").count() == 0
+        assert picture.get_attribute("alt") == "The image: how sure"
+        page.wait_for_function("image => image.naturalWidth > 0", arg=picture.element_handle())
+        page.get_by_text("How sure: mean confidence").wait_for()
+        page.goto(f"{server[0]}/?model=a_ours&view=how-sure")
+        settled(page, "red")
+        assert views.count() == len(VIEWS)
+        assert page.get_by_role("radio", name="Overlay").is_checked()
+    finally:
+        sure.unlink()
