@@ -80,6 +80,10 @@ def camera_image(tab: str) -> list[Image]:
     """What the visitor's camera took; the browser asks for leave."""
     key = f"{tab}_camera"
     shot = st.camera_input("An image from your camera", key=key)
+    st.caption(
+        "This image is only as large as it stands here. For your phone's full-size one, choose Files and Upload: the "
+        "phone offers its camera there."
+    )
     if shot and st.session_state.get("shot") != shot.file_id:
         st.session_state["shot"] = shot.file_id
         _add([(common.checked_upload(shot)[0], SHOT)])

@@ -4,16 +4,11 @@ from typing import Any
 
 import streamlit as st
 
-from app.common import BINARY, OTSU
+from app.common import BINARY, OTSU, load_segmenter
 from app.plain_text import escaped
 from app.views import SURENESS
-from app.words import percent
+from app.words import not_for, percent
 from runtime.segmenter import Segmentation
-
-NOT_FOR = (
-    "Not for anything that steers a vehicle or warns a driver.  \n"
-    "What it learnt from is few streets by day: elsewhere, and at night, it is wrong more often."
-)
 
 
 def show(result: Segmentation, method: tuple[Any, ...]) -> None:
@@ -26,4 +21,5 @@ def show(result: Segmentation, method: tuple[Any, ...]) -> None:
             "less: purple, orange, yellow."
         )
     if method[0] not in (BINARY, OTSU):
-        st.caption(NOT_FOR)
+        note = load_segmenter(str(method[0]), method[1]).bundle
+        st.caption(not_for(note.data if note else ""))

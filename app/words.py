@@ -6,6 +6,12 @@ from typing import Any
 
 from runtime import installation, strict_json
 
+# What a model has seen by the data that its file names, and where it knows less.
+LEARNT_FROM = {
+    "camvid": "three drives through one English town, by day and at dusk, from one camera",
+    "cityscapes": "streets of fifty cities in and near Germany, by day and in good weather",
+    "scenes": "drawn scenes, not photographs",
+}
 SHOWN_AS = {"SignSymbol": "Sign"}  # names of classes as their data sets spell them; files keep that spelling
 
 
@@ -17,6 +23,20 @@ def counted(number: int, noun: str) -> str:
 def percent(share: float) -> str:
     """A share, 0..1, in per cent with a decimal; what is there but rounds to nothing is "<0.1%"."""
     return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
+
+
+def not_for(data: str) -> str:
+    """What a model that learnt from this data is not for, in two lines of Markdown."""
+    known = [LEARNT_FROM[name] for name in data.split("+") if name in LEARNT_FROM]
+    learnt = (
+        f"It learnt from {', and from '.join(known)}"
+        if known
+        else "It knows streets like those it learnt from"
+    )
+    return (
+        "Not for anything that steers a vehicle or warns a driver.  \n"
+        f"{learnt}: elsewhere, at night and in bad weather it is wrong more often."
+    )
 
 
 def class_name(name: str) -> str:

@@ -265,6 +265,7 @@ def test_the_camera_is_asked_only_when_it_is_chosen(root, mask_bytes):
     assert len(page.camera_input) == 0
     page.segmented_control(key="segment_source").set_value("Camera").run()
     assert len(page.camera_input) == 1 and any("Take an image" in info.value for info in page.info)
+    assert any("full-size" in caption.value for caption in page.caption)
     red = np.full((10, 10, 3), (250, 3, 3), np.uint8)
     page.camera_input[0].set_value(("shot.jpg", bytes(cv2.imencode(".jpg", red[..., ::-1])[1]), "image/jpeg"))
     page.run()

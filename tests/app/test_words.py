@@ -56,3 +56,12 @@ def test_a_legend_of_another_shape_is_refused_without_pythons_words(classes):
 
 def test_git_ignores_what_visitors_let_the_page_keep():
     assert "/feedback/" in (REPOSITORY / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
+def test_what_a_model_is_not_for_names_what_it_has_seen():
+    assert "It learnt from three drives through one English town" in words.not_for("camvid")
+    both = words.not_for("camvid+scenes")
+    assert "English town" in both and "and from drawn scenes, not photographs" in both
+    own = words.not_for("my <b>street</b>")
+    assert "It knows streets like those it learnt from" in own and "<b>" not in own
+    assert all(line.startswith("Not for anything that steers") for line in (own, both))
