@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks.unseen import run
 from benchmarks.zoo_page import machine
@@ -140,11 +141,15 @@ def draw(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     for label in dict.fromkeys(row["label"] for row in timed):
         own = sorted((row for row in timed if row["label"] == label), key=lambda row: row["ms"])
         axes.plot([row["ms"] for row in own], [row["int8"] for row in own], "o-", label=label)
-        for row in (own[0], own[-1]):
+        for row in own:
             axes.annotate(
                 row["size"], (row["ms"], row["int8"]), fontsize=8, xytext=(4, -11), textcoords="offset points"
             )
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(0.1)
     axes.set_xlabel("milliseconds from an image of 480x360 to its class ids, two threads (log)")
     axes.set_ylabel("mIoU of the int8 file on a drive not seen, %")
     axes.set_title("A larger input against a larger network; the front in grey")
