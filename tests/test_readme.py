@@ -1,4 +1,4 @@
-"""What the README tells a newcomer to type works as it stands."""
+"""What the README and Getting started tell a newcomer to type works as it stands."""
 
 import re
 import subprocess
@@ -13,7 +13,10 @@ from tests.installed import PROJECT
 from tests.tiny import REPOSITORY, environment, run
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+START = "\n".join(
+    path.read_text(encoding="utf-8") for path in sorted((REPOSITORY / "docs" / "start").glob("*.md"))
+)
+BLOCKS = re.findall(r"```python\n(.*?)```", README + START, flags=re.DOTALL)
 
 
 def python_block(*words: str) -> str:
@@ -51,13 +54,17 @@ def test_the_runtime_in_three_lines(tmp_path: Path) -> None:
 )
 def test_every_command_shown_has_the_flags_shown(tmp_path: Path, module: str) -> None:
     flags = set()
-    for line in README.splitlines():
+    for line in (README + START).replace("\\\n", " ").splitlines():
         if f"-m {module} " in line:
             flags |= set(re.findall(r"--[a-z-]+", line))
     shown = run(tmp_path, module, "--help")
     assert shown.returncode == 0, shown.stderr
     for flag in flags:
         assert flag in shown.stdout, f"{flag} of {module}"
+
+
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) <= 120
 
 
 def test_every_path_and_link_is_there() -> None:

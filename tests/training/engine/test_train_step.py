@@ -116,7 +116,7 @@ def test_a_batch_in_parts_is_the_whole_batch(strategy, changes) -> None:
 
 
 def test_batch_norm_and_dropout_go_on_from_part_to_part(strategy) -> None:
-    """Two parts move the moving mean twice, by their own statistics: docs/how-to/training.md, of accumulation."""
+    """Two parts move the moving mean twice, by their own statistics (docs/how-to/training.md)."""
     made = recipe(batch=4, accumulate=2, learning_rate=1e-9)
     model = small_model()
     norm = model.get_layer("backbone").layers[-1]
