@@ -1,6 +1,5 @@
 """docs/models.md from what benchmarks/zoo_table.py measured."""
 
-import importlib
 import os
 import platform
 from pathlib import Path
@@ -15,7 +14,7 @@ Measured = dict[str, dict[str, Any]]  # a row's name -> its facts, {} where it w
 def page(measured: Measured, parity: dict[str, Any]) -> str:
     """The whole page."""
     head = HEAD.format(machine=machine())
-    parts = (table(measured), audit_table(measured), parity_table(parity), deviations())
+    parts = (table(measured), audit_table(measured), parity_table(parity))
     return "\n".join([head, *(line for part in parts for line in (*part, ""))])
 
 
@@ -28,7 +27,8 @@ training; GMACs are multiply-accumulates of convolutions and matrix products at 
 threads, the precisions in turn. "Default" is what the model is exported in unless another precision is asked for,
 where that is not int8 (`mixed`: int8 convolutions, float attention). SAM is two files, encoder and decoder; its
 latency is that of an image and one box. The weights are random: none of these columns depends on them. Scores are in
-results.md.
+[Results](results.md), and what each model has otherwise than its paper
+[in the Python reference](reference/python.md#the-models-and-where-each-differs-from-its-paper).
 
 The DeepLab rows' files were made before taps that meet only padding were left out (2026-11-21): today's are smaller or
 faster where a rate exceeds the map, by how much is not measured row by row. All int8 files were made before
@@ -58,7 +58,7 @@ def table(measured: Measured) -> list[str]:
         found = measured[name]
         variant = name.partition(" ")[2] or "none"
         if not found:
-            lines.append(f"| {row.model} | {variant} | " + "not measured | " * 8 + f"{row.loads} |")
+            lines.append(f"| {row.model} | {variant} | " + "not measured |" + " - |" * 7 + f" {row.loads} |")
             continue
         columns = [
             "fp32",
@@ -94,21 +94,21 @@ def audit_table(measured: Measured) -> list[str]:
     lines = [
         "## Operators",
         "",
-        "Of the default file of each row, as `python -m export.audit FILE.tflite` tells them of any. XNNPACK is",
+        "Of the default file of each row, as `python -m export.audit FILE.tflite` tells them of any, with what is used. XNNPACK is",
         "what makes LiteRT fast on a CPU; what it leaves runs in LiteRT's own kernels, and between two partitions",
         "data are handed over.",
         "Most accelerators refuse tensors above rank 4.",
         "",
-        "| model | backbone | operations | partitions | left by XNNPACK | above rank 4 | used |",
-        "|---|---|---|---|---|---|---|",
+        "| model | backbone | operations | partitions | left by XNNPACK | above rank 4 |",
+        "|---|---|---|---|---|---|",
     ]
     for name, row in ROWS.items():
         for part, found in measured[name].get("audit", {}).items():
             variant = " ".join((name.partition(" ")[2] or "none", part.strip("-"))).strip()
-            left, used = listed(found["left"]) or "nothing", listed(found["operations"])
+            left = listed(found["left"]) or "nothing"
             total, deep = sum(found["operations"].values()), len(found["deep"])
             lines.append(
-                f"| {row.model} | {variant} | {total} | {found['partitions']} | {left} | {deep or 'none'} | {used} |"
+                f"| {row.model} | {variant} | {total} | {found['partitions']} | {left} | {deep or 'none'} |"
             )
     return lines
 
@@ -132,41 +132,3 @@ def parity_table(parity: dict[str, Any]) -> list[str]:
         "|---|---|---|",
     ]
     return lines + [f"| {test} | {low:.1e} | {100 * equal:.3f}% |" for test, (low, equal) in worst.items()]
-
-
-def deviations() -> list[str]:
-    """From the docstrings, which are where they are kept true."""
-    lines = ["## Deviations from the papers", ""]
-    for module in DOCUMENTED:
-        title, _, rest = (importlib.import_module(module).__doc__ or "").partition("\n\n")
-        _, mark, listed = rest.partition("eviations")
-        if mark:
-            first, _, items = listed.partition("\n\n")
-            lines += [f"**{module}.py**: {' '.join(title.split())}", "", items.strip("\n"), ""]
-    return lines
-
-
-DOCUMENTED = (
-    "zoo.deeplabv3plus",
-    "zoo.deeplabv3",
-    "zoo.fcn",
-    "zoo.lraspp",
-    "zoo.unet",
-    "zoo.segformer",
-    "zoo.ddrnet",
-    "zoo.pidnet",
-    "zoo.bisenetv2",
-    "zoo.stdc",
-    "zoo.mask2former",
-    "zoo.pixel_decoder",
-    "zoo.sam",
-    "zoo.threshold",
-    "zoo.backbones.resnet",
-    "zoo.backbones.mobilenet",
-    "zoo.backbones.edgetpu",
-    "zoo.backbones.efficientnet_lite",
-    "zoo.backbones.mix_transformer",
-    "zoo.backbones.swin",
-    "zoo.backbones.vit",
-    "zoo.backbones.keras_cv",
-)

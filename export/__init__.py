@@ -39,7 +39,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
 }
 # The end of a file's name; a SavedModel is a folder.
 SUFFIXES = {"tflite": ".tflite", "onnx": ".onnx", "openvino": ".xml", "weights": ".weights.h5"}
-# A model's own default; int8 where it has no row. docs/how-to/export.md has the figures.
+# A model's own default; int8 where it has no row. docs/results/export.md has the figures.
 DEFAULT_PRECISION: dict[str, str] = {
     "segformer": "mixed",
     "mask2former": "mixed",

@@ -3,7 +3,7 @@ file), from which `runtime.confidence` tells how sure the model is. The class id
 
 One STRIDED_SLICE, which also leaves out the copies of `rewrite.widen_argmax`. It takes 1/16 of the scores, so that it
 costs next to nothing, whatever the network ends in; a softmax in the graph would be the dearer part, and its
-temperature could not be changed any more (docs/how-to/evaluation.md has the times).
+temperature could not be changed any more (docs/results/runtime.md has the times).
 """
 
 import copy

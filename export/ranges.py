@@ -8,7 +8,7 @@ outlier takes steps from all others. Here each tensor is an output of the graph,
 a share RARE of an image's values at either end; over images it is the widest that is left. The network's input
 keeps 0..255.
 
-docs/how-to/export.md has what this gave on roads not seen.
+docs/results/export.md has what this gave on roads not seen.
 """
 
 from collections.abc import Iterator, Sequence

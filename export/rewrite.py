@@ -1,7 +1,7 @@
 """Rewrites of a finished int8 file for where it runs: what the converter would not write. Those for XNNPACK give the
 same answer sooner, those for Ethos-U leave nothing to the CPU.
 
-Each leaves a file alone that does not have what it looks for. docs/how-to/export.md has what they gain.
+Each leaves a file alone that does not have what it looks for. docs/results/export.md has what they gain.
 """
 
 from collections import Counter

@@ -8,7 +8,7 @@ The input is uint8 RGB for every precision. The float files cast inside the grap
 signature whose input the converter itself turns into uint8, scale 1, zero point 0, which saves a CAST and a
 float QUANTIZE; `rewrite` then changes what LiteRT is slow at. Resizing that aligns corners is
 one op (corners.py). `mask` ends in ARG_MAX and CAST, the only two ops that XNNPACK leaves to LiteRT's own kernels: the
-measured alternatives are in docs/how-to/export.md.
+measured alternatives are in docs/results/export.md.
 """
 
 import tempfile

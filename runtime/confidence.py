@@ -8,7 +8,7 @@ the pixels at 80% some 80% are right (Guo et al. 2017, "On Calibration of Modern
 Whether an image is unlike what the model knows is told by two means over it, each with a value below which it is said:
 that of the highest score of each pixel (Hendrycks et al. 2022, "Scaling Out-of-Distribution Detection for Real-World
 Settings": max-logit, here of a whole image), and that of the log of the share that the pixel's class has at its place
-in labelled images. docs/how-to/evaluation.md has what else was measured.
+in labelled images. docs/results/runtime.md has what else was measured.
 """
 
 from collections.abc import Sequence

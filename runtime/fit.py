@@ -3,7 +3,7 @@
 The image is resized to `inner`, laid in the middle of a canvas, and seen through one window of the model's size, or
 through several. `stretch`: all three are of one size, so that the image loses its aspect. `letterbox`: the image keeps
 its aspect, and a border fills what is left of the canvas. `tiles`: the image keeps its aspect and fills a canvas larger
-than a window. `auto`: one of these by the image's aspect (`chosen`); docs/how-to/runtime.md has what was measured.
+than a window. `auto`: one of these by the image's aspect (`chosen`); docs/results/runtime.md has what was measured.
 """
 
 import functools

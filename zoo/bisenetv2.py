@@ -6,8 +6,7 @@ Deviations from the paper, which are those of mmsegmentation (`bisenetv2_fcn_*`)
   context embedding and of the aggregation (figures 4 and 5 have none there).
 - The mean pooling of the aggregation is 3x3 and counts the zeros around the map.
 - Resizing is bilinear with half-pixel centres, or with aligned corners (`align_corners`).
-- `size_divisor=32` pads an image with grey below and on the right to multiples of 32 and cuts the logits, so that maps
-  lie at every size as at sizes that 32 divides.
+- `size_divisor=32` pads the image within the network (docs/explanation/padding.md).
 """
 
 from collections.abc import Sequence

@@ -5,8 +5,7 @@ Deviations from the paper, which are those of the authors' code:
 - The last ReLU of each stage stands outside of it, so that the branches exchange their maps before it (figure 3).
 - The auxiliary head reads the fine branch after its first exchange (section 3.4: 0.4 times its loss is added).
 - Resizing is bilinear with half-pixel centres; sides that 8 does not divide are rounded up, as the convolutions do.
-- `size_divisor=64` pads an image with grey below and on the right to multiples of 64 and cuts the logits, so that maps
-  lie at every size as at sizes that 64 divides.
+- `size_divisor=64` pads the image within the network (docs/explanation/padding.md).
 """
 
 from collections.abc import Mapping

@@ -7,9 +7,8 @@ Deviations from the paper:
 - The auxiliary head is torchvision's and mmsegmentation's; the paper has none. What else these libraries, whose
   weights convert, have otherwise is in VARIANTS.
 - Resizing is bilinear with half-pixel centres; the reference code aligns corners (`sizes={"align_corners": True}`).
-- `size_divisor=16` pads an image with grey below and on the right to multiples of 16 and cuts the logits, so that
-  maps lie at every size as at sizes that 16 divides. The reference code has sides of 16 n + 1, where a cell of a map
-  lies on a pixel: `variant="deeplab"` pads to those and aligns corners.
+- `size_divisor=16` pads the image within the network (docs/explanation/padding.md). The reference code has sides of
+  16 n + 1, where a cell of a map lies on a pixel: `variant="deeplab"` pads to those and aligns corners.
 """
 
 from collections.abc import Callable, Mapping, Sequence

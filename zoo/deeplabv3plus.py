@@ -10,8 +10,8 @@ Deviations from the paper:
 - The low-level features are the backbone's P2, at stride 4.
 - Resizing is bilinear with half-pixel centres; the reference code aligns corners. `sizes={"align_corners": True}`
   does that from gathers and a weighted mean, as Keras has no such resizing.
-- `size_divisor=16` pads an image with grey below and on the right to multiples of 16 and cuts the logits, so that
-  maps lie at every size as at sizes that 16 divides. The reference code has sides of 16 n + 1 to the same end.
+- `size_divisor=16` pads the image within the network (docs/explanation/padding.md). The reference code has sides of
+  16 n + 1 to the same end.
 - `auxiliary` adds mmsegmentation's second head; the paper has none.
 
 What the networks of other libraries, whose weights convert, have otherwise is a row of VARIANTS, such as

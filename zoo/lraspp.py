@@ -8,8 +8,7 @@ at stride 8 are added. Deviations from the paper:
 - The features of stride 16 are turned into scores before they are resized, not after: both are linear, so the scores
   are the same, and one map a class is resized in place of `filters` ones.
 - Resizing is bilinear with half-pixel centres; the reference code aligns corners (`sizes={"align_corners": True}`).
-- `size_divisor=16` pads an image with grey below and on the right to multiples of 16 and cuts the logits, so that
-  maps lie at every size as at sizes that 16 divides.
+- `size_divisor=16` pads the image within the network (docs/explanation/padding.md).
 """
 
 from collections.abc import Mapping

@@ -8,8 +8,7 @@ details, and not context, are to be trusted. Deviations from the paper, which ar
   does with corners aligned; half-pixel centres are LiteRT's own and faster there.
 - `after_relu` lets both heads for the loss read their maps after the ReLU that follows, as those of the authors' own
   checkpoints do, whose ReLU overwrites what they read.
-- `size_divisor=64` pads an image with grey below and on the right to multiples of 64 and cuts the logits, so that maps
-  lie at every size as at sizes that 64 divides.
+- `size_divisor=64` pads the image within the network (docs/explanation/padding.md).
 """
 
 from collections.abc import Mapping

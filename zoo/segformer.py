@@ -7,8 +7,8 @@ Deviations from the paper:
   so it is the same function; at 512x1024 it takes a third of the multiplications, and no map of 4C channels.
 - The encoder's deviations are listed in backbones/mix_transformer.py. Other backbones of the zoo fit the decoder.
 - `decoder_norm` gives the head of mmsegmentation: batch norm and ReLU follow each level's linear layer.
-- `size_divisor=32` pads an image with grey below and on the right to multiples of 32 and cuts the logits, so that maps
-  lie at every size as at sizes that 32 divides; the references stretch the maps of other sizes.
+- `size_divisor=32` pads the image within the network (docs/explanation/padding.md); the references stretch the maps
+  of other sizes.
 - Batch norm and ReLU follow the fusion and dropout precedes the classifier, as in the authors' code.
 """
 

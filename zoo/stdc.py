@@ -7,8 +7,7 @@ Deviations from the paper, which are those of the authors' code and of mmsegment
 - The backbone ends at its last module; the classifier's 1x1 convolution is left out.
 - Logits are resized bilinearly with half-pixel centres, or with aligned corners (`align_corners`), as in both.
 - mmsegmentation's detail head has a second channel for what is no detail; here it has the paper's one.
-- `size_divisor=32` pads an image with grey below and on the right to multiples of 32 and cuts the logits, so that maps
-  lie at every size as at sizes that 32 divides.
+- `size_divisor=32` pads the image within the network (docs/explanation/padding.md).
 """
 
 from collections.abc import Mapping

@@ -12,8 +12,8 @@ up is that of segmentation_models_pytorch. Deviations from the paper:
 - With a backbone: doubling by nearest neighbour, or bilinearly (`interpolation`), without a convolution, then two 3x3
   convolutions. A level that the backbone lacks (the full size; half of it too where it begins at stride 4) is joined
   by nothing. The classifier is a 3x3 convolution.
-- `size_divisor=32` pads an image with grey below and on the right to multiples of 32 and cuts the logits, so that maps
-  lie at every size as at sizes that 32 divides: on a backbone a matter of ten points (docs/ablations.md).
+- `size_divisor=32` pads the image within the network (docs/explanation/padding.md): on a backbone a matter of ten
+  points.
 """
 
 from collections.abc import Mapping, Sequence

@@ -83,6 +83,6 @@ def test_it_passes_the_gate(learnt: Learnt, precision: str, examples: list, monk
     name = learnt.name
     print(name, precision, f"{100 * found.keras['miou']:.1f} -> {100 * found.file['miou']:.1f}")
     assert found.keras["miou"] > 0.6 or name in COUNTED  # else the file could be worse without our noticing
-    # Attention in int8 may lose more, which is why such models have another default (docs/how-to/export.md).
+    # Attention in int8 may lose more, which is why such models have another default (docs/explanation/quantisation.md).
     if precision != "int8" or DEFAULT_PRECISION.get(name, "int8") == "int8":
         assert not parity.failures(found, precision)

@@ -1,6 +1,6 @@
 """The shipped weights on CamVid, in every place where an exported file runs: the same class ids.
 
-`pytest tests/export/test_where_it_runs.py -s` prints the table of docs/how-to/export.md.
+`pytest tests/export/test_where_it_runs.py -s` prints the table of docs/results/export.md.
 """
 
 import functools

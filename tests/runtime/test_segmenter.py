@@ -172,7 +172,7 @@ def test_an_evaluation_takes_the_fit_that_is_asked_for(ours):
 
 @needs(CAMVID)
 def test_auto_is_better_than_stretching_on_a_real_street():
-    """Five images of val: 16:9, 3:1 and 9:16 lose much when they are stretched (docs/how-to/runtime.md)."""
+    """Five images of val: 16:9, 3:1 and 9:16 lose much when they are stretched (docs/results/runtime.md)."""
     from benchmarks.shapes import cut
     from evaluation import metrics
     from runtime.image import read_rgb

@@ -76,7 +76,7 @@ QUANTIZED: dict[str, Any] = {
 }
 
 # What was corrected on the page, few images as a rule, from the run that predicted (--init): a small rate, BatchNorms
-# as they are, and crops that most images fill. docs/how-to/page_correct.md has what was measured.
+# as they are, and crops that most images fill. docs/results/page.md has what was measured.
 FEEDBACK: dict[str, Any] = {
     "crop": (320, 320),
     "batch": 4,
