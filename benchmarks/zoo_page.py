@@ -94,8 +94,8 @@ def audit_table(measured: Measured) -> list[str]:
     lines = [
         "## Operators",
         "",
-        "Of the default file of each row, as `python -m export.audit FILE.tflite` tells them of any, with what is used. XNNPACK is",
-        "what makes LiteRT fast on a CPU; what it leaves runs in LiteRT's own kernels, and between two partitions",
+        "Of the default file of each row, as `python -m export.audit FILE.tflite` tells them of any, with what is used.",
+        "XNNPACK is what makes LiteRT fast on a CPU; what it leaves runs in LiteRT's own kernels, and between two partitions",
         "data are handed over.",
         "Most accelerators refuse tensors above rank 4.",
         "",

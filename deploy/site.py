@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from unittest import mock
 
+from deploy import notebooks
 from kerbside.__main__ import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 CLI = DOCS / "reference" / "cli.md"
 MADE = DOCS / "tutorials"
-NOTEBOOKS = ROOT / "examples" / "notebooks"
 # Commands that `kerbside` does not have.
 FURTHER = {
     "runtime.prompted": "cut out what a SAM finds at points or in a box",
@@ -101,11 +101,14 @@ def cell(text: str) -> str:
 
 def generated() -> list[Path]:
     """The pages of docs/ that are written here."""
-    return [CLI, *(MADE / f"{path.stem}.md" for path in sorted(NOTEBOOKS.glob("*.ipynb")))]
+    return [CLI, *(MADE / f"{path.stem}.md" for path in notebooks.names())]
 
 
 def write_pages() -> None:
     CLI.write_text(cli_page(), encoding="utf-8")
+    MADE.mkdir(exist_ok=True)
+    for path in notebooks.names():
+        (MADE / f"{path.stem}.md").write_text(notebooks.page(path, MADE), encoding="utf-8")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
