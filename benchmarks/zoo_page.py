@@ -94,9 +94,9 @@ def audit_table(measured: Measured) -> list[str]:
     lines = [
         "## Operators",
         "",
-        "Of the default file of each row, as `python -m export.audit FILE.tflite` tells them of any, with what is used.",
-        "XNNPACK is what makes LiteRT fast on a CPU; what it leaves runs in LiteRT's own kernels, and between two partitions",
-        "data are handed over.",
+        "Of the default file of each row, as `python -m export.audit FILE.tflite` tells them of any, with what is",
+        "used. XNNPACK is what makes LiteRT fast on a CPU; what it leaves runs in LiteRT's own kernels, and between",
+        "two partitions data are handed over.",
         "Most accelerators refuse tensors above rank 4.",
         "",
         "| model | backbone | operations | partitions | left by XNNPACK | above rank 4 |",
