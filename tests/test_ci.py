@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from runtime.version import VERSION
 from tests.tiny import REPOSITORY
@@ -68,6 +69,8 @@ def test_the_changelog_has_the_version() -> None:
     versions = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d\d-\d\d))?$", text, re.MULTILINE)
     released = [number for number, date in versions if date]
     assert released[:1] == [VERSION] and "0.1.0" in released
+    cited = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (cited["version"], str(cited["date-released"])) == next(one for one in versions if one[1])
     assert [number for number, date in versions if not date] in ([], ["Unreleased"])
     assert set(re.findall(r"^### (\w+)", text, re.MULTILINE)) <= {
         *("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")
