@@ -14,7 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "examples" / "notebooks"
-SECONDS = 900  # that a cell may take
+SECONDS = 3600  # that a cell may take, on a machine that is busy
 
 
 def names() -> list[Path]:
