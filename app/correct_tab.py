@@ -7,6 +7,7 @@ import streamlit as st
 
 from app import common, feedback_folder, sources, told, views
 from app.clickable_image import canvas
+from app.doubtful import regions
 from app.edits import Edit, Polygon, Region, Stroke, corrected
 from app.painted import IGNORED
 from app.plain_text import escaped
@@ -46,6 +47,7 @@ def show() -> None:
         with middle:
             show_canvas(mended, edits, (way, width), class_id)
         with side:
+            offer(result, mended, edits, class_id)
             st.html(told.legend_table(mended.legend()))
             show_result(result, mended, edits, image[1])
             show_keeping(result, mended, image[1], feedback_folder.predicted_by(method))
@@ -111,6 +113,22 @@ def show_canvas(mended: Segmentation, edits: list[Edit], tool: tuple[str, int], 
             st.rerun()
     except UserError as error:
         st.error(escaped(str(error)))
+
+
+def offer(result: Segmentation, mended: Segmentation, edits: list[Edit], class_id: int | None) -> None:
+    """What the model doubts most, a button a region, which fills it; nothing of a file that says nothing of it."""
+    doubtful = regions(result.ids, result.confidence, mended.ids != result.ids)
+    if not doubtful:
+        return
+    st.caption("The model doubts these most. Choose the right class, then click one to fill it.")
+    for number, one in enumerate(doubtful, 1):
+        name, where = class_name(result.name_of(one.class_id)), f"at {one.x},{one.y}"
+        label = f"{escaped(name)} {where}: {percent(one.share)} of the image, {one.confidence:.0%} sure"
+        if st.button(label, width="stretch", key=f"correct_doubt_{number}"):
+            if class_id is None:
+                raise UserError("Choose the class to fill with, then click again.")
+            edits.append(tried([[one.x, one.y]], class_id, mended, (REGION, 1)))
+            st.rerun()
 
 
 def tried(points: list[list[int]], class_id: int, mended: Segmentation, tool: tuple[str, int]) -> Edit:

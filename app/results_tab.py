@@ -11,7 +11,7 @@ from app import common
 from app.confusion_table import scrolling
 from app.frontend import FOLDER
 from app.plain_text import escaped
-from app.words import class_name, model_name
+from app.words import class_name, model_name, zero_shot_miou
 from runtime import shipped_files
 from runtime.errors import UserError
 from runtime.image import read_rgb
@@ -66,7 +66,7 @@ def columns(row: dict[str, Any], number: int, times: dict[str, float]) -> dict[s
         "name": model_name(stem),
         "file": stem,
         "model": row["model"],
-        "data": " ".join(part for part in (row["data"], row["split"]) if part) or None,
+        "data": measured_on(row),
         "classes": row["classes"],
         "precision": row["precision"],
         "input": f"{width}×{height}" if height else None,
@@ -75,6 +75,16 @@ def columns(row: dict[str, Any], number: int, times: dict[str, float]) -> dict[s
         "pixel accuracy, %": per_cent(row["pixel_accuracy"]),
         "latency, ms": times.get(row["file"]),
     }
+
+
+def measured_on(row: dict[str, Any]) -> str | None:
+    """Data set and split of its mIoU, and whether they are none that it has learnt from."""
+    parts = [part for part in (row["data"], row["split"]) if part]
+    return " ".join([*parts, "(never seen)"] if parts and not_learnt(row) else parts) or None
+
+
+def not_learnt(row: dict[str, Any]) -> bool:
+    return zero_shot_miou(row["file"].removesuffix(".tflite")) is not None
 
 
 def per_cent(share: float | None) -> float | None:
@@ -103,7 +113,7 @@ def show_float(rows: list[dict[str, Any]]) -> None:
         "The weights in float and the file that ships, on the same images at export. Less than nothing lost: the file "
         "was the better one by so much."
     )
-    with_classes = {short(row): row for row in told if row["class_iou"]}
+    with_classes = {short(row): row for row in told if row["class_iou"] and not not_learnt(row)}
     if with_classes:
         chosen = st.selectbox("IoU, class by class, of", list(with_classes), key="results_classes")
         st.html(float_table(with_classes[chosen]))

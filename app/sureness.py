@@ -7,7 +7,7 @@ import streamlit as st
 from app.common import BINARY, OTSU, load_segmenter
 from app.plain_text import escaped
 from app.views import SURENESS
-from app.words import not_for, percent
+from app.words import data_of, not_for, percent
 from runtime.segmenter import Segmentation
 
 
@@ -22,4 +22,4 @@ def show(result: Segmentation, method: tuple[Any, ...]) -> None:
         )
     if method[0] not in (BINARY, OTSU):
         note = load_segmenter(str(method[0]), method[1]).bundle
-        st.caption(not_for(note.data if note else ""))
+        st.caption(not_for(data_of(note.facts) if note else ""))

@@ -5,7 +5,7 @@ from typing import Any
 
 from app.common import BINARY, OTSU, fit_of, load_segmenter
 from app.plain_text import escaped
-from app.words import class_name, percent, unseen_miou
+from app.words import class_name, percent, unseen_miou, zero_shot_miou
 from runtime.segmenter import Segmentation
 from runtime.threshold_segmenter import multi_otsu_values, otsu_value
 
@@ -38,9 +38,14 @@ def how_good(method: tuple[Any, ...]) -> str:
     note = load_segmenter(str(method[0]), method[1]).bundle
     if note is None or note.miou is None:
         return ""
-    unseen = unseen_miou(method[0].stem)
-    said = f"On similar streets {note.miou:.0%} average overlap with the truth"
-    said += f", on an unseen drive {unseen:.0%}." if unseen else "."
+    elsewhere, unseen = zero_shot_miou(method[0].stem), unseen_miou(method[0].stem)
+    if elsewhere:
+        said = (
+            f"On streets of another city {elsewhere:.0%} average overlap with the truth, in common classes."
+        )
+    else:
+        said = f"On similar streets {note.miou:.0%} average overlap with the truth"
+        said += f", on an unseen drive {unseen:.0%}." if unseen else "."
     return f"{said} (mIoU: intersection over union, the mean of all classes.)"
 
 

@@ -1,6 +1,7 @@
 """How the page calls things: models, classes, numbers."""
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,17 @@ def counted(number: int, noun: str) -> str:
 def percent(share: float) -> str:
     """A share, 0..1, in per cent with a decimal; what is there but rounds to nothing is "<0.1%"."""
     return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
+
+
+def data_of(facts: Mapping[str, Any]) -> str:
+    """What a model has learnt from, as `not_for` takes it, by what its file says of itself: it need not be the data
+    that the file was compared on, `facts["data"]`."""
+    sources = facts.get("learnt_from")
+    known: list[dict[str, str]] = (
+        sources if isinstance(sources, list) and strict_json.fits(sources, list[dict[str, str]]) else []
+    )
+    own = [one.get("what", "").lower() for one in known if one.get("how") == "data"]
+    return "+".join(own) if any(name in LEARNT_FROM for name in own) else str(facts.get("data") or "")
 
 
 def not_for(data: str) -> str:
@@ -60,6 +72,12 @@ def model_choice(stem: str) -> str:
     """`model_name` and what the model is good for, for a list to choose from."""
     known = _shipped().get(Path(stem).name)
     return f"{known['name']}: {known['note']}" if known else stem
+
+
+def zero_shot_miou(stem: str) -> float | None:
+    """mIoU, 0..1, on a data set that nothing of the model has learnt from, in the classes that both have; None of a
+    model that was scored on streets like those that it learnt from."""
+    return _shipped().get(Path(stem).name, {}).get("zero_shot_miou")
 
 
 def unseen_miou(stem: str) -> float | None:

@@ -36,6 +36,12 @@ class Layer(NamedTuple):
 LAYERS = (
     Layer("requirements-runtime.txt", None, (), "On the device: python -m runtime. No TensorFlow."),
     Layer("requirements-app.txt", "requirements-runtime.txt", ("app",), "The page: streamlit_app.py."),
+    Layer(
+        "requirements-serve.txt",
+        "requirements-runtime.txt",
+        ("serve",),
+        "A server of images: examples/serving.",
+    ),
     Layer("requirements.txt", "requirements-app.txt", ("app", "train"), "Training, export and all else."),
     Layer("requirements-dev.txt", "requirements.txt", ("app", "train", "dev"), "Tests and lint."),
     Layer(

@@ -7,6 +7,10 @@
 | ethos-u55, ethos-u65 | Arm's compiler, Vela (ethos-u-vela, the extra `ethos`), which compiles the file here |
 | edgetpu | what Coral lists, https://coral.ai/docs/edgetpu/models-intro/#supported-operations; not its compiler |
 
+Read on 2026-11-30: GPU, all 24 rows, as tensorflow.org/lite/performance/gpu and TensorFlow's own g3doc have them; Edge
+TPU, the 26 rows up to ResizeBilinear, as developer.axis.com repeats them for the chip of its ARTPEC-7. What both say of
+sizes, versions and options is not looked at here: their compilers may leave more.
+
 What stays off runs on the CPU. None of it says how fast the rest is, which only the chip does.
 """
 

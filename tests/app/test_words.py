@@ -21,7 +21,8 @@ def test_numbers_and_names_are_said_as_people_say_them():
     ]
     assert words.class_name("SignSymbol") == "Sign" and words.class_name("road") == "road"
     assert words.model_choice("my_run") == words.model_name("my_run") == "my_run"
-    assert words.unseen_miou("my_run") is None
+    assert words.unseen_miou("my_run") is words.zero_shot_miou("my_run") is None
+    assert words.zero_shot_miou("deeplabv3_mobilenet_edgetpu_cityscapes_int8") == 0.551
 
 
 def test_every_model_that_ships_has_a_name_of_its_own():
@@ -56,6 +57,19 @@ def test_a_legend_of_another_shape_is_refused_without_pythons_words(classes):
 
 def test_git_ignores_what_visitors_let_the_page_keep():
     assert "/feedback/" in (REPOSITORY / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
+def test_a_model_has_learnt_from_what_its_file_says_and_not_from_what_it_was_compared_on():
+    source = {"what": "Cityscapes", "how": "data", "terms": "", "read": ""}
+    backbone = {"what": "ImageNet", "how": "backbone", "terms": "", "read": ""}
+    assert words.data_of({"data": "camvid", "learnt_from": [source, backbone]}) == "cityscapes"
+    for facts in (
+        {"data": "camvid"},
+        {"data": "camvid", "learnt_from": [3]},
+        {"data": "camvid", "learnt_from": []},
+    ):
+        assert words.data_of(facts) == "camvid"
+    assert words.data_of({}) == "" and "fifty cities" in words.not_for("cityscapes")
 
 
 def test_what_a_model_is_not_for_names_what_it_has_seen():
