@@ -33,15 +33,13 @@ Figures = dict[str, Any]  # flags, drive, date, machine, and scores: part -> way
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    given = list(sys.argv[1:] if argv is None else argv)
-    end = given.index("--") if "--" in given else len(given)
-    own, flags = given[:end], given[end + 1 :]
+    own, flags = unseen.parted(argv)
     command = argparse.ArgumentParser(
         prog="python -m benchmarks.fewer_labels", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     command.add_argument(
-        "camvid", type=Path, metavar="CAMVID", help="CamVid's folder, as docs/data.md has it"
+        "camvid", type=Path, metavar="CAMVID", help="CamVid's folder, as docs/how-to/data.md has it"
     )
     command.add_argument(
         "--drive", default="0006R0", choices=unseen.DRIVES, help="left out and scored; 0006R0"

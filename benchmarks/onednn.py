@@ -12,9 +12,11 @@ import argparse
 import os
 import platform
 import sys
+from pathlib import Path
 from typing import Any
 
 from benchmarks.turns import Step, print_table, race, serve
+from benchmarks.zoo_page import machine
 from runtime.backend import ONEDNN
 from runtime.errors import UserError, exit_on_user_error
 
@@ -49,15 +51,17 @@ def main(argv: list[str] | None = None) -> int:
     chosen = [name for name in NETWORKS if options.only.lower() in name.lower()]
     if not chosen:
         raise UserError(f"--only {options.only}: no network is called so; known are {'; '.join(NETWORKS)}")
-    print(f"{platform.machine()}, AVX-512: {'yes' if has_avx512() else 'no'}")
+    print(f"{machine()}, {platform.machine()}, AVX-512: {avx512()}")
     for name in chosen:
         print_table(name, race(MODULE, name, list(CONTENDERS), options.rounds), {"without": ["with oneDNN"]})
     return 0
 
 
-def has_avx512() -> bool:
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        return " avx512f" in file.read()
+def avx512() -> str:
+    flags = Path("/proc/cpuinfo")
+    if not flags.exists():
+        return "not known"
+    return "yes" if " avx512f" in flags.read_text(encoding="utf-8") else "no"
 
 
 def training_step(network: str) -> Step:

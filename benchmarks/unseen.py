@@ -38,9 +38,7 @@ Row = dict[str, Any]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    given = list(sys.argv[1:] if argv is None else argv)
-    end = given.index("--") if "--" in given else len(given)
-    own, flags = given[:end], given[end + 1 :]
+    own, flags = parted(argv)
     command = argparse.ArgumentParser(
         prog="python -m benchmarks.unseen", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -71,6 +69,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_whole(PAGE, page(known).encode())
     print("\n".join([HEADER, line(args.label, row, known)]))
     return 0
+
+
+def parted(argv: Sequence[str] | None) -> tuple[list[str], list[str]]:
+    """A benchmark's own words, and behind `--` the flags of training.train."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    end = given.index("--") if "--" in given else len(given)
+    return given[:end], given[end + 1 :]
 
 
 def check(args: argparse.Namespace, flags: Sequence[str]) -> None:
