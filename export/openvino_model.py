@@ -2,7 +2,8 @@
 
 The way there is Keras -> SavedModel -> `openvino.convert_model`, which reads it without TensorFlow's help. fp16 keeps
 each weight as float16. int8 is NNCF's post-training quantisation, on the images that a `.tflite` is calibrated on: a
-scale per channel of the weights, ranges by the least and the largest value, and its fast bias correction.
+scale per channel of the weights, 7 bits for processors without VNNI (export/onnx_model.py says why), ranges by the
+least and the largest value, and its fast bias correction.
 
 The facts of a `.tflite` stand in `rt_info` below `kerbside`, the labels below `model_info` too, where OpenVINO's
 Model API looks for them, and all of it as FILE.json beside the files.
@@ -78,7 +79,8 @@ def quantised(made: Any, images: Sequence[np.ndarray]) -> Any:
 
     logging.getLogger("nncf").setLevel(logging.ERROR)
     data = nncf.Dataset([image[None] for image in images])
-    return nncf.quantize(made, data, subset_size=len(images))
+    advanced = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
+    return nncf.quantize(made, data, subset_size=len(images), advanced_parameters=advanced)
 
 
 def opsets(made: Any) -> dict[str, int]:
