@@ -83,7 +83,9 @@ def test_each_file_says_what_is_in_the_image_and_what_it_is(made, run, kind, pre
         assert stated["labels.txt"].split() == list(NAMES)
         assert {"tf2onnx", "onnx", "onnxruntime"} <= set(facts["versions"])
         assert any(node.op_type == "QuantizeLinear" for node in whole.graph.node) == (precision == "int8")
-        eight_bits = [onnx.numpy_helper.to_array(one) for one in whole.graph.initializer if one.data_type == INT8]
+        eight_bits = [
+            onnx.numpy_helper.to_array(one) for one in whole.graph.initializer if one.data_type == INT8
+        ]
         assert bool(eight_bits) == (precision == "int8")
         # VPMADDUBSW, on processors without VNNI, adds two products with a uint8 in an int16.
         assert all(2 * 255 * abs(weights.astype(int)).max() < 2**15 for weights in eight_bits)
