@@ -1,6 +1,6 @@
 """What export/rewrite.py gains: python -m benchmarks.rewrites RUN [--size HxW] [--threads N].
 
-The int8 `mask` file as the converter writes it, with each rewrite and with both; they take turns in one process, a
+The int8 `mask` file as the converter writes it, with each rewrite and with all; they take turns in one process, a
 train image a turn: medians, the spread from the 10th to the 90th percentile, and whether the class ids are the same.
 """
 
@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "as converted": plain,
         "the image by float32": rewritten(rewrite.image_by_float),
         "sixteen scores": rewritten(rewrite.widen_argmax),
-        "both": faster(plain),
+        "a RELU alone by QUANTIZE": rewritten(rewrite.relu_by_quantize),
+        "all": faster(plain),
     }
     runners = {name: run_tflite.runner(file, args.threads) for name, file in files.items()}
     taken: dict[str, list[float]] = {name: [] for name in files}

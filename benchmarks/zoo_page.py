@@ -8,34 +8,33 @@ from typing import Any
 from benchmarks.zoo_rows import ROWS
 from export.audit import listed
 
-Measured = dict[str, dict[str, Any]]  # a row's name -> its facts, {} where it was not measured
+Measured = dict[str, dict[str, Any]]  # a row's name -> its facts
 
 
 def page(measured: Measured, parity: dict[str, Any]) -> str:
     """The whole page."""
-    head = HEAD.format(machine=machine())
     parts = (table(measured), audit_table(measured), parity_table(parity))
-    return "\n".join([head, *(line for part in parts for line in (*part, ""))])
+    return "\n".join([HEAD, *(line for part in parts for line in (*part, ""))])
 
 
+# From that day on files go through export/rewrite.py.
+REWRITTEN = "2026-11-29"
 HEAD = """\
 # Models
 
-Made by `python -m benchmarks.zoo_table` on {machine}. Parameters are without the auxiliary head, which serves
-training; GMACs are multiply-accumulates of convolutions and matrix products at 512x1024; files are `mask` files at
-256x512, 19 classes; latency is the median of the whole path (uint8 image in, class ids out) at 256x512 on two
-threads, the precisions in turn. "Default" is what the model is exported in unless another precision is asked for,
-where that is not int8 (`mixed`: int8 convolutions, float attention). SAM is two files, encoder and decoder; its
-latency is that of an image and one box. The weights are random: none of these columns depends on them. Scores are in
-[Results](results.md), and what each model has otherwise than its paper
+Made by `python -m benchmarks.zoo_table`. Parameters are without the auxiliary head, which serves training; GMACs are
+multiply-accumulates of convolutions and matrix products at 512x1024; files are `mask` files at 256x512, 19 classes;
+latency is the median of the whole path (uint8 image in, class ids out) at 256x512 on two threads, the precisions in
+turn. "Default" is what the model is exported in unless another precision is asked for, where that is not int8 (`mixed`:
+int8 convolutions, float attention). SAM is two files, encoder and decoder; its latency is that of an image and one box.
+The weights are random: none of these columns depends on them. Scores are in [Results](results.md), and what each model
+has otherwise than its paper
 [in the Python reference](reference/python.md#the-models-and-where-each-differs-from-its-paper).
-
-The DeepLab rows' files were made before taps that meet only padding were left out (2026-11-21): today's are smaller or
-faster where a rate exceeds the map, by how much is not measured row by row. All int8 files were made before
-`export/rewrite.py`: today's have the image's QUANTIZE within XNNPACK, and DeepLab's CONCATENATION of six maps too.
-
-| model | backbone | parameters | GMACs | fp32 file | int8 file | default file | fp32 | int8 | default | checkpoints |
-|---|---|---|---|---|---|---|---|---|---|---|"""
+"""
+COLUMNS = [
+    "model", "backbone", "parameters", "GMACs", "fp32 file", "int8 file", "default file", "fp32", "int8", "default",
+    "measured", "checkpoints",
+]  # fmt: skip
 
 
 def machine() -> str:
@@ -53,12 +52,12 @@ def machine() -> str:
 
 
 def table(measured: Measured) -> list[str]:
-    lines = []
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     for name, row in ROWS.items():
-        found = measured[name]
+        found = measured.get(name, {})
         variant = name.partition(" ")[2] or "none"
         if not found:
-            lines.append(f"| {row.model} | {variant} | " + "not measured |" + " - |" * 7 + f" {row.loads} |")
+            lines.append(f"| {row.model} | {variant} | " + "not measured |" + " - |" * 8 + f" {row.loads} |")
             continue
         columns = [
             "fp32",
@@ -70,9 +69,21 @@ def table(measured: Measured) -> list[str]:
             _time(found.get("latency", {}).get(column), found["files"].get(column)) for column in columns
         ]
         numbers = [f"{found['parameters'] / 1e6:.2f}M", f"{found['macs'] / 1e9:.1f}", *sizes, *times]
-        lines.append(f"| {row.model} | {variant} | {' | '.join(numbers)} | {row.loads} |")
-    dates = sorted({found["date"] for found in measured.values() if "date" in found})
-    return [*lines, "", f"Measured {' to '.join(dict.fromkeys((dates[0], dates[-1])))}." if dates else ""]
+        cells = " | ".join([*numbers, found["date"], row.loads])
+        lines.append(f"| {row.model} | {variant} | {cells} |")
+    return [*lines, "", *machines(measured)]
+
+
+def machines(measured: Measured) -> list[str]:
+    """Where each day's rows were measured, and which rows are of older files."""
+    days = sorted({(found["date"], found["machine"]) for found in measured.values()})
+    lines = ["Machines: " + "; ".join(f"{day}, {machine}" for day, machine in days) + "."]
+    if days[0][0] < REWRITTEN:
+        lines.append(
+            f"Rows before {REWRITTEN} are of files that had not gone through `export/rewrite.py`, and DeepLab's had\n"
+            "taps that meet only padding: such a file made today is smaller or faster, by how much is not measured."
+        )
+    return lines
 
 
 def _size(precision: str, file: dict[str, Any] | None) -> str:
@@ -103,13 +114,11 @@ def audit_table(measured: Measured) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     for name, row in ROWS.items():
-        for part, found in measured[name].get("audit", {}).items():
+        for part, found in measured.get(name, {}).get("audit", {}).items():
             variant = " ".join((name.partition(" ")[2] or "none", part.strip("-"))).strip()
             left = listed(found["left"]) or "nothing"
-            total, deep = sum(found["operations"].values()), len(found["deep"])
-            lines.append(
-                f"| {row.model} | {variant} | {total} | {found['partitions']} | {left} | {deep or 'none'} |"
-            )
+            numbers = f"{found['operations']} | {found['partitions']} | {left} | {found['deep'] or 'none'}"
+            lines.append(f"| {row.model} | {variant} | {numbers} |")
     return lines
 
 

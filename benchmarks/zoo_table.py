@@ -1,14 +1,16 @@
 """docs/models.md: every model and variant with its size, cost, latency, what it loads and how exactly.
 
-    python -m benchmarks.zoo_table                 # everything; hours on two cores, and goes on where it stopped
-    python -m benchmarks.zoo_table --only unet     # rows whose name holds "unet"
-    python -m benchmarks.zoo_table --latency       # measure the latency of what is there again, side by side
+    python -m benchmarks.zoo_table                         # the rows that nobody measured yet
+    python -m benchmarks.zoo_table --before 2026-12-01     # and those of an earlier day, anew: hours on two cores
+    python -m benchmarks.zoo_table --only unet             # rows whose name holds "unet"
+    python -m benchmarks.zoo_table --untimed               # on a busy machine: the latency comes with a later call
 
 Parameters and GMACs (multiply-accumulates of convolutions and matrix products, at 512x1024) are counted from
 the graph that is traced. File sizes and latency are those of `mask` files at 256x512 with random weights: neither
-depends on what the weights are. Each row is made in a process of its own and kept in runs/zoo_table/. Parity
-figures come from the conversion tests, which this runs too, slow ones included (--parity fast leaves those out).
-The rows stand in benchmarks/zoo_rows.py; benchmarks/zoo_page.py writes the page.
+depends on what the weights are. Each row is made in a process of its own, its files in runs/zoo_table/, and what was
+measured is kept in docs/models.json with day and machine: the same command goes on where it was stopped. Parity figures
+come from the conversion tests, which `--parity all` runs, and `--parity fast` without the slow ones.
+The rows stand in benchmarks/zoo_rows.py, benchmarks/zoo_page.py writes the page.
 """
 
 import argparse
@@ -29,15 +31,15 @@ import numpy as np
 from benchmarks import zoo_page
 from benchmarks.zoo_rows import ROWS, Row
 from runtime.errors import UserError, exit_on_user_error
-from runtime.files import whole_file, write_whole
+from runtime.files import whole_file, write_json, write_whole
 
 COST_SIZE = (512, 1024)
 FILE_SIZE = (256, 512)
 CLASSES = 19
 CALIBRATION = 2
-CACHE = Path("runs/zoo_table")
-PARITY = CACHE / "parity.json"
-PAGE = Path("docs/models.md")
+FILES = Path("runs/zoo_table")
+FIGURES, PAGE = Path("docs/models.json"), Path("docs/models.md")
+CONVERSIONS = Path("tests/zoo/convert")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,14 +47,16 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m benchmarks.zoo_table", description=__doc__.splitlines()[0]
     )
     command.add_argument("--only", default="", metavar="TEXT", help="rows whose name holds TEXT")
-    command.add_argument("--kept", action="store_true", help="make no missing row; those stay 'not measured'")
-    command.add_argument("--latency", action="store_true", help="measure latency again")
+    command.add_argument(
+        "--before", default="", metavar="YYYY-MM-DD", help="rows measured before that day are made again"
+    )
+    command.add_argument("--untimed", action="store_true", help="time nothing: the machine is busy")
     command.add_argument(
         "--parity",
-        default="all",
-        metavar="all|fast|kept|FILE",
-        help="the conversion tests to run; kept: none, print what was measured last; or the FILE that a run of "
-        "the tests wrote with KERBSIDE_PARITY=FILE in its environment",
+        default="kept",
+        metavar="kept|all|fast|FILE",
+        help="the conversion tests to run; kept: none; or the FILE that a run of the tests wrote with "
+        "KERBSIDE_PARITY=FILE in its environment",
     )
     command.add_argument("--describe", metavar="ROW", help=argparse.SUPPRESS)
     options = command.parse_args(argv)
@@ -62,32 +66,43 @@ def main(argv: list[str] | None = None) -> int:
     chosen = [name for name in ROWS if options.only in name]
     if not chosen:
         raise UserError(f"no row's name holds '{options.only}'; the rows are {', '.join(ROWS)}")
+    known = json.loads(FIGURES.read_text(encoding="utf-8"))
     for name in chosen:
-        if not kept(name).exists() and not options.kept:
-            started = time.monotonic()
-            code = subprocess.run(
-                [sys.executable, "-m", "benchmarks.zoo_table", "--describe", name]
-            ).returncode
-            print(
-                f"{name}: {'done' if not code else 'FAILED'} in {time.monotonic() - started:.0f} s",
-                flush=True,
+        row = known["rows"].get(name, {})
+        if row.get("date", "") < (options.before or "0"):
+            row = made(name)
+        if not options.untimed and "latency" not in row:
+            row = (
+                row
+                if all(path.exists() for kind in row["files"] for path in paths(name, kind))
+                else made(name)
             )
+            row["latency"] = latency(name, row)
+            print(f"{name}: {row['latency']}", flush=True)
+        known["rows"][name] = row
+        write_json(FIGURES, known)
     if options.parity in ("all", "fast"):
-        measure_parity(slow=options.parity == "all")
+        known["parity"] = measured_parity(slow=options.parity == "all")
     elif options.parity != "kept":
-        keep_parity(Path(options.parity))
-    for name in ROWS:
-        found = facts(name)
-        if found and "audit" not in found:
-            found["audit"] = audits(name, found)
-            write_whole(kept(name), json.dumps(found, indent=1).encode())
-        if found and (options.latency or "latency" not in found) and options.only in name:
-            found["latency"], found["date"] = latency(name), date.today().isoformat()
-            write_whole(kept(name), json.dumps(found, indent=1).encode())
-            print(f"{name}: {found['latency']}", flush=True)
-    write_whole(PAGE, zoo_page.page({name: facts(name) for name in ROWS}, parity()).encode())
+        known["parity"] = parity_of(Path(options.parity))
+    write_json(FIGURES, known)
+    write_whole(PAGE, zoo_page.page(known["rows"], known["parity"]).encode())
     print(f"written to {PAGE}")
     return 0
+
+
+def made(name: str) -> dict[str, Any]:
+    """A row's files, and its facts but for the latency."""
+    code = subprocess.run([sys.executable, "-m", "benchmarks.zoo_table", "--describe", name]).returncode
+    if code:
+        raise UserError(f"{name} could not be made: exit code {code}")
+    found: dict[str, Any] = json.loads(described(name).read_text(encoding="utf-8"))
+    return {
+        **found,
+        "audit": audits(name, found),
+        "date": date.today().isoformat(),
+        "machine": zoo_page.machine(),
+    }
 
 
 def precisions(row: Row) -> list[str]:
@@ -97,12 +112,9 @@ def precisions(row: Row) -> list[str]:
     return [*dict.fromkeys(("fp32", "int8", DEFAULT_PRECISION.get(row.model, "int8")))]
 
 
-def kept(name: str) -> Path:
-    return CACHE / f"{name.replace(' ', '_')}.json"
-
-
-def facts(name: str) -> dict[str, Any]:
-    return json.loads(kept(name).read_text(encoding="utf-8")) if kept(name).exists() else {}
+def described(name: str) -> Path:
+    """Where the process that makes a row's files leaves what it counted."""
+    return FILES / f"{name.replace(' ', '_')}.json"
 
 
 def describe(name: str) -> None:
@@ -114,7 +126,7 @@ def describe(name: str) -> None:
     from training.data import scenes
 
     row = ROWS[name]
-    CACHE.mkdir(parents=True, exist_ok=True)
+    FILES.mkdir(parents=True, exist_ok=True)
     options = {"classes": CLASSES, **row.arguments} if row.parts == ("",) else row.arguments
     model = zoo.build(row.model, image_size=COST_SIZE, **options)
     found: dict[str, Any] = {
@@ -136,7 +148,7 @@ def describe(name: str) -> None:
             with whole_file(path) as part:
                 part.write_bytes(flatbuffer)
         found["files"][precision] = {"bytes": sum(map(len, flatbuffers))}
-    write_whole(kept(name), json.dumps(found, indent=1).encode())
+    write_json(described(name), found)
 
 
 def convert(row: Row, model: Any, precision: str, images: list[np.ndarray]) -> list[bytes]:
@@ -154,7 +166,7 @@ def convert(row: Row, model: Any, precision: str, images: list[np.ndarray]) -> l
 
 def paths(name: str, precision: str) -> list[Path]:
     """Where the files of a row are kept."""
-    return [kept(name).with_name(f"{kept(name).stem}-{precision}{part}.tflite") for part in ROWS[name].parts]
+    return [FILES / f"{described(name).stem}-{precision}{part}.tflite" for part in ROWS[name].parts]
 
 
 def macs(model: Any) -> int:
@@ -206,16 +218,26 @@ def audits(name: str, found: dict[str, Any]) -> dict[str, Any]:
     precision = DEFAULT_PRECISION.get(ROWS[name].model, "int8")
     if "bytes" not in found["files"].get(precision, {}):
         return {}
-    files = zip(ROWS[name].parts, paths(name, precision), strict=True)
-    return {part: audit(path.read_bytes()).to_json() for part, path in files}
+    made = {}
+    for part, path in zip(ROWS[name].parts, paths(name, precision), strict=True):
+        seen = audit(path.read_bytes())
+        made[part] = {
+            "operations": sum(seen.operations.values()),
+            "partitions": seen.partitions,
+            "left": seen.left,
+            "deep": len(seen.deep),
+        }
+    return made
 
 
-def latency(name: str, rounds: int = 20, budget: float = 20.0) -> dict[str, dict[str, float]]:
+def latency(
+    name: str, found: dict[str, Any], rounds: int = 20, budget: float = 20.0
+) -> dict[str, dict[str, float]]:
     """Median milliseconds of the whole path, the precisions in turn, two threads."""
     rgb = np.random.default_rng(0).integers(0, 256, (*FILE_SIZE, 3), np.uint8)
     runs = {
         precision: whole_path(paths(name, precision))
-        for precision, file in facts(name)["files"].items()
+        for precision, file in found["files"].items()
         if "bytes" in file
     }
     times: dict[str, list[float]] = {precision: [] for precision in runs}
@@ -229,8 +251,8 @@ def latency(name: str, rounds: int = 20, budget: float = 20.0) -> dict[str, dict
             if number >= 0:
                 times[precision].append(1000 * (time.perf_counter() - before))
     return {
-        precision: {"median": statistics.median(found), "runs": len(found)}
-        for precision, found in times.items()
+        precision: {"median": statistics.median(taken), "runs": len(taken)}
+        for precision, taken in times.items()
     }
 
 
@@ -246,29 +268,25 @@ def whole_path(files: list[Path]) -> Callable[[np.ndarray], Any]:
     return lambda rgb: prompted.set_image(rgb).predict(box=(64, 64, 192, 192))
 
 
-def measure_parity(slow: bool) -> None:
-    """Run the conversion tests and keep what they measured."""
+def measured_parity(slow: bool) -> dict[str, Any]:
+    """Run the conversion tests: what they measured."""
     with tempfile.TemporaryDirectory() as folder:
         record = Path(folder) / "parity.jsonl"
-        files = sorted(str(path) for path in Path("tests").glob("test_convert_*.py"))
+        files = sorted(str(path) for path in CONVERSIONS.glob("test_*.py"))
         command = [sys.executable, "-m", "pytest", *files, *([] if slow else ["-m", "not slow"])]
         code = subprocess.run(command, env={**os.environ, "KERBSIDE_PARITY": str(record)}).returncode
         if code or not record.exists():
             raise UserError("the conversion tests did not all pass: mend them first (or --parity kept)")
-        keep_parity(record)
+        return parity_of(record)
 
 
-def keep_parity(record: Path) -> None:
+def parity_of(record: Path) -> dict[str, Any]:
     if not record.is_file():
         raise UserError(
             f"--parity {record} is not there: name a file that the tests wrote, all, fast or kept"
         )
     rows = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
-    write_whole(PARITY, json.dumps({"date": date.today().isoformat(), "rows": rows}).encode())
-
-
-def parity() -> dict[str, Any]:
-    return json.loads(PARITY.read_text(encoding="utf-8")) if PARITY.exists() else {}
+    return {"date": date.today().isoformat(), "rows": rows}
 
 
 if __name__ == "__main__":

@@ -99,6 +99,31 @@ def _with_copies(values: np.ndarray, copies: int) -> np.ndarray:
     return np.concatenate([values, np.repeat(values[:1], copies, axis=0)])
 
 
+def relu_by_quantize(model: Any) -> None:
+    """int8 -> int8 RELU (RELU6) as a QUANTIZE from the scale before it to the scale behind it, which XNNPACK takes.
+
+    Exact where the least int8 behind it stands for 0 (and the largest for at most 6): what lies below is cut off there
+    by either. The converter fuses a RELU into what it follows unless something else wants that, too: the maps of
+    DDRNet's two branches.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = model.subgraphs[0]
+    for place, name in enumerate(surgery.op_names(model)):
+        if name not in ("RELU", "RELU6"):
+            continue
+        op = graph.operators[place]
+        before, behind = (graph.tensors[int(number)] for number in (op.inputs[0], op.outputs[0]))
+        if before.type != schema.TensorType.INT8 or behind.type != schema.TensorType.INT8:
+            continue
+        scale, zero = behind.quantization.scale[0], behind.quantization.zeroPoint[0]
+        if zero == -128 and (name == "RELU" or scale * (127 - zero) <= 6):
+            surgery.insert_op(
+                model, place, "QUANTIZE", op.inputs, op.outputs, schema.QuantizeOptionsT(), version=2
+            )
+            del graph.operators[place + 1]
+
+
 def resize_by_twos(model: Any) -> None:
     """A bilinear resize by 4 or 8 as two or three by 2, which is all that Ethos-U has with half-pixel centres.
 
@@ -147,7 +172,7 @@ def ids_as_they_come(model: Any) -> None:
 
 # Edge TPU and GPU get the file as the converter writes it.
 REWRITES: dict[str, tuple[Callable[[Any], None], ...]] = {
-    "xnnpack": (image_by_float, widen_argmax),
+    "xnnpack": (image_by_float, widen_argmax, relu_by_quantize),
     "ethos-u55": (resize_by_twos, ids_as_they_come),
     "ethos-u65": (resize_by_twos, ids_as_they_come),
 }

@@ -4,8 +4,10 @@ import keras
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from export import rewrite, run_tflite, surgery, tflite
+from export.audit import audit
 from tests.exported import colour_examples, colour_model
 
 SIZE = (33, 48)
@@ -91,3 +93,49 @@ def test_scores_that_are_cut_are_widened_unless_some_of_them_are_cut_off(cut, wi
     for rgb in images:
         expected = np.asarray(model(rgb[None])["logits"])[0].argmax(-1)
         assert (run_tflite.runner(file)(rgb) == expected).mean() > 0.99
+
+
+def two_uses(capped: bool) -> keras.Model:
+    """A map that is added to as it is, and read through a ReLU as well: the converter cannot fuse that."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((*SIZE, 3), name="image")
+    x = keras.layers.Conv2D(8, 3, padding="same")(image / 64.0 - 2.0)
+    branch = keras.layers.Conv2D(8, 1)(keras.layers.ReLU(6.0 if capped else None)(x))
+    return keras.Model(image, {"logits": keras.layers.Conv2D(4, 1)(x + branch)})
+
+
+def own_kernels(file: bytes, rgb: np.ndarray) -> np.ndarray:
+    """What LiteRT's own kernels say, which the file's arithmetic is defined by: XNNPACK rounds otherwise."""
+    kernels = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    litert = Interpreter(model_content=file, experimental_op_resolver_type=kernels)
+    litert.allocate_tensors()
+    litert.set_tensor(litert.get_input_details()[0]["index"], rgb[None])
+    litert.invoke()
+    return litert.get_tensor(litert.get_output_details()[0]["index"])[0]
+
+
+@pytest.mark.parametrize("capped", [False, True])
+def test_a_relu_alone_becomes_a_quantize_that_says_the_very_same(monkeypatch, capped):
+    with monkeypatch.context() as patch:
+        patch.setattr(rewrite, "faster", lambda flatbuffer, target="xnnpack": flatbuffer)
+        before = tflite.convert(two_uses(capped), SIZE, "int8", "scores", list(noise(4)))
+    kind = "RELU6" if capped else "RELU"
+    assert surgery.op_names(surgery.read(before)).count(kind) == 1
+    model = surgery.read(before)
+    rewrite.relu_by_quantize(model)
+    after = surgery.write(model)
+    assert not {"RELU", "RELU6"} & set(surgery.op_names(surgery.read(after)))
+    assert audit(after).partitions < audit(before).partitions
+    for rgb in noise(4):
+        np.testing.assert_array_equal(own_kernels(after, rgb), own_kernels(before, rgb))
+
+
+def test_a_relu_whose_zero_is_not_the_least_value_stays(monkeypatch):
+    """There a QUANTIZE would let values below 0 through."""
+    monkeypatch.setattr(rewrite, "faster", lambda flatbuffer, target="xnnpack": flatbuffer)
+    model = surgery.read(tflite.convert(two_uses(False), SIZE, "int8", "scores", list(noise(4))))
+    names, graph = surgery.op_names(model), model.subgraphs[0]
+    behind = graph.tensors[int(graph.operators[names.index("RELU")].outputs[0])]
+    behind.quantization.zeroPoint = np.array([-100], np.int64)
+    rewrite.relu_by_quantize(model)
+    assert "RELU" in surgery.op_names(model)
