@@ -1,6 +1,6 @@
 """The address of a tab says what it shows: example, model, view, opacity, what is switched off, and settings.
 
-    ?example=rain&model=unet_mobilenet_v2_camvid_int8&view=outlines&hide=Sky&hide=Road
+    ?example=rain&model=deeplabv3plus_mobilenet_edgetpu_camvid_int8&view=outlines&hide=Sky&hide=Road
 
 It is read once, when a visitor comes; after that the page writes it. An image of the visitor's own is in no address.
 """

@@ -28,7 +28,7 @@ from runtime.steady import steady
 from runtime.video import segment_video
 from training.data import scenes
 
-SHIPPED = Path("models/deeplabv3plus_mobilenet_v2_camvid_int8.tflite")
+SHIPPED = Path("models/deeplabv3plus_mobilenet_edgetpu_camvid_int8.tflite")
 SMOOTH = (1, 2, 3, 5)
 NOISE, STEP = 6.0, 2
 ROUNDS = 3

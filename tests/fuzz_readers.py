@@ -104,7 +104,7 @@ def videos() -> list[bytes]:
 
 
 def ours() -> list[bytes]:
-    return [(REPOSITORY / "models/unet_mobilenet_v2_camvid_int8.tflite").read_bytes()]
+    return [(REPOSITORY / "models/deeplabv3plus_mobilenet_edgetpu_camvid_int8.tflite").read_bytes()]
 
 
 def another_s() -> list[bytes]:

@@ -17,9 +17,6 @@ PAGES = [REPOSITORY / "README.md", DOCS / "results.md", *sorted((DOCS / "models"
 # How pages call a shipped file, in a row of a table or a sentence that has its scores.
 NAMES = {
     "DeepLabV3+ MobileNetEdgeTPU": "deeplabv3plus_mobilenet_edgetpu_camvid_int8",
-    "DeepLabV3+ MobileNetV2": "deeplabv3plus_mobilenet_v2_camvid_int8",
-    "U-Net MobileNetV2": "unet_mobilenet_v2_camvid_int8",
-    "SegFormer B0": "segformer_b0_camvid_mixed",
 }
 LATENCY = json.loads((DOCS / "models" / "latency.json").read_text(encoding="utf-8"))["milliseconds"]
 
@@ -68,7 +65,7 @@ def test_every_row_that_ends_in_a_score_of_a_shipped_file_has_it() -> None:
             if row:
                 rows += 1
                 assert row[2] == stated(row[1])["file"], f"{path.name}: {line}"
-    assert rows >= 8
+    assert rows >= 2
 
 
 def test_the_table_of_the_shipped_models_on_the_page_names_the_same() -> None:

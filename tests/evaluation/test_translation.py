@@ -15,7 +15,7 @@ from training import data, evaluate
 from training.data.labels import taxonomies
 from training.data.spec import DatasetSpec, Example
 
-SHIPPED = REPOSITORY / "models" / "deeplabv3plus_mobilenet_v2_camvid_int8.tflite"
+SHIPPED = REPOSITORY / "models" / "deeplabv3plus_mobilenet_edgetpu_camvid_int8.tflite"
 
 
 def spec(name: str) -> DatasetSpec:

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+import zoo
 from export import TARGETS, offload, rewrite, run_tflite, surgery, tflite
 from export.__main__ import main as export_main
 from runtime.bundle import read_note
 from runtime.errors import UserError, exit_on_user_error
 from tests import tiny_tflite as tiny
 from tests.exported import colour_examples
+from tests.small import SMALL
 from tests.tiny import REPOSITORY
 
 SIZE = (32, 48)
@@ -31,11 +33,18 @@ def kinds(left: list[offload.Left]) -> list[str]:
     "path", [path for path in SHIPPED if path.name.endswith("int8.tflite")], ids=lambda path: path.stem
 )
 def test_what_ships_leaves_off_xnnpack_only_the_operations_that_it_has_not(path: Path) -> None:
-    """It has neither ARG_MAX nor CAST, nor the U-Net's five RESIZE_NEAREST_NEIGHBOR, nor a STRIDED_SLICE of steps of
-    four, the second output of a file that tells how sure it is; nothing else is left."""
-    nearest = 5 * ["RESIZE_NEAREST_NEIGHBOR"] if path.name.startswith("unet") else []
+    """It has neither ARG_MAX nor CAST, nor a STRIDED_SLICE of steps of four, the second output of a file that tells how
+    sure it is; nothing else is left."""
     coarse = ["STRIDED_SLICE"] if "confidence" in read_note(path) else []
-    assert kinds(offload.xnnpack(path)) == ["ARG_MAX", "CAST", *nearest, *coarse]
+    assert kinds(offload.xnnpack(path)) == ["ARG_MAX", "CAST", *coarse]
+
+
+def test_of_a_u_net_its_nearest_resizes_stay_off_xnnpack_too(tmp_path: Path) -> None:
+    model = zoo.build("unet", classes=4, image_size=SIZE, **SMALL["unet"])
+    images = [example.read()[0] for example in colour_examples(SIZE, 4)]
+    path = tmp_path / "unet.tflite"
+    path.write_bytes(tflite.convert(model, SIZE, "int8", "mask", images))
+    assert kinds(offload.xnnpack(path)) == ["ARG_MAX", "CAST", *5 * ["RESIZE_NEAREST_NEIGHBOR"]]
 
 
 def test_the_tables_are_those_that_were_published() -> None:
@@ -145,7 +154,7 @@ def test_the_command_and_its_sentences(tmp_path: Path, capsys) -> None:
     ],
 )
 def test_a_target_that_a_file_cannot_have(words, told, capsys) -> None:
-    weights = REPOSITORY / "models" / "unet_mobilenet_v2_camvid.weights.h5"
+    weights = REPOSITORY / "models" / "deeplabv3plus_mobilenet_edgetpu_camvid.weights.h5"
     arguments = [str(weights), "--images", str(REPOSITORY / "examples"), "--size", "32x48", *words]
     assert exit_on_user_error(export_main, arguments) == 2
     assert told in capsys.readouterr().err.splitlines()[-1]

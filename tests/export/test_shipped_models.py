@@ -25,7 +25,7 @@ from zoo.convert import model_config
 
 MODELS = REPOSITORY / "models"
 FILES = sorted(MODELS.glob("*.tflite"))
-WEIGHTS = MODELS / "deeplabv3plus_mobilenet_v2_camvid.weights.h5"
+WEIGHTS = MODELS / "deeplabv3plus_mobilenet_edgetpu_camvid.weights.h5"
 each = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 

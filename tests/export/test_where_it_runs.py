@@ -33,7 +33,7 @@ from tests.exported import exported
 from tests.shared import CAMVID, needs
 from tests.tiny import REPOSITORY
 
-WEIGHTS = REPOSITORY / "models" / "deeplabv3plus_mobilenet_v2_camvid.weights.h5"
+WEIGHTS = REPOSITORY / "models" / "deeplabv3plus_mobilenet_edgetpu_camvid.weights.h5"
 SIZE = (360, 480)
 EVERY = 20  # th image of val
 SAME = 0.999  # of the pixels
@@ -59,7 +59,7 @@ def split(name: str) -> Any:
 def recipe() -> Any:
     from training.runs.recipe import Recipe, default_recipe
 
-    row = default_recipe("deeplabv3plus", "camvid")
+    row = {**default_recipe("deeplabv3plus", "camvid"), "backbone": "mobilenet_edgetpu"}
     return Recipe.of(**{"model": "deeplabv3plus", "data": "camvid", **row, "data_dir": str(CAMVID)})
 
 

@@ -129,6 +129,8 @@ def test_a_name_that_is_none_gets_the_nearest() -> None:
         UserError, match="pidnet-s-cityscapes is a checkpoint without a .tflite: kerbside convert"
     ):
         Segmenter("pidnet-s-cityscapes")
+    with pytest.raises(UserError, match="unet-mobilenetv2-camvid is no file .* kerbside list has all"):
+        Segmenter("unet-mobilenetv2-camvid")  # it shipped once
     assert model_names.nearest("zzz") is None
 
 
@@ -141,7 +143,7 @@ def test_the_list_has_every_row(capsys: pytest.CaptureFixture[str]) -> None:
     assert listing.main(["--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said.keys() == ROWS.keys()
-    assert said["unet-mobilenetv2-camvid"]["tflite"]["here"] is True
+    assert said["deeplabv3plus-edgetpu-camvid"]["tflite"]["here"] is True
     assert said["segformer-b0-cityscapes"]["weights"]["here"] is None
 
 

@@ -178,7 +178,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
         "learning_rate": 1e-3,
         "weight_decay": 0.01,
     },
-    # From scratch, so let it learn from what ships: --teacher models/deeplabv3plus_mobilenet_v2_camvid.weights.h5.
+    # From scratch, so let it learn from what ships: --teacher models/deeplabv3plus_mobilenet_edgetpu_camvid.weights.h5.
     ("segformer", "camvid"): {
         **CAMVID_SHIPPED,
         "crop": (256, 256),

@@ -15,14 +15,15 @@ from training.runs import initial_weights, trained_run
 from zoo.convert import __main__ as command
 from zoo.convert import model_config, named
 
-NAME, WEIGHTS = "unet-mobilenetv2-camvid", REPOSITORY / "models" / "unet_mobilenet_v2_camvid.weights.h5"
+NAME = "deeplabv3plus-edgetpu-camvid"
+WEIGHTS = REPOSITORY / "models" / "deeplabv3plus_mobilenet_edgetpu_camvid.weights.h5"
 
 
 def test_a_shipped_name_is_its_weights():
     assert named.weights(NAME) == named.weights(WEIGHTS) == WEIGHTS
     assert initial_weights.find(Path(NAME)).path == WEIGHTS
     assert trained_run.load(NAME).weights_path == WEIGHTS
-    assert initial_weights.architecture(Path(NAME), "unet")["backbone"] == "mobilenet_v2"
+    assert initial_weights.architecture(Path(NAME), "deeplabv3plus")["backbone"] == "mobilenet_edgetpu"
     image = np.random.default_rng(0).integers(0, 256, (1, 64, 96, 3)).astype("float32")
     logits = zoo.load(NAME)(image, training=False)["logits"]
     np.testing.assert_array_equal(logits, model_config.rebuild(WEIGHTS)(image, training=False)["logits"])
@@ -30,8 +31,10 @@ def test_a_shipped_name_is_its_weights():
 
 def test_a_name_that_is_none_gets_the_nearest():
     for do in (zoo.load, trained_run.load, lambda name: initial_weights.find(Path(name))):
-        with pytest.raises(UserError, match=f"unet-mobilenet-camvid is no file .*did you mean {NAME}"):
-            do("unet-mobilenet-camvid")
+        with pytest.raises(
+            UserError, match=f"deeplabv3plus-mobilenet-camvid is no file .*did you mean {NAME}"
+        ):
+            do("deeplabv3plus-mobilenet-camvid")
     with pytest.raises(AttributeError, match="no attribute 'loads'"):
         zoo.loads  # noqa: B018
 
