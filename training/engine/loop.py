@@ -78,7 +78,8 @@ def train(
         return progress
     step = make_train_step(train_state, recipe, strategy, class_weights, teacher)
     task = task_of(recipe.model.name)
-    evaluator = task.validator(model, spec, validation, _validation_loss(recipe.loss), cluster)
+    loss, scale = _validation_loss(recipe.loss), recipe.run.validation_scale
+    evaluator = task.validator(model, spec, validation, loss, cluster, scale)
     feed = _Feed(_batches(recipe, model, task, training, unlabelled, progress.step, strategy, cluster))
     hooks = _begin(model, callbacks if cluster.chief else (), epochs)
     saving = _Saving(run_folder, train_state, progress, cluster.chief)

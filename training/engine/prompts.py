@@ -209,7 +209,9 @@ class Validator:
         cache: DecodedCache,
         loss: Callable[..., tf.Tensor],
         cluster: Cluster = ALONE,
+        scale: float = 1.0,
     ) -> None:
+        assert scale == 1  # a Recipe has seen to it
         self.spec, self.cache, self.cluster = spec, cache, cluster
         shape = model.input["image"].shape
         self.frame = (shape[1], shape[2])

@@ -17,7 +17,9 @@ from training.losses import main_outputs
 
 
 class Validator:
-    """Runs the validation split through the model at each image's own size; one confusion matrix.
+    """Runs the validation split through the model; one confusion matrix, at each image's own size.
+
+    `scale` is what the model sees the images at, in multiples of their size: its scores are brought back, bilinearly.
 
     The loss is that of the main outputs, without auxiliary heads and earlier layers; what it draws at random is
     the same every time. Of several workers, each takes its share of the images; all get the scores of the whole.
@@ -30,14 +32,21 @@ class Validator:
         cache: DecodedCache,
         loss: Callable[..., tf.Tensor],
         cluster: Cluster = ALONE,
+        scale: float = 1.0,
     ) -> None:
         self.spec, self.cache, self.cluster = spec, cache, cluster
 
         @tf.function(reduce_retracing=True)
         def predict(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            size, seen = tf.shape(labels)[1:], labels
+            if scale != 1:
+                larger = tf.cast(tf.round(tf.cast(size, tf.float32) * scale), tf.int32)
+                images = tf.image.resize(tf.cast(images, tf.float32), larger)
+                seen = tf.image.resize(labels[..., None], larger, "nearest")[..., 0]
             outputs = model(images, training=False)
-            ids = tf.argmax(outputs["logits"], axis=-1, output_type=tf.int32)
-            return tf.cast(ids, tf.uint8), loss(main_outputs(outputs), labels)
+            logits = outputs["logits"] if scale == 1 else tf.image.resize(outputs["logits"], size)
+            ids = tf.argmax(logits, axis=-1, output_type=tf.int32)
+            return tf.cast(ids, tf.uint8), loss(main_outputs(outputs), seen)
 
         self.predict = predict
 
@@ -76,8 +85,9 @@ class Validator:
 @dataclass(frozen=True)
 class Task:
     """How a model learns: `preparation(model)` gives what turns an augmented sample, (image, label, seed), into
-    inputs and targets, None where they are what they are; `validator(model, spec, cache, loss, cluster)`, called, gives
-    scores with miou and pixel_accuracy, the mean loss, and previews (rgb, truth ids, predicted ids)."""
+    inputs and targets, None where they are what they are; `validator(model, spec, cache, loss, cluster,
+    scale)`, called, gives scores with miou and pixel_accuracy, the mean loss, and previews (rgb, truth ids, predicted
+    ids)."""
 
     preparation: Callable[[keras.Model], Callable[..., Any]] | None
     validator: Callable[..., Any]

@@ -63,6 +63,10 @@ class Recipe:
             object.__setattr__(self, name, group)
         one_of("schedule", self.optimisation.schedule, SCHEDULES)
         schedules.check(self.optimisation.schedule, self.optimisation.schedule_options)
+        if self.run.validation_scale != 1 and model.name == "sam":
+            raise UserError(
+                "--validation-scale is for models of classes: sam sees all images at its own size"
+            )
         if model.quantize and not model.init:
             raise UserError(
                 "--quantize goes on from weights that were trained in float: name them with --init runs/NAME"

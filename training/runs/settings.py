@@ -250,6 +250,12 @@ class RunSettings(Checked):
     patience: int = option(
         0, "stop after N epochs without a better mIoU; 0: never", metavar="N", bounds=(0, 100_000)
     )
+    validation_scale: float = option(
+        1.0,
+        "validate on images scaled by this, as an export of a larger size sees them; 1",
+        metavar="SCALE",
+        bounds=(0.25, 4.0),
+    )
 
 
 # The groups of a Recipe by the name of its field.

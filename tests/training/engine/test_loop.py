@@ -63,6 +63,25 @@ def test_the_best_weights_are_those_of_the_best_score(tmp_path: Path) -> None:
     assert validator()[0]["miou"] == progress.best_miou == max(row["val_miou"] for row in progress.history)
 
 
+def test_validation_scales_the_images_and_scores_at_their_own_size() -> None:
+    """The stand-in model says what stands in each pixel's red; of the scores in between, the nearer one's is larger."""
+    ids = np.array([[0, 0, 1, 1], [0, 0, 1, 1]], np.uint8)
+    rgb = np.repeat(ids[..., None] * 200, 3, axis=2).astype(np.uint8)
+    cache = DecodedCache([Example("a", lambda: (rgb, ids))])
+
+    def model(images: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
+        assert images.shape == (1, 4, 8, 3) and not training
+        return {"logits": tf.stack([100 - images[..., 0], images[..., 0] - 100], axis=-1)}
+
+    def loss(outputs: dict[str, tf.Tensor], labels: tf.Tensor) -> tf.Tensor:
+        tf.debugging.assert_equal(labels, np.kron(ids, np.ones((2, 2), np.uint8))[None])
+        return tf.constant(0.5)
+
+    scores, mean, ((_, _, predicted),) = validation.Validator(model, SPEC, cache, loss, scale=2.0)()
+    np.testing.assert_array_equal(predicted, ids)
+    assert scores["miou"] == 1 and mean == 0.5
+
+
 def test_a_callback_can_stop_the_run(tmp_path: Path) -> None:
     assert train(tmp_path, callbacks=[Recorder(stop_after=1)]).step == 8
 

@@ -225,9 +225,15 @@ def test_the_data_options_of_other_commands_have_both_names_too() -> None:
         assert "--data-set" not in command.format_help()
 
 
+def test_sam_has_no_validation_scale() -> None:
+    assert assembled("unet", "--validation-scale", "1.5").run.validation_scale == 1.5
+    with pytest.raises(UserError, match="sam sees all images at its own size"):
+        recipe(model="sam", validation_scale=2.0)
+
+
 def test_every_setting_has_a_key_of_its_own_and_a_flag_but_three() -> None:
     keys = [said.key for said in all_options()]
-    assert len(keys) == len(set(keys)) == 44 and set(keys) == set(recipe().as_dict())
+    assert len(keys) == len(set(keys)) == 45 and set(keys) == set(recipe().as_dict())
     assert [said.key for said in all_options() if not said.help] == [
         "model",
         "teacher_sha256",
