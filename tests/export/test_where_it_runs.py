@@ -68,6 +68,7 @@ def files(tmp_path_factory) -> dict[tuple[str, str], Path]:
     from training.runs.trained_run import Run
 
     folder = tmp_path_factory.mktemp("exports")
+    (folder / "recipe.json").write_text(recipe().to_json(), encoding="utf-8")
     run = Run(folder, recipe(), WEIGHTS)
     # The gate is not what is tested: three images of it do.
     return exported(run, folder, SIZE, split, calibration_images=20, parity_images=3, allow_loss=5)
