@@ -247,7 +247,7 @@ def test_the_table_shows_what_is_not_usual(tmp_path: Path) -> None:
     assert {"run folder", "model", "data", "data dir", "epochs", "augmentation"} <= shown
     assert not {"batch", "ema", "patience", "init"} & shown
     whole = recipe_table(made, tmp_path, whole=True)
-    assert len(whole.splitlines()) == 1 + 44 and "ema" in whole
+    assert len(whole.splitlines()) == 1 + 45 and "ema" in whole
 
 
 def test_a_run_of_before_opens_and_is_the_same_recipe(tmp_path: Path) -> None:
