@@ -138,6 +138,7 @@ MACHINE_KEYS = ("data_dir", "teacher", "unlabeled")
 LATER = (
     "unlabeled_images",
     "unlabeled_weight",
+    "validation_scale",
 )  # keys that a run of before has not, whose hash stays what it was
 
 
