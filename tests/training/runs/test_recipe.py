@@ -255,7 +255,8 @@ def test_a_run_of_before_opens_and_is_the_same_recipe(tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text(OLD, encoding="utf-8")
     found = from_json(tmp_path / "recipe.json")
     assert found.sha256() == OLD_SHA256
-    later = {"unlabeled": None, "unlabeled_images": 0, "unlabeled_weight": 1.0}
+    later = {"unlabeled": None, "unlabeled_images": 0, "unlabeled_weight": 1.0, "validation_scale": 1.0}
     assert found.as_dict() == {**json.loads(OLD), **later}
     assert found.changed(unlabeled="a", unlabeled_images=3).sha256() != OLD_SHA256
+    assert found.changed(validation_scale=2.0).sha256() != OLD_SHA256
     assert found.optimisation.freeze == ("backbone/Conv1",) and found.model.options["rates"] == [3, 6, 9, 12]
