@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ def test_what_it_keeps_is_small_and_no_error(path: Path) -> None:
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
     assert not any(output.get("name") == "stderr" or output["output_type"] == "error" for output in outputs)
     assert path.stat().st_size < 600_000
+    for output in outputs:  # a relative path of the repository, not where it lay on somebody's machine
+        assert not re.search(r"(?<![\w.])/\S+/(models|examples|runs)/", "".join(output.get("text", "")))
 
 
 @INSTALLED
