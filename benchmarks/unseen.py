@@ -64,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if str(seed) not in row["drives"].get(drive, {}):
                 row["drives"].setdefault(drive, {})[str(seed)] = measured(args, flags, drive, seed)
                 row |= {"date": date.today().isoformat(), "machine": machine()}
-                write_json(FIGURES, known)
-    write_json(FIGURES, known)
+                keep(args.label, row)
+    known = keep(args.label, row)
     write_whole(PAGE, page(known).encode())
     print("\n".join([HEADER, line(args.label, row, known)]))
     return 0
@@ -93,6 +93,13 @@ def check(args: argparse.Namespace, flags: Sequence[str]) -> None:
 def figures() -> dict[str, Row]:
     """The rows by label, in the order in which they were made."""
     known: dict[str, Row] = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
+    return known
+
+
+def keep(label: str, row: Row) -> dict[str, Row]:
+    """All rows with this one, as the file has them now: another row may have been measured beside it, for hours."""
+    known = {**figures(), label: row}
+    write_json(FIGURES, known)
     return known
 
 

@@ -112,3 +112,10 @@ def test_a_row_with_other_flags_is_refused_and_what_is_done_is_not_done_again(ca
     assert "a: +0.00, one drive" in unseen.PAGE.read_text() and len(asked) == 3
     with pytest.raises(UserError, match="other flags: unet --epochs 2"):
         unseen.main([*command, "unet"])
+
+
+def test_a_row_that_was_measured_beside_another_takes_nothing_back(camvid: Path):
+    unseen.keep("first", {"flags": ["a"], "drives": {}})
+    unseen.keep("second", {"flags": ["b"], "drives": {}})
+    assert list(unseen.keep("first", {"flags": ["c"], "drives": {}})) == ["first", "second"]
+    assert unseen.figures()["first"]["flags"] == ["c"]
