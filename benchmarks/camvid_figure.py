@@ -19,10 +19,14 @@ from runtime.segmenter import Segmenter
 from training import data
 from training.data.spec import VOID_ID
 
-MODEL = Path("models/deeplabv3plus_mobilenet_edgetpu_camvid_int8.tflite")
+MODEL = Path("models/deeplabv3plus_mobilenet_edgetpu_camvid_720x960_int8.tflite")
 OUT = Path("docs/images/camvid.jpg")
 FRAMES = ("0016E5_07961", "0016E5_08029", "0016E5_08107")
-TITLES = ("CamVid val (Brostow et al. 2009)", "ground truth", "int8 file, 2.28 MB")
+TITLES = (
+    "CamVid val (Brostow et al. 2009)",
+    "ground truth",
+    f"int8 file, {MODEL.stat().st_size / 1e6:.2f} MB",
+)
 WIDTH, HEIGHT, GAP, TITLE = 400, 300, 6, 26
 MOST = 250_000
 

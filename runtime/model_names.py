@@ -71,16 +71,31 @@ ROWS: dict[str, Row] = {
     "deeplabv3plus-edgetpu-camvid": Row(
         tflite=File(
             "models/deeplabv3plus_mobilenet_edgetpu_camvid_int8.tflite",
-            2280132,
-            "4318f35c58c4b90d2d66201a677b1778c2a047490c3e236046e9f3c70338b2dd",
+            2297819,
+            "39951f264334aeafac55e373f42f47688a04fce1078d8db6f344fa7f23e96a72",
         ),
         weights=File(
             "models/deeplabv3plus_mobilenet_edgetpu_camvid.weights.h5",
-            4276584,
-            "9c3bcfb6b0a5eb986d2a1ce744837590d0754050698d1a788c81268870cf2bda",
+            4272854,
+            "90e1eace69745bef743b853910ee217cffd3862ce16815869e485b36c9ba144b",
         ),
         licence="Apache-2.0",
-        score="75.75 mIoU, CamVid val, 480x360",
+        score="76.22 mIoU, CamVid val, 480x360",
+        read="docs/models/deeplabv3plus_mobilenet_edgetpu_camvid.md",
+    ),
+    "deeplabv3plus-edgetpu-camvid-720x960": Row(
+        tflite=File(
+            "models/deeplabv3plus_mobilenet_edgetpu_camvid_720x960_int8.tflite",
+            2296420,
+            "133323cdb3495f0f0de28986daac690416d6080d5a27e304e6bb0e34f695a319",
+        ),
+        weights=File(
+            "models/deeplabv3plus_mobilenet_edgetpu_camvid.weights.h5",
+            4272854,
+            "90e1eace69745bef743b853910ee217cffd3862ce16815869e485b36c9ba144b",
+        ),
+        licence="Apache-2.0",
+        score="81.14 mIoU, CamVid val, 480x360",
         read="docs/models/deeplabv3plus_mobilenet_edgetpu_camvid.md",
     ),
     "pidnet-s-cityscapes": Row(

@@ -17,6 +17,7 @@ PAGES = [REPOSITORY / "README.md", DOCS / "results.md", *sorted((DOCS / "models"
 # How pages call a shipped file, in a row of a table or a sentence that has its scores.
 NAMES = {
     "DeepLabV3+ MobileNetEdgeTPU": "deeplabv3plus_mobilenet_edgetpu_camvid_int8",
+    "DeepLabV3+ MobileNetEdgeTPU at 720x960": "deeplabv3plus_mobilenet_edgetpu_camvid_720x960_int8",
 }
 LATENCY = json.loads((DOCS / "models" / "latency.json").read_text(encoding="utf-8"))["milliseconds"]
 
@@ -48,9 +49,12 @@ def test_the_readme_s_row_is_what_the_file_states(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_card_and_the_results_have_the_file_s_scores(name: str) -> None:
     said = stated(NAMES[name])
-    card = (DOCS / "models" / f"{NAMES[name].rpartition('_')[0]}.md").read_text(encoding="utf-8")
+    file, network = re.sub(r"(_\d+x\d+)?_int8$", "", NAMES[name]), name.partition(" at ")[0]
+    card = (DOCS / "models" / f"{file}.md").read_text(encoding="utf-8")
     results = (DOCS / "results.md").read_text(encoding="utf-8")
-    (section,) = re.findall(rf"^## CamVid: {re.escape(name)}.*?(?=^## )", results, re.DOTALL | re.MULTILINE)
+    (section,) = re.findall(
+        rf"^## CamVid: {re.escape(network)}.*?(?=^## )", results, re.DOTALL | re.MULTILINE
+    )
     for text in (card, section):
         assert said["file"] in text and said["keras"] in text, said
     assert said["size"] in section

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -30,8 +31,8 @@ each = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 
 def name_of(path: Path) -> str:
-    """NAME of NAME_PRECISION.tflite, which the weights and the configs have as well."""
-    return path.stem.rpartition("_")[0]
+    """NAME of NAME_PRECISION.tflite and NAME_HxW_PRECISION.tflite, which the weights and the configs have as well."""
+    return re.sub(r"(_\d+x\d+)?_[a-z0-9]+$", "", path.stem)
 
 
 def weights_of(path: Path) -> Path:
@@ -64,8 +65,9 @@ def test_each_has_a_card_with_its_checksum_and_score(path: Path) -> None:
     for file in (path, weights_of(path)):
         assert f"`{hashlib.sha256(file.read_bytes()).hexdigest()}`" in text, file.name
         assert str(file.stat().st_size) in text
-    facts = bundle_of(path).facts
-    assert f"| {facts['precision']} `.tflite` | {100 * facts['scores']['miou']:.2f} |" in text
+    facts, size = bundle_of(path).facts, re.search(r"_(\d+x\d+)_", path.stem)
+    row = f"{facts['precision']} `.tflite`" + (f" of {size[1]}" if size else "")
+    assert f"| {row} | {100 * facts['scores']['miou']:.2f} |" in text
 
 
 @each
