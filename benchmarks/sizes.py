@@ -20,7 +20,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from benchmarks.unseen import run
+from benchmarks.unseen import figures, in_folders, run
 from benchmarks.zoo_page import machine
 from export import checked_size
 from runtime.errors import UserError, exit_on_user_error
@@ -68,13 +68,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                 write_json(FIGURES, known)
     image = resize_rgb(read_rgb(IMAGE), IMAGE_SIZE)
     times = measured(list(files.values()), image, args.times)
+    timed = f"{date.today().isoformat()}, {machine()}" + (f", {args.note}" if args.note else "")
     for key, file in files.items():
-        known["rows"][key]["ms"] = times[file.name]
-    known |= {"date": date.today().isoformat(), "machine": machine(), "note": args.note}
+        known["rows"][key] |= {"ms": times[file.name], "timed": timed}
     write_json(FIGURES, known)
-    write_whole(PAGE, page(known).encode())
-    draw(PLOT, list(known["rows"].values()))
-    print(table(list(known["rows"].values())))
+    rows = list(known["rows"].values())
+    write_whole(PAGE, page(rows).encode())
+    draw(PLOT, rows)
+    print(tables(rows))
     return 0
 
 
@@ -100,7 +101,8 @@ def names(folder: Path) -> tuple[str, str]:
     parts = folder.name.split("-")
     if len(parts) != 4 or parts[0] != "unseen":
         raise UserError(f"{folder} is no run of benchmarks.unseen: its name is unseen-LABEL-DRIVE-SEED")
-    return parts[1].replace("_", " ").strip(), parts[2]
+    known = {in_folders(label): label for label in figures()}
+    return known.get(parts[1], parts[1].replace("_", " ").strip()), parts[2]
 
 
 def front(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -112,39 +114,47 @@ def front(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return best
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """All rows, the fastest first; those on the front are marked."""
-    timed = [row for row in rows if "ms" in row]
-    on_front = front(timed)
-    lines = [
-        "| network | size of the file | left out | int8 mIoU | lost to int8 | ms | front |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in sorted(timed, key=lambda row: row["ms"]):
-        mark = "yes" if row in on_front else ""
-        lines.append(
-            f"| {row['label']} | {row['size']} | {row['drive']} | {row['int8']:.2f} | {row['lost']:+.2f} "
-            f"| {row['ms']:.1f} | {mark} |"
-        )
-    return "\n".join(lines)
+def comparable(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
+    """The timed rows of one drive that were timed together, by both: others cannot be compared."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if "ms" in row:
+            groups.setdefault((row["drive"], row["timed"]), []).append(row)
+    return groups
+
+
+def tables(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table for each drive and day, the fastest row first; those on the front are marked."""
+    parts = []
+    for (drive, timed), group in comparable(rows).items():
+        on_front = front(group)
+        lines = [
+            f"Without {drive} ({timed}):",
+            "",
+            "| network | size of the file | int8 mIoU | lost to int8 | ms | front |",
+            "|---|---|---|---|---|---|",
+        ]
+        for row in sorted(group, key=lambda row: row["ms"]):
+            numbers = f"{row['int8']:.2f} | {row['lost']:+.2f} | {row['ms']:.1f}"
+            mark = "yes" if row in on_front else ""
+            lines.append(f"| {row['label']} | {row['size']} | {numbers} | {mark} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
 
 
 def draw(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """mIoU over time, a line for each network from its smallest size to its largest, and the front."""
-    timed = [row for row in rows if "ms" in row]
+    """mIoU over time, a line for each network from its smallest size to its largest, and the front of each drive."""
     figure = Figure(figsize=(8, 5), dpi=110, layout="constrained")
     axes = figure.add_subplot()
-    best = front(timed)
-    axes.step(
-        [row["ms"] for row in best], [row["int8"] for row in best], where="post", color="0.8", linewidth=6
-    )
-    for label in dict.fromkeys(row["label"] for row in timed):
-        own = sorted((row for row in timed if row["label"] == label), key=lambda row: row["ms"])
-        axes.plot([row["ms"] for row in own], [row["int8"] for row in own], "o-", label=label)
-        for row in own:
-            axes.annotate(
-                row["size"], (row["ms"], row["int8"]), fontsize=8, xytext=(4, -11), textcoords="offset points"
-            )
+    for (drive, _), group in comparable(rows).items():
+        best = [(row["ms"], row["int8"]) for row in front(group)]
+        axes.step(*zip(*best, strict=True), where="post", color="0.8", linewidth=6)
+        for label in dict.fromkeys(row["label"] for row in group):
+            own = sorted((row for row in group if row["label"] == label), key=lambda row: row["ms"])
+            spots = [(row["ms"], row["int8"]) for row in own]
+            axes.plot(*zip(*spots, strict=True), "o-", label=f"{label}, without {drive}")
+            for row, spot in zip(own, spots, strict=True):
+                axes.annotate(row["size"], spot, fontsize=8, xytext=(4, -11), textcoords="offset points")
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
@@ -152,26 +162,26 @@ def draw(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     axes.margins(0.1)
     axes.set_xlabel("milliseconds from an image of 480x360 to its class ids, two threads (log)")
     axes.set_ylabel("mIoU of the int8 file on a drive not seen, %")
-    axes.set_title("A larger input against a larger network; the front in grey")
+    axes.set_title("A larger input against a larger network; the front of each drive in grey")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
 
-def page(known: Mapping[str, Any]) -> str:
-    note = f", {known['note']}" if known["note"] else ""
+def page(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"""\
 # The size that a file takes
 
-Made by `python -m benchmarks.sizes` ({known["date"]}, {known["machine"]}{note}) of runs of `benchmarks.unseen`: each
-network was trained without one drive of CamVid and is scored on it, at the images' own 480x360. An int8 file may take
-larger images than it is given (`export --size`): the runtime scales up, and brings the mask back. "front" marks what no
-other row beats without taking longer; "lost to int8" is at the file's own size.
+Made by `python -m benchmarks.sizes` of runs of `benchmarks.unseen`: each network was trained without one drive of
+CamVid and is scored on it, at the images' own 480x360. An int8 file may take larger images than it is given (`export
+--size`): the runtime scales up, and brings the mask back. "front" marks what no other row of the table beats without
+taking longer; "lost to int8" is at the file's own size. Milliseconds are of two threads; tables of different machines
+cannot be compared.
 
 ![mIoU against milliseconds](images/sizes.png)
 
-{table(list(known["rows"].values()))}
+{tables(rows)}
 """
 
 

@@ -96,6 +96,11 @@ def figures() -> dict[str, Row]:
     return known
 
 
+def in_folders(label: str) -> str:
+    """How the name of a run folder has a label."""
+    return "".join(character if character.isalnum() else "_" for character in label)
+
+
 def keep(label: str, row: Row) -> dict[str, Row]:
     """All rows with this one, as the file has them now: another row may have been measured beside it, for hours."""
     known = {**figures(), label: row}
@@ -121,8 +126,7 @@ def links(camvid: Path, drive: str) -> Path:
 
 def measured(args: argparse.Namespace, flags: Sequence[str], drive: str, seed: int) -> dict[str, float]:
     """Train, or go on, and export: mIoU in percent of Keras and of the int8 file, on the drive left out."""
-    label = "".join(character if character.isalnum() else "_" for character in args.label)
-    name = f"unseen-{label}-{drive}-{seed}"
+    name = f"unseen-{in_folders(args.label)}-{drive}-{seed}"
     print(f"\n{args.label}: without {drive}, seed {seed}", flush=True)
     data = ["--data", "camvid", "--data-dir", str(links(args.camvid, drive))]
     run("training.train", *flags, *data, "--seed", str(seed), "--name", name)
