@@ -11,26 +11,23 @@ from zoo.layers import leaves
 
 OURS = tuple(name for name, row in backbones.BACKBONES.items() if row.keras_application)
 KERASCV = tuple(name for name in backbones.BACKBONES if name.startswith("kerascv_"))
-BIG = (
-    "resnet101",
-    "resnet101_v1b",
-    "resnet101_v1c",
-    "resnext101_32x8d",
-    *(f"efficientnet_lite{variant}" for variant in (1, 2, 3, 4)),
-    "kerascv_resnet50_v2",
-    "kerascv_efficientnetv2_b0",
-    "kerascv_densenet121",
-    "mit_b3",
-    "mit_b4",
-    "mit_b5",
-    "swin_small",
-    "swin_base",
-    "swin_large",
+# One of each family, the smallest, is built in the fast tests; the others take long.
+SMALLEST = (
+    "resnet50",
+    "resnet18_v1b",
+    "resnet18_v1c",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_edgetpu",
+    "efficientnet_lite0",
+    "kerascv_resnet18_v2",
+    "mit_b0",
+    "swin_tiny",
 )
 
 
-def slow_if_big(names):
-    return [pytest.param(name, marks=[pytest.mark.slow] if name in BIG else []) for name in names]
+def slow_unless_smallest(names):
+    return [pytest.param(name, marks=[] if name in SMALLEST else [pytest.mark.slow]) for name in names]
 
 
 # Layers of keras.applications whose outputs are our levels. MobileNetV3's activations have no stable name
@@ -100,7 +97,7 @@ def largest_relative_difference(expected, found) -> float:
 
 
 @pytest.mark.parametrize("size", [(64, 96), (65, 97)], ids=str)
-@pytest.mark.parametrize("name", slow_if_big(OURS))
+@pytest.mark.parametrize("name", slow_unless_smallest(OURS))
 def test_equals_keras_applications(name, size):
     application = getattr(keras.applications, backbones.BACKBONES[name].keras_application)
     reference = application(include_top=False, weights=None, input_shape=(*size, 3))
@@ -120,7 +117,7 @@ def test_equals_keras_applications(name, size):
         assert largest_relative_difference(features, pyramid[level]) < 1e-5
 
 
-@pytest.mark.parametrize("name", slow_if_big(PARAMETERS))
+@pytest.mark.parametrize("name", slow_unless_smallest(PARAMETERS))
 def test_parameters(name):
     if name == "kerascv_densenet121":
         reference = keras.applications.DenseNet121(include_top=False, weights=None)
@@ -128,7 +125,7 @@ def test_parameters(name):
     assert backbones.build(name).count_params() == PARAMETERS[name]
 
 
-@pytest.mark.parametrize("name", slow_if_big(backbones.BACKBONES))
+@pytest.mark.parametrize("name", slow_unless_smallest(backbones.BACKBONES))
 def test_levels_have_their_true_strides(name):
     size = (33, 47)
     for output_stride in backbones.BACKBONES[name].output_strides:
@@ -168,7 +165,7 @@ DILATED = {
 }
 
 
-@pytest.mark.parametrize("output_stride", [8, 16])
+@pytest.mark.parametrize("output_stride", [pytest.param(8, marks=pytest.mark.slow), 16])
 @pytest.mark.parametrize("family", DILATED)
 def test_dilated_features_are_the_strided_ones_computed_densely(family, output_stride):
     """Every s-th position of the dilated features is the strided network's, borders included.
@@ -202,7 +199,7 @@ TRAINABLE = {
 }
 
 
-@pytest.mark.parametrize("name", slow_if_big(TRAINABLE))
+@pytest.mark.parametrize("name", slow_unless_smallest(TRAINABLE))
 def test_layouts_of_torchvision_have_its_parameters(name):
     model = backbones.build(name)
     assert sum(int(np.prod(variable.shape)) for variable in model.trainable_variables) == TRAINABLE[name]
@@ -231,7 +228,7 @@ def test_rates_of_a_dilated_network_are_those_of_its_publisher():
     assert rates("resnet18_v1b", 16, **smp) == [[1, 1], [1, 1], [1, 1, 1, 1], [2, 2, 2, 2]]
 
 
-@pytest.mark.parametrize("name", slow_if_big(["kerascv_resnet18_v2", "kerascv_densenet121"]))
+@pytest.mark.parametrize("name", slow_unless_smallest(["kerascv_resnet18_v2", "kerascv_densenet121"]))
 def test_top_of_kerascv_is_its_own_output(name):
     """P5 comes after the final norm and ReLU, so it is nowhere negative."""
     features = np.asarray(backbones.build(name)(rgb(64, 64))["P5"])
@@ -246,7 +243,7 @@ def test_kerascv_network_that_takes_even_sizes_gets_zeros_at_the_far_side():
         assert largest_relative_difference(expected[level], features) < 1e-6
 
 
-@pytest.mark.parametrize("name", slow_if_big(KERASCV))
+@pytest.mark.parametrize("name", slow_unless_smallest(KERASCV))
 def test_names_of_kerascv_layers_do_not_depend_on_what_was_built_before(name):
     """Weights load by name, in another process too."""
     first, second = ([layer.name for layer in leaves(backbones.build(name))] for _ in range(2))

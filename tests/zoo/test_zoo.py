@@ -18,9 +18,16 @@ CLASSES = 5
 DENSE = [name for name in zoo.MODELS if name not in PROMPTED]
 TRAINED = [name for name in DENSE if name not in COUNTED]
 # (model, backbone); "" is that of its small configuration.
-EVERY = [(name, backbone) for name in DENSE for backbone in ("", *MORE_BACKBONES.get(name, ()))]
-EVERY_TRAINED = [row for row in EVERY if row[0] in TRAINED]
 REAL_TIME = ("ddrnet", "pidnet", "bisenetv2", "stdc")  # many small layers, which take long to trace
+LONG = ("mask2former", *REAL_TIME)
+
+
+def every(names: list[str], slow: tuple[str, ...] = ()) -> list[Any]:
+    return [
+        pytest.param(name, backbone, marks=[pytest.mark.slow] if backbone or name in slow else [])
+        for name in names
+        for backbone in ("", *MORE_BACKBONES.get(name, ()))
+    ]
 
 
 def unlike(names: list[str], also: tuple[str, ...] = ()) -> list[Any]:
@@ -65,7 +72,7 @@ def test_every_model_has_a_small_configuration():
     assert set(SMALL) | set(PROMPTED) >= set(zoo.MODELS)
 
 
-@pytest.mark.parametrize(("name", "backbone"), EVERY)
+@pytest.mark.parametrize(("name", "backbone"), every(DENSE))
 def test_any_size_gives_float32_logits_at_input_size(name, backbone):
     model = built(name, backbone)
     assert model.input.name == contract.IMAGE
@@ -77,7 +84,7 @@ def test_any_size_gives_float32_logits_at_input_size(name, backbone):
         assert np.isfinite(logits).all() and logits.std() > 0
 
 
-@pytest.mark.parametrize("name", DENSE)
+@pytest.mark.parametrize("name", unlike(DENSE, also=LONG))
 def test_a_fixed_size_is_known_in_the_graph_and_changes_nothing(name):
     free, fixed = built(name), build(name, image_size=(33, 47))
     assert fixed.output[contract.LOGITS].shape == (None, 33, 47, CLASSES)
@@ -86,7 +93,7 @@ def test_a_fixed_size_is_known_in_the_graph_and_changes_nothing(name):
     np.testing.assert_allclose(fixed(images)["logits"], free(images)["logits"], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "backbone"), EVERY)
+@pytest.mark.parametrize(("name", "backbone"), every(DENSE, ALIKE + LONG))
 def test_inference_is_inference_however_it_is_called(name, backbone):
     model = built(name, backbone)
     before = [variable.numpy().copy() for variable in model.variables]
@@ -104,7 +111,7 @@ def test_inference_is_inference_however_it_is_called(name, backbone):
         assert np.abs(np.asarray(model(images, training=True)["logits"]) - logits).max() > 1e-2 * scale
 
 
-@pytest.mark.parametrize("name", unlike(DENSE, also=("mask2former", "unet", *REAL_TIME)))
+@pytest.mark.parametrize("name", unlike(DENSE, also=("unet", *LONG)))
 def test_saved_model_and_tflite_say_the_same(name, tmp_path):
     free, model = built(name), build(name, image_size=(33, 47))
     model.set_weights(free.get_weights())
@@ -122,7 +129,7 @@ def test_saved_model_and_tflite_say_the_same(name, tmp_path):
     np.testing.assert_allclose(found, logits[0], atol=1e-3 * scale)
 
 
-@pytest.mark.parametrize(("name", "backbone"), EVERY_TRAINED)
+@pytest.mark.parametrize(("name", "backbone"), every(TRAINED))
 def test_gradients_reach_every_trainable_variable(name, backbone):
     model = build(name, backbone)
     images, labels = batch(65, 97)
@@ -144,7 +151,7 @@ def test_gradients_reach_every_trainable_variable(name, backbone):
 
 
 # The README's own ten lines, which tests/test_readme.py runs, are of deeplabv3plus.
-@pytest.mark.parametrize("name", unlike(TRAINED, also=("deeplabv3plus", "mask2former", "unet", *REAL_TIME)))
+@pytest.mark.parametrize("name", unlike(TRAINED, also=("deeplabv3plus", "unet", *LONG)))
 def test_the_ten_lines_of_the_docstring(name, tmp_path):
     """compile, fit on (image, integer label), predict and save_weights, with the loss as arithmetic has it."""
     keras.utils.set_random_seed(5)
