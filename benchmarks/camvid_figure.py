@@ -22,11 +22,7 @@ from training.data.spec import VOID_ID
 MODEL = Path("models/deeplabv3plus_mobilenet_edgetpu_camvid_720x960_int8.tflite")
 OUT = Path("docs/images/camvid.jpg")
 FRAMES = ("0016E5_07961", "0016E5_08029", "0016E5_08107")
-TITLES = (
-    "CamVid val (Brostow et al. 2009)",
-    "ground truth",
-    f"int8 file, {MODEL.stat().st_size / 1e6:.2f} MB",
-)
+TITLES = ("CamVid val (Brostow et al. 2009)", "ground truth")
 WIDTH, HEIGHT, GAP, TITLE = 400, 300, 6, 26
 MOST = 250_000
 
@@ -41,7 +37,8 @@ def write(canvas: np.ndarray, text: str, x: int, y: int) -> None:
 
 def titles() -> np.ndarray:
     canvas = np.full((TITLE, 3 * WIDTH + 2 * GAP, 3), 255, np.uint8)
-    for column, text in enumerate(TITLES):
+    file = f"int8 file, {MODEL.stat().st_size / 1e6:.2f} MB"
+    for column, text in enumerate((*TITLES, file)):
         write(canvas, text, column * (WIDTH + GAP) + 4, 18)
     return canvas
 

@@ -17,12 +17,12 @@ from zoo.keras_private import flat_layers
 CLASSES = 5
 DENSE = [name for name in zoo.MODELS if name not in PROMPTED]
 TRAINED = [name for name in DENSE if name not in COUNTED]
-# (model, backbone); "" is that of its small configuration.
 REAL_TIME = ("ddrnet", "pidnet", "bisenetv2", "stdc")  # many small layers, which take long to trace
 LONG = ("mask2former", *REAL_TIME)
 
 
 def every(names: list[str], slow: tuple[str, ...] = ()) -> list[Any]:
+    """(model, backbone), "" that of its small configuration; other backbones are slow, and so are the models `slow`."""
     return [
         pytest.param(name, backbone, marks=[pytest.mark.slow] if backbone or name in slow else [])
         for name in names
