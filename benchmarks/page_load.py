@@ -114,7 +114,7 @@ class Visitor:
         name = element.WhichOneof("type")
         if name == "selectbox":
             self.widgets[element.selectbox.id.rsplit("-", 1)[-1]] = element.selectbox
-        elif name == "alert":
+        elif name == "alert" and element.alert.format == element.alert.ERROR:
             self.errors.append(element.alert.body)
         elif name == "exception":
             raise UserError(f"the page failed: {element.exception.message}")
