@@ -13,8 +13,9 @@ are its operations (two a multiply-accumulate, of its convolutions and matrix pr
 of the roofline of its own kind.
 
 --untrained makes an int8 file of each network as its CamVid recipe has it, at the image's size; the name of a backbone
-means DeepLabV3+ on it, MODEL/BACKBONE another model on it. 32 classes, as MLPerf Mobile's reference has them, unless
---classes says otherwise. The weights are random, which no time depends on.
+means DeepLabV3+ on it, MODEL/BACKBONE another model on it, MODEL/BACKBONE/32 with an output stride of 32. 32 classes,
+as MLPerf Mobile's reference has them, unless --classes says otherwise; --mask-stride is that of `export`. The weights
+are random, which no time depends on.
 
 --ops gives the time of each operation beside its bound (operations.py), for each number of threads.
 """
@@ -30,6 +31,7 @@ import numpy as np
 from benchmarks.operations import operations, roofs
 from benchmarks.roofline import kind_of, macs, rate_of, roof
 from export import surgery, tflite
+from export.mask_stride import coarser
 from runtime.benchmark import measure
 from runtime.errors import UserError, exit_on_user_error
 from runtime.image import resize_rgb
@@ -54,6 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         "--untrained", nargs="+", default=[], metavar="NAME", help="networks of ours, made for this run"
     )
     command.add_argument("--classes", type=int, default=32, help="of these networks (default 32)")
+    command.add_argument("--mask-stride", type=int, choices=(1, 2, 4), default=1, help="of these networks")
     command.add_argument("--ops", action="store_true", help="where the time of each FILE goes")
     options = command.parse_args(argv)
     files = [*options.files, *(sorted(options.peers.glob("*.tflite")) if options.peers else ())]
@@ -65,7 +68,8 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError("--runs and --threads have to be 1 or more")
     with tempfile.TemporaryDirectory() as folder:
         made = [
-            untrained(name, options.classes, size(options.size), Path(folder)) for name in options.untrained
+            untrained(name, options.classes, size(options.size), Path(folder), options.mask_stride)
+            for name in options.untrained
         ]
         for threads in options.threads:
             if options.ops:
@@ -77,16 +81,18 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def untrained(name: str, classes: int, height_width: tuple[int, int], folder: Path) -> Path:
+def untrained(name: str, classes: int, height_width: tuple[int, int], folder: Path, stride: int = 1) -> Path:
     """A network as its CamVid recipe has it, or DeepLabV3+ on a backbone, as an int8 `mask` file in `folder`."""
     import keras
 
     import zoo
 
-    model_name, _, backbone = name.partition("/") if name.split("/")[0] in zoo.MODELS else (DEEPLAB, "", name)
+    named = name if name.split("/")[0] in zoo.MODELS else f"{DEEPLAB}/{name}"
+    model_name, backbone, output_stride = [*named.split("/"), "", ""][:3]
     recipe = default_recipe(model_name, "camvid")
     options = {key: recipe[key] for key in ("backbone", "output_stride") if key in recipe}
     options |= {**recipe.get("model_options", {}), **({"backbone": backbone} if backbone else {})}
+    options |= {"output_stride": int(output_stride)} if output_stride.isdigit() else {}
     try:
         model = zoo.build(model_name, classes=classes, image_size=height_width, **options)
     except (TypeError, ValueError) as error:
@@ -97,7 +103,8 @@ def untrained(name: str, classes: int, height_width: tuple[int, int], folder: Pa
     print(f"untrained {name}: {parameters / 1e6:.2f}M parameters", flush=True)
     images = [scenes.draw(0, index, height_width).image for index in range(4)]
     path = folder / f"untrained_{name.replace('/', '_')}.tflite"
-    path.write_bytes(tflite.convert(model, height_width, "int8", "mask", images, correct=False))
+    flatbuffer = tflite.convert(model, height_width, "int8", "mask", images, correct=False)
+    path.write_bytes(coarser(flatbuffer, stride) if stride > 1 else flatbuffer)
     return path
 
 
