@@ -3,28 +3,38 @@
 | target | who says so |
 |---|---|
 | xnnpack | LiteRT itself: what it hands to XNNPACK, the fast kernels of its CPU, when it loads the file here |
-| gpu | what LiteRT documents, https://ai.google.dev/edge/litert/performance/gpu#supported_ops; newer ones take more |
+| gpu | the check of LiteRT's GPU delegate: tensorflow/lite/tools/versioning/gpu_compatibility.cc |
 | ethos-u55, ethos-u65 | Arm's compiler, Vela (ethos-u-vela, the extra `ethos`), which compiles the file here |
 | edgetpu | what Coral lists, https://coral.ai/docs/edgetpu/models-intro/#supported-operations; not its compiler |
 
-Read on 2026-11-30: GPU, all 24 rows, as tensorflow.org/lite/performance/gpu and TensorFlow's own g3doc have them; Edge
-TPU, the 26 rows up to ResizeBilinear, as developer.axis.com repeats them for the chip of its ARTPEC-7. What both say of
-sizes, versions and options is not looked at here: their compilers may leave more.
+Read on 2026-11-30. GPU: all 78 built-in operations of that check in TensorFlow's repository at 057f8c8. Of its
+conditions those on the types of a CAST, the axes of a mean or a sum and the masks of a STRIDED_SLICE are looked at. The
+24 operations of https://ai.google.dev/edge/litert/performance/gpu are fewer and older. TensorFlow's Analyzer is not
+asked: that of the wheel of 2.21.0 calls every operation compatible, TOPK_V2 and CEIL too.
+
+Edge TPU: Coral's page itself was not reached. 26 rows and their limits are as developer.axis.com repeats them for the
+chip of its ARTPEC-7, nine (TANH, SUB, SOFTMAX, RESIZE_NEAREST_NEIGHBOR to STRIDED_SLICE) as dgist-datalab's
+Datalab_Intern repeats Coral's table of 2019, and RSQRT, SUM, SQUARED_DIFFERENCE, TRANSPOSE and TRANSPOSE_CONV as
+ricardodeazambuja/LibrEdgeTPU lists them for Coral's compiler 16. Limits on sizes are not looked at: the compiler may
+leave more.
 
 What stays off runs on the CPU. None of it says how fast the rest is, which only the chip does.
 """
 
 import argparse
 import importlib.util
+import itertools
 import json
 import re
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from export import TARGETS, run_tflite, surgery, tensorflow_private
 from export.audit import within
@@ -36,12 +46,22 @@ VELA = ("ethosu.vela", "ethos-u-vela")
 VELA_SECONDS = 600
 # Vela's warnings: the operation, the name of what it gives, the reason.
 WARNING = re.compile(r"Warning \([\w ]+\) operator: (\w+), ofm: '([^']*)'\nReason: (.+)")
-# The GPU delegate's table, by the names of LiteRT's schema, and the two steps of its 8-bit files.
+# The cases of the GPU delegate's check.
 GPU = set(
-    "ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D EXP FULLY_CONNECTED LOGICAL_AND LOGISTIC LSTM MAXIMUM "
-    "MAX_POOL_2D MINIMUM MUL PAD PRELU RELU RELU6 RESHAPE RESIZE_BILINEAR SOFTMAX STRIDED_SLICE SUB TRANSPOSE_CONV "
-    "QUANTIZE DEQUANTIZE".split()
+    "ABS ADD ADD_N AVERAGE_POOL_2D BATCH_MATMUL CAST CONCATENATION CONV_2D COS CUMSUM DENSIFY DEPTHWISE_CONV_2D "
+    "DEPTH_TO_SPACE DEQUANTIZE DIV ELU EQUAL EXP FLOOR FLOOR_DIV FLOOR_MOD FULLY_CONNECTED GATHER GELU GREATER "
+    "GREATER_EQUAL HARD_SWISH LEAKY_RELU LESS LESS_EQUAL LOG LOGICAL_AND LOGISTIC LSTM MAXIMUM MAX_POOL_2D MEAN "
+    "MINIMUM MIRROR_PAD MUL NEG NOT_EQUAL ONE_HOT PACK PAD PADV2 POW PRELU QUANTIZE REDUCE_MAX REDUCE_MIN REDUCE_PROD "
+    "RELU RELU6 RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR RSQRT SELECT SELECT_V2 SIGN SIN SLICE "
+    "SOFTMAX SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE SQUARED_DIFFERENCE STRIDED_SLICE SUB SUM TANH TILE TRANSPOSE "
+    "TRANSPOSE_CONV".split()
 )
+# Types of a CAST that it takes: (from, to).
+GPU_CASTS = {
+    *itertools.product(("FLOAT32", "INT32"), repeat=2),
+    *itertools.product(("BOOL",), ("FLOAT16", "FLOAT32")),
+    *itertools.product(("FLOAT16", "FLOAT32"), ("BOOL",)),
+}
 # Coral's table, by the names of LiteRT's schema.
 EDGETPU = set(
     "ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D EXPAND_DIMS FULLY_CONNECTED L2_NORMALIZATION LOGISTIC "
@@ -49,6 +69,11 @@ EDGETPU = set(
     "RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR RSQRT SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SQUEEZE STRIDED_SLICE "
     "SUB SUM SQUARED_DIFFERENCE TANH TRANSPOSE TRANSPOSE_CONV".split()
 )
+NO_ACTIVATION = (
+    "AVERAGE_POOL_2D",
+    "CONCATENATION",
+    "MAX_POOL_2D",
+)  # none may be fused into them, on the Edge TPU
 EDGETPU_TYPES = ("INT8", "UINT8", "INT32")  # of the feature maps and the biases
 
 
@@ -66,15 +91,35 @@ def xnnpack(path: Path) -> list[Left]:
     taken = within(model.subgraphs[0], tensorflow_private.partitions(run_tflite.interpreter(flatbuffer)))
     return [
         Left(kind, gives, "XNNPACK does not take it, of this type and with these options")
-        for place, (kind, gives, _) in enumerate(operations(model))
+        for place, (_, kind, gives, _) in enumerate(_operations(model))
         if place not in taken
     ]
 
 
 def gpu(path: Path) -> list[Left]:
-    why = "not among the operations that the GPU delegate documents"
     model = surgery.read(read_model(path))
-    return [Left(kind, gives, why) for kind, gives, _ in operations(model) if kind not in GPU]
+    found = [Left(kind, gives, _off_gpu(model, op, kind)) for op, kind, gives, _ in _operations(model)]
+    return [one for one in found if one.why]
+
+
+def _off_gpu(model: Any, op: Any, kind: str) -> str:
+    """Why the delegate's check refuses an operation; "" where it does not."""
+    if kind not in GPU:
+        return "not among the operations of the GPU delegate's check"
+    if (
+        kind == "CAST"
+        and (types := (_type(model, op.inputs[0]), _type(model, op.outputs[0]))) not in GPU_CASTS
+    ):
+        return f"from {types[0]} to {types[1]}, which the GPU delegate does not cast"
+    if (
+        kind in ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD")
+        and _constant(model, op.inputs[1]) is None
+    ):
+        return "axes that are computed; the GPU delegate takes constants"
+    masks = ("ellipsisMask", "newAxisMask", "shrinkAxisMask")
+    if kind == "STRIDED_SLICE" and any(getattr(op.builtinOptions, mask) for mask in masks):
+        return "a mask of an ellipsis, a new or a dropped axis, which the GPU delegate does not take"
+    return ""
 
 
 def ethos(path: Path, accelerator: str) -> list[Left]:
@@ -100,30 +145,51 @@ def ethos(path: Path, accelerator: str) -> list[Left]:
 
 
 def edgetpu(path: Path) -> list[Left]:
-    found = []
-    for kind, gives, types in operations(surgery.read(read_model(path))):
-        others = sorted(set(types) - set(EDGETPU_TYPES))
-        if kind not in EDGETPU:
-            found.append(Left(kind, gives, "not among the operations of the Edge TPU"))
-        elif others:
-            found.append(Left(kind, gives, f"{', '.join(others)}: the Edge TPU computes in 8 bits"))
-    return found
+    model = surgery.read(read_model(path))
+    found = [
+        Left(kind, gives, _off_edgetpu(model, op, kind, types))
+        for op, kind, gives, types in _operations(model)
+    ]
+    return [one for one in found if one.why]
 
 
-def operations(model: Any) -> list[tuple[str, str, list[str]]]:
-    """Of each operation its kind, the name of what it gives, and the types of all its tensors."""
+def _off_edgetpu(model: Any, op: Any, kind: str, types: Sequence[str]) -> str:
+    """Why Coral's table refuses an operation; "" where it does not."""
+    others = sorted(set(types) - set(EDGETPU_TYPES))
+    if kind not in EDGETPU:
+        return "not among the operations of the Edge TPU"
+    if others:
+        return f"{', '.join(others)}: the Edge TPU computes in 8 bits"
+    if kind == "STRIDED_SLICE":
+        strides = _constant(model, op.inputs[3])
+        if strides is None or set(strides) != {1}:
+            return "strides other than 1"
+    if kind in NO_ACTIVATION and op.builtinOptions.fusedActivationFunction:
+        return "an activation is fused into it"
+    return ""
+
+
+def _operations(model: Any) -> Iterator[tuple[Any, str, str, list[str]]]:
+    """Of each operation itself, its kind, the name of what it gives, and the types of all its tensors."""
+    graph = model.subgraphs[0]
+    for kind, op in zip(surgery.op_names(model), graph.operators, strict=True):
+        types = [_type(model, number) for number in (*op.inputs, *op.outputs) if number >= 0]
+        yield op, kind, _text(graph.tensors[int(op.outputs[0])].name), types
+
+
+def _type(model: Any, number: int) -> str:
     from ai_edge_litert import schema_py_generated as schema
 
-    types = {value: name for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
-    graph = model.subgraphs[0]
-    return [
-        (
-            kind,
-            _text(graph.tensors[int(op.outputs[0])].name),
-            [types[graph.tensors[int(n)].type] for n in (*op.inputs, *op.outputs) if n >= 0],
-        )
-        for kind, op in zip(surgery.op_names(model), graph.operators, strict=True)
-    ]
+    value = model.subgraphs[0].tensors[int(number)].type
+    return next(
+        name for name, one in vars(schema.TensorType).items() if one == value and not name.startswith("_")
+    )
+
+
+def _constant(model: Any, number: int) -> list[int] | None:
+    """The int32 values of a constant; None where the tensor is computed."""
+    data = model.buffers[model.subgraphs[0].tensors[int(number)].buffer].data
+    return None if data is None else np.frombuffer(bytes(data), np.int32).tolist()
 
 
 JUDGES: dict[str, Callable[[Path], list[Left]]] = {

@@ -1,6 +1,6 @@
 """One `.onnx` from a run, for ONNX Runtime: uint8 RGB in, class ids or scores out, the standard's own operators only.
 
-The way there is Keras -> tf.function -> tf2onnx, the converter that Keras' `model.export(format="onnx")` calls too:
+The way there is Keras -> a frozen graph -> tf2onnx, the converter that Keras' `model.export(format="onnx")` calls too:
 called here it takes the uint8 image, the argmax, and a newer opset. int8 is ONNX Runtime's static quantisation in its
 QDQ form: a scale per channel of the weights, ranges by the least and the largest value on the images that a `.tflite`
 is calibrated on. Weights have 7 bits: on x86-64 without VNNI, ONNX Runtime adds two products of uint8 and int8 in 16
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from export import Examples, Job, parity, provenance, tflite
+from export import Examples, Job, parity, provenance, tensorflow_private, tflite
 from runtime.bundle import LABELS, NOTE
 from runtime.files import write_whole
 from runtime.onnx_file import session
@@ -62,9 +62,12 @@ def convert(
     import tensorflow as tf
     import tf2onnx
 
-    signature = [tf.TensorSpec((1, *size, 3), tf.uint8, name="image")]
-    serve = tf.function(tflite.serve(model, output))
-    made, _ = tf2onnx.convert.from_function(serve, input_signature=signature, opset=OPSET)
+    signature = tf.TensorSpec((1, *size, 3), tf.uint8, name="image")
+    # Not from_function: it takes arrays that the function has captured (ImageNet's means) for inputs.
+    graph, first, last = tensorflow_private.frozen(tf.function(tflite.serve(model, output)), signature)
+    made, _ = tf2onnx.convert.from_graph_def(
+        graph, "kerbside", [first], [last], opset=OPSET, tensors_to_rename={first: "image"}
+    )
     made = _without_erfc(_named(made, output))
     if images:
         made = onnx.load_from_string(quantised(made.SerializeToString(), images))

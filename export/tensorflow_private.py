@@ -35,6 +35,22 @@ def quantised(calibrated_file: bytes, float_ops: Sequence[str] | None, float_ten
     )
 
 
+def frozen(function: Any, signature: Any) -> tuple[Any, str, str]:
+    """A tf.function of one input and one output as a GraphDef whose variables and captured arrays are constants, and
+    the names of its input and its output. Calls are marked to be written out in full, those too that Keras hands to XLA
+    (convolutions in groups on a CPU), which converters otherwise keep as calls."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    concrete = function.get_concrete_function(signature)
+    made = convert_variables_to_constants_v2(concrete, lower_control_flow=False, aggressive_inlining=True)
+    graph = made.graph.as_graph_def(add_shapes=True)
+    within = [node for called in graph.library.function for node in called.node_def]
+    for one in (*graph.node, *graph.library.function, *within):
+        for mark in ("_XlaMustCompile", "_noinline"):
+            one.attr.pop(mark, None)
+    return graph, made.inputs[0].name, made.outputs[0].name
+
+
 def partitions(interpreter: Any) -> list[dict[str, Any]]:
     """What LiteRT has handed to XNNPACK, one entry a partition, with its `inputs` and `outputs`."""
     return [op for op in operations(interpreter) if op["op_name"] == "DELEGATE"]

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 import zoo
 from export import TARGETS, offload, rewrite, run_tflite, surgery, tflite
 from export.__main__ import main as export_main
-from runtime.bundle import read_note
+from runtime.bundle import read_model, read_note
 from runtime.errors import UserError, exit_on_user_error
 from tests import tiny_tflite as tiny
 from tests.exported import colour_examples
@@ -48,8 +49,9 @@ def test_of_a_u_net_its_nearest_resizes_stay_off_xnnpack_too(tmp_path: Path) -> 
 
 
 def test_the_tables_are_those_that_were_published() -> None:
-    """As read on 2026-11-30; the two that a GPU's 8-bit file has besides are no row of it."""
-    assert len(offload.GPU - {"QUANTIZE", "DEQUANTIZE"}) == 24 and len(offload.EDGETPU) == 40
+    """As read on 2026-11-30, in the sources that offload.py names."""
+    assert len(offload.GPU) == 78 and len(offload.EDGETPU) == 40
+    assert {"MEAN", "GELU", "STRIDED_SLICE"} <= offload.GPU and "ARG_MAX" not in offload.GPU | offload.EDGETPU
     built_in = {name for name in vars(schema.BuiltinOperator) if not name.startswith("_")}
     assert built_in >= offload.GPU | offload.EDGETPU
 
@@ -120,12 +122,33 @@ def test_float_files_and_masks_on_the_edge_tpu(tmp_path: Path) -> None:
     assert {"ARG_MAX", "CAST"} <= set(kinds(left)) and "CONV_2D" not in kinds(left)
 
 
-def test_what_the_gpu_delegate_does_not_list(tmp_path: Path) -> None:
+def left(tmp_path: Path, judge: Any, function: Any, shape: tuple[int, ...] = (1, 4, 4, 3)) -> dict[str, str]:
+    """Kind -> reason, of a float file of one small function."""
+    path = tmp_path / "small.tflite"
+    path.write_bytes(tiny.convert(function, shape, "float32"))
+    return {one.operation: one.why for one in judge(path)}
+
+
+def test_what_the_gpu_delegate_s_check_refuses(tmp_path: Path) -> None:
+    """An operation that it has not, a CAST to uint8, an axis dropped; a mean and a cumulative sum it takes."""
     import tensorflow as tf
 
-    path = tmp_path / "cumsum.tflite"
-    path.write_bytes(tiny.convert(lambda x: tf.cumsum(x, axis=1) * 2.0, (1, 4, 4, 3), "float32"))
-    assert kinds(offload.gpu(path)) == ["CUMSUM"]
+    assert left(tmp_path, offload.gpu, lambda x: tf.cumsum(tf.reduce_mean(x, 2), axis=1)) == {}
+    assert list(left(tmp_path, offload.gpu, tf.math.ceil)) == ["CEIL"]
+    said = left(tmp_path, offload.gpu, lambda x: tf.cast(tf.argmax(x, -1, tf.int32), tf.uint8))
+    assert list(said) == ["ARG_MAX", "CAST"] and said["CAST"].startswith("from INT32 to UINT8")
+    assert left(tmp_path, offload.gpu, lambda x: tf.cast(tf.cast(x, tf.int32), tf.float32)) == {}
+    assert "dropped axis" in left(tmp_path, offload.gpu, lambda x: x[:, 0] * 2.0)["STRIDED_SLICE"]
+    assert left(tmp_path, offload.gpu, lambda x: x[:, ::2] * 2.0) == {}
+
+
+def test_what_coral_s_table_says_of_options() -> None:
+    """The coarse scores of a shipped file are a STRIDED_SLICE by four, which the Edge TPU has not."""
+    path = REPOSITORY / "models" / "deeplabv3plus_mobilenet_edgetpu_camvid_int8.tflite"
+    slices = [one.why for one in offload.edgetpu(path) if one.operation == "STRIDED_SLICE"]
+    assert slices == ["strides other than 1"]
+    assert surgery.op_names(surgery.read(read_model(path))).count("STRIDED_SLICE") == 2
+    assert kinds(offload.gpu(path)) == ["ARG_MAX", "CAST"]
 
 
 def test_the_command_and_its_sentences(tmp_path: Path, capsys) -> None:
