@@ -24,6 +24,13 @@ MOST_BYTES = 2_000_000_000  # of a file whose size nobody says
 MOST_SUMS = 100_000
 TIMEOUT = 20.0  # seconds without an answer
 CHUNK = 1 << 20
+# What the Hub's refusals mean, by huggingface_hub's class, a special one before what it derives from.
+REFUSALS = {
+    "GatedRepoError": "{name} asks for its terms to be accepted on its page, and for your token in HF_TOKEN.",
+    "RepositoryNotFoundError": "{name} is {here}no model on the Hub, or not for your token in HF_TOKEN.",
+    "RevisionNotFoundError": "{name} has no such revision; leave @{revision} out for the latest.",
+    "HFValidationError": "{name} is {here}no name that the Hub allows.",
+}
 
 
 def cache() -> Path:
@@ -195,20 +202,34 @@ def _hub_file(name: str, repository: str, file: str, revision: str | None) -> Pa
         return Path(
             huggingface_hub.hf_hub_download(repository, file, revision=revision, etag_timeout=TIMEOUT)
         )
-    except errors.GatedRepoError as error:
-        raise UserError(
-            f"{name} asks for its terms to be accepted on its page, and for your token in HF_TOKEN."
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise UserError(f"{name} is no model on the Hub, or not for your token in HF_TOKEN.") from error
-    except errors.RevisionNotFoundError as error:
-        raise UserError(f"{name} has no such revision; leave @{revision} out for the latest.") from error
     except errors.LocalEntryNotFoundError as error:
-        raise NoNetwork(
-            f"{name} is not on this machine yet, and the Hub at {huggingface_hub.constants.ENDPOINT} cannot be "
-            "reached: with a network it is fetched once."
-        ) from error
+        raise no_network(name) from error
     except errors.EntryNotFoundError as error:
         raise NoSuchFile(f"{name} has no {file}: kerbside push made no repository of that name.") from error
     except Exception as error:  # of the HTTP library, which changes, and of sockets
-        raise UserError(f"{name} cannot be fetched from the Hub: {first_line(error)[:200]}.") from error
+        why = f"{name} cannot be fetched from the Hub: {first_line(error)[:200]}."
+        raise refused(error, name, revision) or UserError(why) from error
+
+
+def refused(error: Exception, name: str, revision: str | None) -> UserError | None:
+    """What a refusal of the Hub means, one sentence; None where the error is no refusal. `name` is what the user wrote:
+    hf://OWNER/NAME, or OWNER/NAME, which may have been meant for a file."""
+    errors = importlib.import_module("huggingface_hub.errors")
+    words = {
+        "name": name,
+        "here": "" if is_hub(name) else "no file or folder here and ",
+        "revision": revision,
+    }
+    for kind, sentence in REFUSALS.items():
+        if isinstance(error, getattr(errors, kind)):
+            return UserError(sentence.format(**words))
+    return None
+
+
+def no_network(name: str) -> NoNetwork:
+    """The sentence for a model that is not in the cache while the Hub does not answer."""
+    endpoint = importlib.import_module("huggingface_hub").constants.ENDPOINT
+    return NoNetwork(
+        f"{name} is not on this machine yet, and the Hub at {endpoint} cannot be reached: with a network it is fetched "
+        "once."
+    )

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from runtime.errors import UserError
 
 WHERE = "kerbside list has all"
+DATA = ("camvid", "cityscapes", "voc")  # as they stand in the names
 
 
 class File(NamedTuple):
@@ -182,14 +183,25 @@ def row(name: str) -> Row | None:
     return ROWS.get(name)
 
 
+def of_its_data(name: str) -> list[str]:
+    """The names of the table whose data set the other name has too: of "unet-camvid" those of CamVid."""
+    words = set(name.split("-")) & set(DATA)
+    return [one for one in ROWS if words & set(one.split("-"))]
+
+
 def nearest(name: str) -> str | None:
-    """The name of the table that is most like another; None where none is like it."""
-    return next(iter(difflib.get_close_matches(name, ROWS, n=1, cutoff=0.55)), None)
+    """The name of the table that is most like another, of the same data set where it says one; None where none is."""
+    among = of_its_data(name) or ROWS
+    return next(iter(difflib.get_close_matches(name, among, n=1, cutoff=0.6)), None)
 
 
 def misspelt(name: str) -> UserError | None:
-    """What is said of a name that is not in the table but is like one that is; None where it is like none."""
-    near = nearest(name)
-    return (
-        UserError(f"{name} is no file and no model's name; did you mean {near}? {WHERE}.") if near else None
-    )
+    """What is said of a name that is not in the table but is like one that is, or of its data set; None otherwise."""
+    near, others = nearest(name), of_its_data(name)
+    if near:
+        return UserError(f"{name} is no file and no model's name; did you mean {near}? {WHERE}.")
+    if others:
+        return UserError(
+            f"{name} is no file and no model's name; for its data set there are {', '.join(others)}; {WHERE}."
+        )
+    return None

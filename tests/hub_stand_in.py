@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +13,8 @@ from typing import Any
 
 class Hub(BaseHTTPRequestHandler):
     """`server.repositories` are the files by name by repository, `server.asked` the paths of all requests by
-    method. While the server is `gone`, every request is answered by 503; without the token `secret` nothing is
-    written."""
+    method. While the server is `gone`, every request is answered by 503; the revision refused-CODE-ERROR is answered
+    so; without the token `secret` nothing is written."""
 
     server: Any
     protocol_version = "HTTP/1.1"
@@ -27,8 +28,10 @@ class Hub(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         self.server.asked.append((self.command, path))
-        if self.server.gone:
-            return self.answer(503, {})
+        refused = re.search(r"/refused-(\d+)-(\w*)", path)
+        if self.server.gone or refused:
+            code, error = refused.groups() if refused else (503, "")
+            return self.answer(int(code), {}, {"X-Error-Code": error})
         for name, files in self.server.repositories.items():
             revision, _, file = path.removeprefix(f"/{name}/resolve/").partition("/")
             if path.startswith(f"/{name}/resolve/"):
@@ -41,6 +44,8 @@ class Hub(BaseHTTPRequestHandler):
                     "ETag": f'"{hashlib.sha256(files[file]).hexdigest()}"',
                 }
                 return self.answer(200, files[file], tags)
+            if path.startswith(f"/api/models/{name}/tree/"):
+                return self.answer(200, [entry(file, data) for file, data in files.items()])
             if path.startswith(f"/api/models/{name}"):
                 siblings = [{"rfilename": file} for file in files]
                 about = {"id": name, "sha": commit(files), "siblings": siblings, "private": False, "tags": []}
@@ -89,6 +94,11 @@ class Hub(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data)
+
+
+def entry(name: str, data: bytes) -> dict[str, Any]:
+    """A file in the Hub's listing of a folder."""
+    return {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
 
 
 def commit(files: dict[str, bytes]) -> str:

@@ -129,9 +129,20 @@ def test_a_name_that_is_none_gets_the_nearest() -> None:
         UserError, match="pidnet-s-cityscapes is a checkpoint without a .tflite: kerbside convert"
     ):
         Segmenter("pidnet-s-cityscapes")
-    with pytest.raises(UserError, match="unet-mobilenetv2-camvid is no file .* kerbside list has all"):
-        Segmenter("unet-mobilenetv2-camvid")  # it shipped once
-    assert model_names.nearest("zzz") is None
+    assert model_names.nearest("zzz") is None and model_names.misspelt("zzz") is None
+
+
+def test_a_name_s_data_set_comes_before_its_spelling() -> None:
+    """unet-mobilenetv2-camvid, which shipped once, is spelt most like lraspp-mobilenetv3-voc."""
+    of_camvid = [name for name in ROWS if "camvid" in name]
+    with pytest.raises(UserError) as caught:
+        Segmenter("unet-mobilenetv2-camvid")
+    told = str(caught.value)
+    assert told.startswith("unet-mobilenetv2-camvid is no file") and "voc" not in told
+    assert ", ".join(of_camvid) in told and told.endswith("kerbside list has all.")
+    assert model_names.nearest("pidnet-cityscape") == "pidnet-s-cityscapes"
+    for name in ROWS:
+        assert set(name.split("-")) & set(model_names.DATA), f"{name}: its data set is no row of DATA"
 
 
 def test_the_list_has_every_row(capsys: pytest.CaptureFixture[str]) -> None:

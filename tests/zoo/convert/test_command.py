@@ -4,12 +4,9 @@ import hashlib
 import json
 import os
 import pickle
-import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +17,13 @@ import zoo.convert
 from runtime.errors import UserError
 from tests import references
 from tests.forged import Runs, write_zip
+from tests.hub_stand_in import serving
 from tests.tiny import assert_refused, called, command, environment
 from zoo.convert import model_config
 from zoo.convert.__main__ import main
 
 NAMES = ["road", "sidewalk", "car"]
 REPOSITORY_NAME = "someone/segformer-tiny"
-COMMIT = "c0ffee" * 6 + "c0ff"
 
 
 @pytest.fixture(scope="module")
@@ -210,71 +207,16 @@ def test_cards_that_do_not_fit_are_refused(tmp_path, model_folder, capsys):
         zoo.convert.rebuild(weights)
 
 
-class Hub(BaseHTTPRequestHandler):
-    """As much of the Hugging Face Hub's interface as its client asks of it. `server.folder` is the repository. The
-    revision refused-CODE-ERROR is answered so, and while the server is `gone` every request by 503."""
-
-    server: Any
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        self.server.asked.append(path)
-        refused = re.search(r"/refused-(\d+)-(\w*)", path)
-        if self.server.gone or refused:
-            code, error = refused.groups() if refused else (503, "")
-            return self.answer(int(code), b"{}", {"X-Error-Code": error})
-        if path.startswith(f"/api/models/{REPOSITORY_NAME}/tree/"):
-            return self.answer(200, json.dumps(self.tree()).encode(), {"Content-Type": "application/json"})
-        if path.startswith(f"/api/models/{REPOSITORY_NAME}"):
-            files = [{"rfilename": file.name} for file in sorted(self.server.folder.iterdir())]
-            about = {"id": REPOSITORY_NAME, "sha": COMMIT, "siblings": files, "private": False, "tags": []}
-            return self.answer(200, json.dumps(about).encode(), {"Content-Type": "application/json"})
-        prefix = f"/{REPOSITORY_NAME}/resolve/"
-        revision, _, name = path.removeprefix(prefix).partition("/")
-        file = self.server.folder / name
-        if path.startswith(prefix) and revision in (COMMIT, "main") and file.is_file():
-            data = file.read_bytes()
-            tags = {"X-Repo-Commit": COMMIT, "ETag": f'"{hashlib.sha256(data).hexdigest()}"'}
-            return self.answer(200, data, tags)
-        return self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
-
-    def tree(self) -> list[dict[str, Any]]:
-        files = [(file.name, file.read_bytes()) for file in sorted(self.server.folder.iterdir())]
-        return [
-            {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
-            for name, data in files
-        ]
-
-    def answer(self, code: int, data: bytes, headers: dict[str, str]) -> None:
-        self.send_response(code)
-        for name, value in {**headers, "Content-Length": str(len(data))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(data)
-
-
 @pytest.fixture
-def hub(tmp_path, model_folder) -> Iterator[ThreadingHTTPServer]:
-    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    folder = tmp_path / "repository"
-    folder.mkdir()
-    for file in model_folder.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
-    (folder / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.5, 0.5]}')
+def hub(model_folder) -> Iterator[Any]:
+    """A stand-in of the Hub that has the model, and files that nobody should fetch."""
+    files = {file.name: file.read_bytes() for file in model_folder.iterdir()}
+    files["preprocessor_config.json"] = b'{"image_mean": [0.5, 0.5, 0.5]}'
     for name in ("README.md", "pytorch_model.bin", "modeling_evil.py", "training_args.bin"):
-        (folder / name).write_bytes(b"not wanted")
-    server.folder, server.asked, server.gone = folder, [], False
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+        files[name] = b"not wanted"
+    with serving() as server:
+        server.repositories[REPOSITORY_NAME] = files
+        yield server
 
 
 def run(cwd: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -294,27 +236,23 @@ def second_process(cwd: Path, line: list[str], **more: str) -> subprocess.Comple
     )
 
 
-def endpoint(server: ThreadingHTTPServer) -> str:
-    return f"http://127.0.0.1:{server.server_port}"
-
-
 def test_a_model_of_the_hub_by_its_name(tmp_path, hub):
-    done = run(tmp_path, REPOSITORY_NAME, "--out", "h.weights.h5", HF_ENDPOINT=endpoint(hub))
+    done = run(tmp_path, REPOSITORY_NAME, "--out", "h.weights.h5", HF_ENDPOINT=hub.address)
     assert done.returncode == 0, done.stderr
     made = json.loads((tmp_path / "h.json").read_text())
     assert made["source"]["name"] == REPOSITORY_NAME and made["classes"] == NAMES
-    fetched = {path.rpartition("/")[2] for path in hub.asked if "/resolve/" in path}
+    fetched = {path.rpartition("/")[2] for _, path in hub.asked if "/resolve/" in path}
     assert fetched == {"config.json", "model.safetensors", "preprocessor_config.json"}
 
     hub.asked.clear()
     hub.gone = True  # what was fetched once is there without the hub
-    again = run(tmp_path, REPOSITORY_NAME, "--out", "i.weights.h5", HF_ENDPOINT=endpoint(hub))
+    again = run(tmp_path, REPOSITORY_NAME, "--out", "i.weights.h5", HF_ENDPOINT=hub.address)
     assert again.returncode == 0, again.stderr
     assert json.loads((tmp_path / "i.json").read_text())["source"] == made["source"]
 
 
 REFUSED = {
-    "refused-404-RepoNotFound": "nor a model on the hub",
+    "refused-404-RepoNotFound": "is no file or folder here and no model on the Hub",
     "refused-404-RevisionNotFound": "no such revision",
     "refused-403-GatedRepo": "HF_TOKEN",
     "refused-500-": "cannot be reached",
@@ -331,7 +269,7 @@ assert codes == [2] * 4, codes
 
 def test_what_the_hub_refuses_is_one_sentence(tmp_path, hub):
     names = [f"{REPOSITORY_NAME}@{revision}" for revision in REFUSED]
-    done = second_process(tmp_path, [sys.executable, "-c", ONE_BY_ONE, *names], HF_ENDPOINT=endpoint(hub))
+    done = second_process(tmp_path, [sys.executable, "-c", ONE_BY_ONE, *names], HF_ENDPOINT=hub.address)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert "Traceback" not in done.stderr

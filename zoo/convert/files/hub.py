@@ -56,7 +56,6 @@ def fetch(name: str) -> Path:
 
 def _fetch_from_hugging_face(name: str, repository: str, revision: str | None) -> Path:
     import huggingface_hub
-    from huggingface_hub import errors
 
     try:
         # Not list_repo_files, which without a network tries again for half a minute.
@@ -64,17 +63,12 @@ def _fetch_from_hugging_face(name: str, repository: str, revision: str | None) -
         present = [file.rfilename for file in info.siblings or []]
         wanted = _choose(name, present)
         folder = huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=wanted)
-    except errors.GatedRepoError as error:
-        raise UserError(
-            f"{name} asks for its terms to be accepted on its page, and for your token in HF_TOKEN."
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise UserError(f"{name} is neither a file or folder here nor a model on the hub.") from error
-    except errors.RevisionNotFoundError as error:
-        raise UserError(f"{name} has no such revision; leave @{revision} out for the latest.") from error
-    except errors.HFValidationError as error:
-        raise UserError(f"{name} is neither a file or folder here nor a name that the hub allows.") from error
-    except Exception as error:  # of the HTTP library, which changes, and of sockets; all mean the same
+    except UserError:
+        raise
+    except Exception as error:  # of the HTTP library, which changes, and of sockets
+        refusal = fetched_files.refused(error, name, revision)
+        if refusal:
+            raise refusal from error
         return _from_cache(name, repository, revision, error)
     return _checked(Path(folder), name)
 
@@ -87,10 +81,7 @@ def _from_cache(name: str, repository: str, revision: str | None, error: Excepti
         found = huggingface_hub.try_to_load_from_cache(repository, file, revision=revision)
         if isinstance(found, str):
             return _checked(Path(found).parent, name)
-    raise UserError(
-        f"{name} is no file or folder here, and the hub at {huggingface_hub.constants.ENDPOINT} cannot be reached "
-        f"({type(error).__name__}); with a network it is fetched, or name a local file."
-    ) from error
+    raise fetched_files.no_network(name) from error
 
 
 def _checked(folder: Path, name: str) -> Path:
