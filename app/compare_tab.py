@@ -114,7 +114,11 @@ def show_masks(found: list[Segmentation], times: list[list[float]], names: list[
                 drawn = views.overlay(common.for_the_screen(found[index]), opacity)
                 words = f"What {names[index]} finds"
                 st.image(drawn, width="stretch", output_format="JPEG", alt=words)
-                st.markdown(f"{escaped(f'{index + 1}. {names[index]}')}: {time_of(times[index])}")
+                sure = found[index].mean_confidence
+                told = "" if sure is None else f" · mean confidence {percent(sure)}"
+                st.markdown(f"{escaped(f'{index + 1}. {names[index]}')}: {time_of(times[index])}{told}")
+                if found[index].doubt:
+                    st.caption(escaped(found[index].doubt))
 
 
 def time_of(seconds: list[float]) -> str:

@@ -187,7 +187,7 @@ def show_keeping(result: Segmentation, mended: Segmentation, name: str, method: 
     wanted = st.toggle(
         "Keep corrections", key="correct_keep", help="Off: nothing leaves the memory of this page."
     )
-    st.caption(f"Folder: {escaped(str(folder))}" + ("" if wanted else ". Nothing is kept while this is off."))
+    st.caption(feedback_folder.told(folder) + ("" if wanted else ". Nothing is kept while this is off."))
     unchanged = bool((result.ids == mended.ids).all())
     if wanted and unchanged:
         st.caption("Correct something first: an unchanged prediction would be taken for the truth.")

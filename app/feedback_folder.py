@@ -12,6 +12,7 @@ from typing import Any
 import streamlit as st
 
 from app import common
+from app.plain_text import escaped
 
 VARIABLE, OFF = "KERBSIDE_FEEDBACK", "off"
 PROXIED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via")
@@ -27,6 +28,11 @@ def folder() -> Path | None:
         return Path(named).absolute()
     proxied = any(name in st.context.headers for name in PROXIED)
     return None if proxied or st.context.ip_address else common.root() / "feedback"
+
+
+def told(here: Path) -> str:
+    """Where it is, in Markdown: the path is for whoever sits at the machine, and no visitor's."""
+    return "On the server of this page" if os.environ.get(VARIABLE) else f"Folder: {escaped(str(here))}"
 
 
 def predicted_by(method: tuple[Any, ...]) -> str:

@@ -15,7 +15,7 @@ import streamlit as st
 from app import chosen, views
 from app.common import OPACITY
 from app.frontend import address, registered, sent
-from app.words import class_name
+from app.words import class_name, percent
 from runtime.segmenter import Segmentation
 
 _viewer = registered("viewer", "viewer_ids", "viewer_panes", "viewer_keys")
@@ -53,6 +53,7 @@ def show(
     if not (state and state.get("looks")):  # shown for the first time in this tab: it begins with what is set
         st.session_state[f"{key}_start"] = asdict(looks())
     confidence = screen.confidence
+    sure = result.mean_confidence
     _viewer(
         key=key,
         data=sent(
@@ -65,6 +66,7 @@ def show(
                     views.borders(screen.ids, max(1, round(max(screen.ids.shape) / 450))), ".png"
                 ),
                 "heat": None if confidence is None else address(views.heat(confidence, screen.rgb)),
+                "sure": None if sure is None else percent(sure),
                 "rows": [{**row, "shown": class_name(row["name"])} for row in result.legend()],
                 "classes": len(result.palette),
                 "labels": result.labels,

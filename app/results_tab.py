@@ -194,7 +194,8 @@ def plot(rows: list[dict[str, Any]], times: dict[str, float]) -> None:
 
 def show_cards(folder: Path) -> None:
     """The models' cards, one at a time."""
-    cards = {title(path): path for path in sorted(folder.glob("*.md"))}
+    files = [path.stem for path in (common.shipped() / "models").glob("*.tflite")]
+    cards = {title(path, files): path for path in sorted(folder.glob("*.md"))}
     if not cards:
         return
     st.html('<h2 class="part">Model cards</h2>')
@@ -208,8 +209,11 @@ def fitted(card: str) -> str:
     return HEADING.sub(r"##\1", LINK.sub(r"\1", IMAGE.sub("", card)))
 
 
-def title(path: Path) -> str:
-    """The first heading of a card, else the name of its file."""
+def title(path: Path, files: list[str]) -> str:
+    """The names of the files (stems) that a card is of, else its first heading, else the name of its file."""
+    names = {stem: model_name(stem) for stem in sorted(files) if stem.startswith(path.stem)}
+    if any(name != stem for stem, name in names.items()):
+        return "; ".join(names.values())
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("#"):
             return line.lstrip("# ").strip()

@@ -25,7 +25,7 @@ def show() -> None:
     if folder is None:
         st.info(feedback_folder.NOT_HERE)
         return
-    st.caption(f"Folder: {escaped(str(folder))}")
+    st.caption(feedback_folder.told(folder))
     try:
         records = corrections.records(folder)
         if not records:

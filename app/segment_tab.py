@@ -90,7 +90,7 @@ def show_result(result: Segmentation, image: sources.Image, method: tuple[Any, .
     image_viewer.show(
         result, common.for_the_screen(result), sources.token(image), "segment_viewer", sources.step
     )
+    sureness.show(result, method)
     st.markdown(told.about(result, method, image[1]))
     if said := told.how_good(method):
         st.caption(said)
-    sureness.show(result, method)

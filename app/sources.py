@@ -3,7 +3,7 @@
 import functools
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -17,6 +17,7 @@ FILES, CAMERA, VIDEO = SOURCES = ("Files", "Camera", "Video")
 MOST_FILES = 20
 THUMBNAIL = 192  # pixels, the width
 SHOT = "camera.jpg"
+RESOLUTION: Literal["1080p"] = "1080p"  # without one a photo is as wide as the place where it stands
 _picker = registered("picker")
 
 
@@ -79,10 +80,10 @@ def _own() -> int | None:
 def camera_image(tab: str) -> list[Image]:
     """What the visitor's camera took; the browser asks for leave."""
     key = f"{tab}_camera"
-    shot = st.camera_input("An image from your camera", key=key)
+    shot = st.camera_input("An image from your camera", key=key, resolution=RESOLUTION)
     st.caption(
-        "This image is only as large as it stands here. For your phone's full-size one, choose Files and Upload: the "
-        "phone offers its camera there."
+        "As large as your camera gives it to a page. For your phone's own photo, choose Files and Upload: the phone "
+        "offers its camera there."
     )
     if shot and st.session_state.get("shot") != shot.file_id:
         st.session_state["shot"] = shot.file_id

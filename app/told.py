@@ -5,7 +5,7 @@ from typing import Any
 
 from app.common import BINARY, OTSU, fit_of, load_segmenter
 from app.plain_text import escaped
-from app.words import class_name, percent, unseen_miou, zero_shot_miou
+from app.words import class_name, data_of, percent, unseen_miou, zero_shot_miou
 from runtime.segmenter import Segmentation
 from runtime.threshold_segmenter import multi_otsu_values, otsu_value
 
@@ -27,7 +27,8 @@ def about(result: Segmentation, method: tuple[Any, ...], name: str) -> str:
         facts.append(FITTED[segmenter.placing((height, width), fit_of(method)).fit])
     note = segmenter.bundle
     if note is not None:
-        facts += [escaped(fact) for fact in (method[0].stem, note.data, note.precision) if fact]
+        learnt = data_of(note.facts)
+        facts += [escaped(fact) for fact in (method[0].stem, learnt, note.precision) if fact]
     return f"{' · '.join(parts)} :small[· {' · '.join(facts)}]"
 
 

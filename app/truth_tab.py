@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import html
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from app.painted import IGNORED, Legend, PaintedMask, Value
 from app.plain_text import escaped
 from app.words import class_name, percent
 from evaluation import metrics
-from runtime import figures
+from runtime import figures, strict_json
 from runtime.errors import UserError
 from runtime.image import png
 from runtime.segmenter import Segmentation
@@ -44,7 +45,8 @@ def show() -> None:
             return
         result = common.segmented(*image, method)
         with controls:
-            mask, legend = ask_what_it_means(*given, result)
+            known = known_legend(pairs, image) if upload is None else None
+            mask, legend = ask_what_it_means(*given, result, known)
         painted.check_fits(mask, result.rgb, given[1], image[1])
     except UserError as error:
         main.error(escaped(str(error)))
@@ -75,8 +77,16 @@ def mask_of(upload: Any, image: common.Image | None, pairs: dict[Path, Path]) ->
     return None
 
 
-def ask_what_it_means(data: bytes, name: str, result: Segmentation) -> tuple[PaintedMask, Legend]:
-    """The mask, and what the user says each of its values stands for."""
+def known_legend(pairs: dict[Path, Path], image: common.Image) -> dict[str, Any] | None:
+    """What ships beside an example's mask: a legend with the names that models of several label sets have."""
+    path = next((mask for path, mask in pairs.items() if path.name == image[1]), Path()).with_suffix(".json")
+    return strict_json.read(path) if path.is_file() else None
+
+
+def ask_what_it_means(
+    data: bytes, name: str, result: Segmentation, known: dict[str, Any] | None
+) -> tuple[PaintedMask, Legend]:
+    """The mask, and what the user says each of its values stands for; it begins with what is `known`."""
     loaded = st.file_uploader("A saved legend (JSON)", type=["json"], key="truth_legend")
     given: Legend = {}
     if loaded is not None:
@@ -89,6 +99,9 @@ def ask_what_it_means(data: bytes, name: str, result: Segmentation) -> tuple[Pai
         st.radio("The mask holds", mask.kinds, horizontal=True, key="truth_by")
         mask = read_once(data, name, st.session_state["truth_by"])
     start = {**painted.suggested(mask, result.palette), **given}
+    if known is not None and not given:
+        rows = [row for row in known["classes"] if row["name"] in result.labels]
+        start |= painted.read_legend(json.dumps({**known, "classes": rows}).encode(), result.labels)[1]
     stamp = f"{hash(result.labels)}_{loaded.file_id if loaded else ''}"
     legend = dict(start)
     with st.container(height=420 if len(mask.values) > 7 else "content", key="truth_legend_rows"):

@@ -37,8 +37,11 @@ def data_of(facts: Mapping[str, Any]) -> str:
     return "+".join(own) if any(name in LEARNT_FROM for name in own) else str(facts.get("data") or "")
 
 
-def not_for(data: str) -> str:
-    """What a model that learnt from this data is not for, in two lines of Markdown."""
+def not_for(stem: str, data: str) -> str:
+    """What a model is not for, in two lines of Markdown: its card's words for one that ships, by its file's name
+    (`stem`: no suffix), else by the data that it learnt from."""
+    if lines := _shipped().get(Path(stem).name, {}).get("not_for"):
+        return "  \n".join(lines)
     known = [LEARNT_FROM[name] for name in data.split("+") if name in LEARNT_FROM]
     learnt = (
         f"It learnt from {', and from '.join(known)}"

@@ -1,6 +1,14 @@
 """The page in a real browser: what a test does on it and waits for. Its fixtures stand in conftest.py."""
 
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
 import time
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +17,7 @@ import numpy as np
 import pytest
 
 from tests.elsewhere import CHROMIUM
+from tests.tiny import REPOSITORY
 
 if TYPE_CHECKING:
     from playwright import sync_api
@@ -37,6 +46,16 @@ def image(side: int, ids: np.ndarray) -> bytes:
     rgb[np.arange(ids.shape[0])[:, None], np.arange(ids.shape[1]), ids] = 240
     rgb = np.kron(rgb, np.ones((side, side, 1), np.uint8))
     return png(rgb)
+
+
+def sized(browser: "sync_api.Browser", width: int, height: int, scheme: str = "light") -> "sync_api.Page":
+    """A page on a screen of this size, in pixels; close its context in the end."""
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=width < 500
+    )
+    result = context.new_page()
+    result.set_default_timeout(30_000)
+    return result
 
 
 def download(page: "sync_api.Page", label: str) -> tuple[str, bytes]:
@@ -92,3 +111,47 @@ def until(page: "sync_api.Page", x: float, y: float, wanted: list[int]) -> None:
             return
         time.sleep(0.1)
     raise AssertionError(f"{now} is drawn, not {wanted}")
+
+
+# The server, as `streamlit run` starts it; when it ends, it tells what it had imported.
+SERVE = """
+import atexit, json, sys
+from pathlib import Path
+from streamlit.web import cli
+atexit.register(lambda: Path(sys.argv_kept).write_text(json.dumps(sorted(sys.modules))))
+sys.argv_kept = sys.argv.pop()
+cli.main(sys.argv[1:])
+"""
+
+
+@contextlib.contextmanager
+def served(root: Path) -> Iterator[tuple[str, float]]:
+    """The address of a page that looks into `root`, and the seconds until it answered. In the end it has imported
+    nothing heavy."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    modules = root / "modules.json"
+    arguments = ["run", str(REPOSITORY / "streamlit_app.py"), "--server.headless", "true"]
+    arguments += ["--server.port", str(port), "--server.address", "127.0.0.1", str(modules)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE, *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, "KERBSIDE_ROOT": str(root)},
+    )
+    address, start = f"http://127.0.0.1:{port}", time.monotonic()
+    try:
+        while True:
+            try:
+                urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).read()
+                break
+            except OSError:
+                assert process.poll() is None and time.monotonic() - start < 120, "the page did not start"
+                time.sleep(0.1)
+        yield address, time.monotonic() - start
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+    loaded = set(json.loads(modules.read_text(encoding="utf-8")))
+    assert "runtime" in loaded and not loaded & {"tensorflow", "keras", "keras_cv", "zoo", "export"}
+    assert {name for name in loaded if name.startswith("training.")} <= {"evaluation.metrics"}

@@ -67,6 +67,7 @@ export default function (component) {
     }
     slider.value = state.opacity;
     find(".opacity").classList.toggle("idle", !tinted());
+    find(".scale").hidden = state.view !== "How sure"; find(".opacity").hidden = state.view === "How sure";
   };
 
   // What is under the pointer, and what is at the point that was asked for.
@@ -152,6 +153,7 @@ export default function (component) {
     if (shown) state.hidden.clear(); else data.rows.forEach((one) => state.hidden.add(one.name));
     state.alone = null; paint(); lines(); send();
   };
+  find(".sure").textContent = data.sure === null ? "" : `Mean confidence ${data.sure}`;
   find(".all").onclick = () => all(true);
   find(".none").onclick = () => all(false);
 

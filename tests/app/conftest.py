@@ -1,12 +1,5 @@
 """What the tests of the page share: a folder that it looks in, and its server with a browser before it."""
 
-import json
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +8,7 @@ import pytest
 
 from tests import tiny_tflite as tiny
 from tests.elsewhere import CHROMIUM, FLAGS
-from tests.page import image, png
-from tests.tiny import REPOSITORY
+from tests.page import image, png, served
 
 if TYPE_CHECKING:
     from playwright import sync_api
@@ -32,17 +24,6 @@ def root(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-# The server, as `streamlit run` starts it; when it ends, it tells what it had imported.
-SERVE = """
-import atexit, json, sys
-from pathlib import Path
-from streamlit.web import cli
-atexit.register(lambda: Path(sys.argv_kept).write_text(json.dumps(sorted(sys.modules))))
-sys.argv_kept = sys.argv.pop()
-cli.main(sys.argv[1:])
-"""
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[tuple[str, Path, float]]:
     """The page's address, the folder it looks in, and the seconds until it answered."""
@@ -52,40 +33,21 @@ def server(tmp_path_factory) -> Iterator[tuple[str, Path, float]]:
     tiny.write_bundle(root / "models" / "a_ours.tflite", tiny.mask_model())
     (root / "models" / "b_theirs.tflite").write_bytes(tiny.scores_model())
     (root / "examples" / "bands.png").write_bytes(image(20, tiny.colours()[1]))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    modules = root / "modules.json"
-    arguments = ["run", str(REPOSITORY / "streamlit_app.py"), "--server.headless", "true"]
-    arguments += ["--server.port", str(port), "--server.address", "127.0.0.1", str(modules)]
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVE, *arguments],
-        cwd=REPOSITORY,
-        env={**os.environ, "KERBSIDE_ROOT": str(root)},
-    )
-    address, start = f"http://127.0.0.1:{port}", time.monotonic()
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).read()
-                break
-            except OSError:
-                assert process.poll() is None and time.monotonic() - start < 120, "the page did not start"
-                time.sleep(0.1)
-        yield address, root, time.monotonic() - start
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-    loaded = set(json.loads(modules.read_text(encoding="utf-8")))
-    assert "runtime" in loaded and not loaded & {"tensorflow", "keras", "keras_cv", "zoo", "export"}
-    assert {name for name in loaded if name.startswith("training.")} <= {"evaluation.metrics"}
+    with served(root) as (address, seconds):
+        yield address, root, seconds
+
+
+# A picture that moves, 640x480 or as large as is asked for, in place of a camera, and nobody is asked for leave.
+CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator["sync_api.Browser"]:
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs the pip package playwright")
     with sync_api.sync_playwright() as playwright:
-        instance = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, "--disable-gpu"])
+        instance = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=[*FLAGS, *CAMERA, "--disable-gpu"]
+        )
         yield instance
         instance.close()
 

@@ -265,7 +265,7 @@ def test_the_camera_is_asked_only_when_it_is_chosen(root, mask_bytes):
     assert len(page.camera_input) == 0
     page.segmented_control(key="segment_source").set_value("Camera").run()
     assert len(page.camera_input) == 1 and any("Take an image" in info.value for info in page.info)
-    assert any("full-size" in caption.value for caption in page.caption)
+    assert any("phone's own photo" in caption.value for caption in page.caption)
     red = np.full((10, 10, 3), (250, 3, 3), np.uint8)
     page.camera_input[0].set_value(("shot.jpg", bytes(cv2.imencode(".jpg", red[..., ::-1])[1]), "image/jpeg"))
     page.run()
@@ -312,6 +312,15 @@ def test_the_examples_that_ship_are_small_and_readable():
     assert images
     for path in images:
         assert path.stat().st_size < 250_000 and read_rgb(path).shape[2] == 3
+
+
+def test_a_card_is_chosen_by_the_names_of_its_models():
+    from app.results_tab import title
+
+    card = REPOSITORY / "docs" / "models" / "deeplabv3plus_mobilenet_edgetpu_camvid.md"
+    files = [path.stem for path in (REPOSITORY / "models").glob("*.tflite")]
+    assert title(card, files) == "EdgeTPU, large input; DeepLabV3+ EdgeTPU"
+    assert title(card, []) == card.stem
 
 
 def test_a_cards_headings_stand_below_the_pages_and_its_links_lead_somewhere():

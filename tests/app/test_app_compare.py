@@ -153,3 +153,14 @@ def test_float_stands_beside_what_ships(root, mask_bytes):
     table = float_table(rows(root / "models")[0])
     assert '<th scope="row">red</th><td>80.0</td><td>78.0</td><td>-2.0</td>' in table
     assert "<td>70.0</td><td>70.5</td><td>+0.5</td>" in table and "blue" not in table
+
+
+def test_how_sure_each_is_and_what_it_doubts_stands_below_its_image(root, monkeypatch):
+    from runtime.segmenter import Segmentation
+
+    monkeypatch.setattr(Segmentation, "doubt", property(lambda one: "The model is *unsure* here."))
+    for name in "ab":
+        tiny.write_bundle(root / "models" / f"{name}.tflite", tiny.scores_model(), output="scores")
+    page = opened("compare")
+    assert texts(page).count(" · mean confidence ") == 2
+    assert sum(caption.value == "The model is \\*unsure\\* here." for caption in page.caption) == 2

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.plain_text import escaped
+from app import feedback_folder
+from app import painted as painted_masks
 from runtime import corrections
 from runtime.image import png
-from runtime.segmenter import Segmentation
+from runtime.segmenter import Segmentation, Segmenter
 from tests import tiny_tflite as tiny
+from tests.tiny import REPOSITORY
 
 AppTest = pytest.importorskip("streamlit.testing.v1", reason="needs Streamlit (requirements-app.txt)").AppTest
 
@@ -168,7 +170,7 @@ def test_nothing_is_kept_unless_it_is_said(root):
     fill(page, "1,1", 2)
     assert page.toggle(key="correct_keep").value is False
     assert not any(button.label.startswith("Keep") for button in page.button)
-    assert any(escaped(str(root / "feedback")) in caption.value for caption in page.caption)
+    assert any("Nothing is kept while this is off" in caption.value for caption in page.caption)
     page.toggle(key="correct_keep").set_value(True).run()
     assert not (root / "feedback").exists()
 
@@ -225,6 +227,37 @@ def test_an_example_comes_with_its_mask(root):
     assert not page.exception and any("Upload an image and its mask" in info.value for info in page.info)
 
 
+def test_an_examples_legend_names_its_colours_for_models_of_other_labels(root):
+    """Its colours are none of the model's palette: without the legend beside the mask all of it would be ignored."""
+    folder = root / "examples" / "masks"
+    folder.mkdir()
+    (folder / "street.jpg").write_bytes(png(RGB))
+    painted = np.array([(9, 9, 9), (8, 8, 8), (7, 7, 7)], np.uint8)[IDS]
+    painted[0, 0] = (90, 0, 0)  # none of the legend's, and no grey
+    (folder / "street.png").write_bytes(png(painted))
+    names = (("red", 9), ("Red", 9), ("green", 8), ("GREEN", 8), ("blue", 7))
+    rows = [{"name": name, "colours": [[value] * 3]} for name, value in names]
+    (folder / "street.json").write_text(json.dumps({"by": "colours", "classes": rows, "ignore": []}))
+    page = opened(truth_tab)
+    assert not page.exception and metrics_of(page)["mIoU"] == "100.0%" and not page.error
+    (counted,) = (caption.value for caption in page.caption if "pixels count" in caption.value)
+    assert counted.startswith(f"{IDS.size - 1:,} pixels count")
+
+
+def test_the_legend_that_ships_knows_each_colour_of_its_mask_in_every_model_that_ships():
+    folder = REPOSITORY / "examples" / "masks"
+    content = json.loads((folder / "drawn_street.json").read_text(encoding="utf-8"))
+    mask = painted_masks.read_mask(folder / "drawn_street.png")
+    for path in (REPOSITORY / "models").glob("*.tflite"):
+        labels = Segmenter(path).labels
+        rows = [row for row in content["classes"] if row["name"] in labels]
+        _, legend = painted_masks.read_legend(json.dumps({**content, "classes": rows}).encode(), labels)
+        known = sum(
+            s for value, s in zip(mask.values, mask.shares, strict=True) if legend.get(value, 255) != 255
+        )
+        assert known > 0.8, path.name  # the rest is what is drawn black, and a bicyclist for Cityscapes
+
+
 def test_points_that_are_none_change_nothing(root):
     page = opened(correct_tab)
     for text, part in (
@@ -251,6 +284,14 @@ def test_the_owner_of_the_page_can_shut_it(root, monkeypatch, tab):
     said = [*(caption.value for caption in page.caption), *(info.value for info in page.info)]
     assert any("has not opened it for saving corrections" in text for text in said)
     assert not any("KERBSIDE" in text for text in said) and not page.toggle and not page.dataframe
+
+
+@pytest.mark.parametrize("tab", [correct_tab, kept_tab])
+def test_a_folder_that_the_operator_names_is_no_visitors_to_read(root, monkeypatch, tab):
+    said = " ".join(caption.value for caption in opened(tab).caption)
+    assert "On the server of this page" in said and "feedback" not in said
+    monkeypatch.delenv("KERBSIDE_FEEDBACK")
+    assert feedback_folder.told(Path("/home/me/a_b/feedback")) == "Folder: /home/me/a\\_b/feedback"
 
 
 def keep(root: Path, count: int) -> None:

@@ -1,10 +1,12 @@
 """What all tabs share, in a real browser: the image, the address, any screen; and what the viewer draws."""
 
+import re
+
 import numpy as np
 import pytest
 
 from tests import tiny_tflite as tiny
-from tests.page import image, in_a_browser, pixel, png, settled, still, until
+from tests.page import image, in_a_browser, pixel, png, settled, sized, still, until
 
 pytest.importorskip("playwright.sync_api", reason="needs the pip package playwright")
 pytestmark = in_a_browser
@@ -20,15 +22,6 @@ def upload(page, *images) -> None:
     page.locator('.st-key-segment_upload input[type="file"]').set_input_files(
         [{"name": name, "mimeType": "image/png", "buffer": data} for name, data in images]
     )
-
-
-def sized(browser, width: int, height: int, scheme: str = "light"):
-    context = browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=width < 500
-    )
-    result = context.new_page()
-    result.set_default_timeout(30_000)
-    return result
 
 
 def test_the_image_stays_through_all_tabs(server, page):
@@ -301,10 +294,24 @@ def test_how_sure_is_a_view_of_a_model_that_says_so(server, page):
         assert picture.count() == 1 and page.locator(".viewer .frame canvas").count() == 0
         assert picture.get_attribute("alt") == "The image: how sure"
         page.wait_for_function("image => image.naturalWidth > 0", arg=picture.element_handle())
-        page.get_by_text("How sure: mean confidence").wait_for()
+        page.get_by_text("Mean confidence ").wait_for()
+        assert page.get_by_text("Grey: sure.").is_visible() and page.locator(".opacity").is_hidden()
         page.goto(f"{server[0]}/?model=a_ours&view=how-sure")
         settled(page, "red")
         assert views.count() == len(VIEWS)
         assert page.get_by_role("radio", name="Overlay").is_checked()
+        assert page.locator(".sure").inner_text() == "" and page.locator(".opacity").is_visible()
     finally:
         sure.unlink()
+
+
+def test_on_a_phone_a_photo_of_the_camera_is_no_narrower_than_the_camera_gives_it(server, browser):
+    page = sized(browser, 390, 844)
+    page.goto(server[0])
+    settled(page, "red")
+    page.get_by_role("radio", name="Camera").check(force=True)
+    page.get_by_role("button", name="Take Photo").click()
+    said = page.get_by_text(re.compile(r"camera.jpg.*image \d+×\d+")).inner_text()
+    width, height = map(int, re.findall(r"image (\d+)×(\d+)", said)[0])
+    assert width >= 640 and height >= 480, said  # as wide as its place it would have 358 pixels
+    page.context.close()

@@ -69,13 +69,27 @@ def test_a_model_has_learnt_from_what_its_file_says_and_not_from_what_it_was_com
         {"data": "camvid", "learnt_from": []},
     ):
         assert words.data_of(facts) == "camvid"
-    assert words.data_of({}) == "" and "fifty cities" in words.not_for("cityscapes")
+    assert words.data_of({}) == "" and "fifty cities" in words.not_for("my_run", "cityscapes")
 
 
 def test_what_a_model_is_not_for_names_what_it_has_seen():
-    assert "It learnt from three drives through one English town" in words.not_for("camvid")
-    both = words.not_for("camvid+scenes")
+    assert "It learnt from three drives through one English town" in words.not_for("my_run", "camvid")
+    both = words.not_for("my_run", "camvid+scenes")
     assert "English town" in both and "and from drawn scenes, not photographs" in both
-    own = words.not_for("my <b>street</b>")
+    own = words.not_for("my_run", "my <b>street</b>")
     assert "It knows streets like those it learnt from" in own and "<b>" not in own
     assert all(line.startswith("Not for anything that steers") for line in (own, both))
+
+
+def test_what_a_model_that_ships_is_not_for_is_what_its_card_says():
+    cards = {path.stem: path for path in (REPOSITORY / "docs" / "models").glob("*.md")}
+    stems = [path.stem for path in (REPOSITORY / "models").glob("*.tflite")]
+    told = {stem: words.not_for(stem, "") for stem in stems}
+    assert stems and len(set(told.values())) == len(cards)
+    for stem, lines in told.items():
+        (card,) = (path for name, path in cards.items() if stem.startswith(name))
+        _, _, said = card.read_text(encoding="utf-8").partition("## What it is not for")
+        assert lines.count("\n") == 1
+        assert all(
+            part.strip() in " ".join(said.split()) for line in lines.splitlines() for part in line.split(". ")
+        )
