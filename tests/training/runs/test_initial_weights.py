@@ -305,3 +305,20 @@ def test_a_card_that_would_be_wrong_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="name what save_weights wrote"):
         write_config(tmp_path / "none.weights.h5", "segformer", classes=3)
     assert not model_config.config_path(path).exists()
+
+
+def test_the_shipped_cityscapes_model_by_name() -> None:
+    """CamVid's classes get the rows of Cityscapes' that are the same; Tree is its vegetation, Bicyclist is new."""
+    name, camvid, theirs = Path("deeplabv3-edgetpu-cityscapes"), classes("camvid11"), classes("cityscapes19")
+    found = model_config.read(initial_weights.find(name).path)
+    model = zoo.build(found["model"], **{**found["arguments"], "classes": len(camvid)})
+    said = start(model, name, camvid)
+    old, new = (one.get_layer("classifier").get_weights() for one in (zoo.load(name), model))
+    rows = same_classes(theirs, camvid)
+    for place, source in enumerate(rows):
+        if source is not None:
+            np.testing.assert_array_equal(new[0][..., place], old[0][..., source], err_msg=camvid[place])
+            assert new[1][place] == old[1][source]
+    assert [camvid[place] for place, source in enumerate(rows) if source is None] == ["Bicyclist"]
+    assert f"carried over by name, {len(camvid) - 1} of {len(theirs)} classes there" in said
+    assert said.endswith("new, to be trained: Bicyclist.")
