@@ -177,9 +177,9 @@ HEAD = """\
 `python -m benchmarks.compare_models --data scenes`. Every model saw {images} images of {height}x{width} in each of
 its epochs, from random weights, one seed, its row of RECIPES; mIoU over {classes} classes on {validation} images of
 `val`, by Keras at its best epoch and by the exported file, whose precision is its model's default. Latency is that of
-the whole path on two threads, all files in turn in one process, {date}, {machine}. Drawn streets are no photographs,
-and so short a training favours what learns fast: this ranks neither the papers nor their published weights, which are
-for --init and for the recipes of real data.
+the whole path on two threads, all files in turn in one process (of random weights where a run is gone), {date},
+{machine}. Drawn streets are no photographs, and so short a training favours what learns fast: this ranks neither the
+papers nor their published weights, which are for --init and for the recipes of real data.
 
 ![mIoU against latency](compare_scenes.png)
 
@@ -209,6 +209,8 @@ def draw(points: dict[str, tuple[float, float]]) -> None:
         axes.scatter(*point, s=60, color=colour, label=label, zorder=3)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     axes.set_xscale("log")
+    axes.set_xticks([2, 3, 5, 10, 20], [2, 3, 5, 10, 20])
+    axes.minorticks_off()
     axes.set_xlabel(f"latency of the exported file at {SIZE[0]}x{SIZE[1]}, two threads, ms")
     axes.set_ylabel("mIoU on the drawn scenes' val, %")
     axes.margins(x=0.12, y=0.12)
