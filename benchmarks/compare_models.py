@@ -209,7 +209,7 @@ def draw(points: dict[str, tuple[float, float]]) -> None:
         axes.scatter(*point, s=60, color=colour, label=label, zorder=3)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     axes.set_xscale("log")
-    axes.set_xticks([2, 3, 5, 10, 20], [2, 3, 5, 10, 20])
+    axes.set_xticks([2, 3, 5, 10, 20], ["2", "3", "5", "10", "20"])
     axes.minorticks_off()
     axes.set_xlabel(f"latency of the exported file at {SIZE[0]}x{SIZE[1]}, two threads, ms")
     axes.set_ylabel("mIoU on the drawn scenes' val, %")
